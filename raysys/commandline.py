@@ -1,0 +1,141 @@
+"""From an argument list to a `Config`, and from an exception to an exit status.
+
+    argv -> [preset.yaml] [--dotted.name value]... [--resume] [--debug] -> Config, Options
+
+jsonargparse does the typing, the YAML and the help; this module adds what it leaves out: the positional preset,
+unknown keys answered with the nearest field, and one-line errors.
+"""
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from raysys.config import Config, field_names
+from raysys.errors import ConfigError, RaysysError, nearest
+
+_OPTIONS = {
+    "resume": "Finish the latest unfinished run of exactly this command instead of starting a new one.",
+    "debug": "Show the traceback of an error.",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command line says beside the config: how to run, not what."""
+
+    resume: bool = False
+    debug: bool = False
+
+
+def parse(argv: Sequence[str], *, program: str) -> tuple[Config, Options]:
+    """Read `[preset.yaml] [--dotted.name value]...`.
+
+    Args:
+        argv: arguments without the program's name.
+        program: how the user called it, for the usage line.
+
+    Raises:
+        ConfigError: an unreadable preset, an unknown key, a value of the wrong type or out of range.
+        SystemExit: after `--help`.
+    """
+    arguments = list(argv)
+    has_preset = bool(arguments) and not arguments[0].startswith("-")
+    preset = Path(arguments.pop(0)) if has_preset else None
+    _refuse_unknown_flags(arguments)
+    parser = _parser(program)
+    values = _read_preset(preset) if preset else {}
+    try:
+        defaults = parser.parse_object(values)
+        parsed = parser.parse_args(arguments, namespace=defaults)
+        built = vars(parser.instantiate(parsed))
+    except RaysysError:
+        raise
+    except Exception as error:
+        raise ConfigError(_one_line(error, preset)) from error
+    options = Options(**{name: built.pop(name) for name in _OPTIONS})
+    if not built["name"]:
+        built["name"] = preset.stem if preset else "run"
+    return Config(**built), options
+
+
+def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Call a job's main and turn its errors into one line and an exit status.
+
+    Returns:
+        The job's own status; 2 after a `RaysysError`; 130 after Ctrl-C or SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        return job(argv)
+    except RaysysError as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume finishes the run", file=sys.stderr)
+        return 130
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(f"signal {number}")
+
+
+def _parser(program: str) -> ArgumentParser:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(
+        prog=program,
+        usage=f"{program} [PRESET.yaml] [--GROUP.FIELD VALUE]... [--resume] [--debug]",
+        exit_on_error=False,
+    )
+    parser.add_class_arguments(Config)
+    for name, meaning in _OPTIONS.items():
+        parser.add_argument(f"--{name}", action="store_true", help=meaning)
+    return parser
+
+
+def _read_preset(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"preset {path} is not a file: give the path of a YAML file (configs/*.yaml)")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"preset {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"preset {path} must be a mapping of settings, not {type(values).__name__}")
+    _refuse_unknown_keys(values, path, prefix="")
+    return values
+
+
+def _refuse_unknown_keys(values: dict[str, Any], path: Path, prefix: str) -> None:
+    known = field_names(Config)
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if name not in known:
+            raise ConfigError(f"{path}: unknown setting '{name}': {nearest(name, known)}")
+        if known[name] is not None:
+            if not isinstance(value, dict):
+                raise ConfigError(f"{path}: '{name}' is a group of settings, not {value!r}")
+            _refuse_unknown_keys(value, path, f"{name}.")
+
+
+def _refuse_unknown_flags(arguments: Sequence[str]) -> None:
+    known = {name for name, group in field_names(Config).items() if group is None}
+    known |= {*_OPTIONS, "help", "print_config"}
+    for argument in arguments:
+        name = argument[2:].split("=", 1)[0]
+        if argument.startswith("--") and name not in known:
+            raise ConfigError(f"unknown setting '{name}': {nearest(name, known)}")
+
+
+def _one_line(error: Exception, preset: Path | None) -> str:
+    source = f"{preset} or the command line: " if preset else ""
+    return source + " ".join(str(error).split())

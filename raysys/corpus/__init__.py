@@ -1,0 +1,33 @@
+"""Corpora: readers, the checked table, folds and the leak audit."""
+
+from collections.abc import Callable, Mapping
+
+from raysys.config import Config, CorpusConfig
+from raysys.corpus import demo, emodb, manifest
+from raysys.corpus.check import check_corpus
+from raysys.corpus.table import Corpus, RawCorpus
+from raysys.errors import lookup
+from raysys.storage import Folder
+
+READERS: Mapping[str, Callable[[CorpusConfig, Folder], RawCorpus]] = {
+    "demo": demo.read,
+    "emodb": emodb.read,
+    "manifest": manifest.read,
+}
+"""Corpus name -> reader. A new corpus is one module and one line here."""
+
+
+def read_corpus(config: Config, *, cache: Folder) -> Corpus:
+    """Read and check the corpus of a config.
+
+    Args:
+        config: `corpus` names and describes it, `model.modalities` says what must be there.
+        cache: where a reader may keep what it generates.
+
+    Raises:
+        ConfigError: no such reader.
+        CorpusError: anything wrong with the data.
+    """
+    reader = lookup(READERS, config.corpus.name, kind="corpus")
+    raw = reader(config.corpus, cache)
+    return check_corpus(raw, config.corpus, modalities=config.model.modalities)

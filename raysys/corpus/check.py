@@ -1,0 +1,147 @@
+"""Checks that stand between a reader and everything else: from `RawCorpus` to `Corpus`.
+
+Each problem names the row, the rule and the remedy. Problems of single utterances can be moved to the quarantine list
+(`corpus.skip_bad`); problems of the corpus as a whole always stop.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import soundfile
+
+from raysys.config import CorpusConfig
+from raysys.corpus.table import Corpus, Quarantined, RawCorpus, Utterance
+from raysys.errors import CorpusError, nearest
+
+_SKIP = "mend it or pass --corpus.skip_bad true"
+
+
+@dataclass(frozen=True)
+class _Checked:
+    utterance: Utterance
+    audio_digest: str
+
+
+def check_corpus(raw: RawCorpus, config: CorpusConfig, *, modalities: tuple[str, ...]) -> Corpus:
+    """Check every row and the corpus as a whole.
+
+    Args:
+        raw: what the reader found.
+        config: `emotions` chooses and orders the classes; `skip_bad` quarantines bad rows.
+        modalities: streams that the model will use; only those must be present and sound.
+
+    Raises:
+        CorpusError: the first problem, with the number of further ones.
+    """
+    emotions = config.emotions or raw.emotions
+    if len(set(emotions)) != len(emotions) or len(emotions) < 2:
+        raise CorpusError(f"corpus.emotions must be two or more different names, not {emotions}")
+    good: list[_Checked] = []
+    bad: list[Quarantined] = []
+    seen: set[str] = set()
+    for row in raw.utterances:
+        try:
+            good.append(_check_row(row, raw, emotions, modalities, seen))
+        except CorpusError as problem:
+            bad.append(Quarantined(row.utterance_id, str(problem)))
+        seen.add(row.utterance_id)
+    if bad and not config.skip_bad:
+        more = f" (and {len(bad) - 1} more bad rows)" if len(bad) > 1 else ""
+        raise CorpusError(f"{bad[0].reason}{more}: {_SKIP}")
+    _check_classes(raw, emotions, Counter(item.utterance.label for item in good))
+    return Corpus(
+        name=raw.name,
+        root=raw.root,
+        emotions=tuple(emotions),
+        utterances=tuple(item.utterance for item in good),
+        audio_digests=tuple(item.audio_digest for item in good),
+        quarantine=tuple(bad),
+        synthetic=raw.synthetic,
+    )
+
+
+def _check_row(
+    row: Utterance,
+    raw: RawCorpus,
+    emotions: tuple[str, ...],
+    modalities: tuple[str, ...],
+    seen: set[str],
+) -> _Checked:
+    where = raw.origin.get(row.utterance_id, f"utterance '{row.utterance_id}'")
+    if not row.utterance_id:
+        raise CorpusError(f"{where}: utterance_id is empty, but must name the utterance")
+    if row.utterance_id in seen:
+        raise CorpusError(f"{where}: utterance_id '{row.utterance_id}' occurs twice, must be unique")
+    if row.label not in emotions:
+        raise CorpusError(f"{where}: unknown emotion '{row.label}' ({nearest(row.label, emotions)})")
+    for emotion, count in (row.votes or {}).items():
+        if count < 0:
+            raise CorpusError(f"{where}: {count} votes for '{emotion}', but votes count annotators")
+    if "text" in modalities and not row.text.strip():
+        raise CorpusError(f"{where}: the text is empty, but the model reads text")
+    if "audio" not in modalities:
+        return _Checked(row, "")
+    return _Checked(replace(row, audio=_relative_audio(row, raw, where)), _hear(row, raw, where))
+
+
+def _relative_audio(row: Utterance, raw: RawCorpus, where: str) -> str:
+    if not row.audio:
+        raise CorpusError(f"{where}: no audio path, but the model hears audio")
+    root = raw.root.resolve()
+    path = (root / row.audio).resolve()
+    if not path.is_relative_to(root):
+        raise CorpusError(f"{where}: audio path '{row.audio}' leaves the corpus root {root}")
+    if not path.is_file():
+        raise CorpusError(f"{where}: audio file {path} does not exist")
+    return str(path.relative_to(root))
+
+
+def _hear(row: Utterance, raw: RawCorpus, where: str) -> str:
+    samples, _ = read_audio(row, raw.root / row.audio, where)
+    if len(samples) == 0:
+        raise CorpusError(f"{where}: audio {raw.root / row.audio} has no samples (zero length)")
+    if not np.isfinite(samples).all():
+        raise CorpusError(f"{where}: audio {raw.root / row.audio} holds NaN or infinite samples")
+    return hashlib.sha256(samples.tobytes()).hexdigest()
+
+
+def read_audio(row: Utterance, path: object, where: str) -> tuple[np.ndarray, int]:
+    """Mono samples (float32 [time], within -1..1) of an utterance's stretch, and the rate in Hz.
+
+    Raises:
+        CorpusError: the file cannot be decoded, or start and end do not lie in it.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, total = int(file.samplerate), len(file)
+            first, last = _stretch(row, rate, total, where)
+            file.seek(first)
+            samples = file.read(last - first, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CorpusError(f"{where}: cannot decode audio {path}: {reason}") from error
+    return samples.mean(axis=1), rate
+
+
+def _stretch(row: Utterance, rate: int, total: int, where: str) -> tuple[int, int]:
+    start = row.start or 0.0
+    end = total / rate if row.end is None else row.end
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise CorpusError(f"{where}: start {row.start} and end {row.end} must be seconds")
+    if not 0 <= start <= end or round(start * rate) > total or round(end * rate) > total + rate:
+        length = total / rate
+        raise CorpusError(f"{where}: {start}-{end} s is not a stretch of its {length:.2f} s of audio")
+    return round(start * rate), min(round(end * rate), total)
+
+
+def _check_classes(raw: RawCorpus, emotions: tuple[str, ...], counts: Counter[str]) -> None:
+    if not counts:
+        raise CorpusError(f"corpus {raw.name} at {raw.root} has no usable utterance")
+    empty = [emotion for emotion in emotions if counts[emotion] == 0]
+    if empty:
+        raise CorpusError(
+            f"emotion '{empty[0]}' has no utterance in corpus {raw.name}: leave it out of --corpus.emotions"
+        )

@@ -1,0 +1,132 @@
+"""Folds: every utterance is in the test part of at most one fold, and no group is in two parts of a fold.
+
+    corpus, groups -> outer split (test) -> inner grouped split of the rest (val, train)
+
+The validation part chooses epochs and configurations; the test part is read once, after training (see
+`raysys.training.fold`). scikit-learn does the splitting.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
+
+from raysys.config import FoldsConfig
+from raysys.corpus.table import Corpus
+from raysys.errors import CorpusError
+
+Indices = Int64[np.ndarray, " utterance"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row indices into the corpus of a fold's three parts, each sorted."""
+
+    index: int
+    train: Indices
+    val: Indices
+    test: Indices
+
+    def parts(self) -> dict[str, Indices]:
+        """Part name -> indices."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+def groups_of(corpus: Corpus, config: FoldsConfig) -> np.ndarray:
+    """Group name of every utterance.
+
+    Raises:
+        CorpusError: an utterance has none.
+    """
+    column = corpus.column("dialogue_id" if config.groups == "dialogue" else config.groups)
+    if "" in column:
+        row = corpus.utterances[column.index("")].utterance_id
+        raise CorpusError(f"utterance '{row}' has no {config.groups}: fill it or set --folds.groups")
+    return np.array(column)
+
+
+def make_folds(corpus: Corpus, config: FoldsConfig, *, seed: int) -> tuple[Fold, ...]:
+    """Divide a corpus.
+
+    Args:
+        corpus: checked corpus.
+        config: method, groups, number of folds, share of validation.
+        seed: shuffles groups of equal rank.
+
+    Raises:
+        CorpusError: too few groups, or a fold whose train part lacks an emotion.
+    """
+    groups = groups_of(corpus, config)
+    _check_group_count(groups, config)
+    folds = []
+    for index, (rest, test) in enumerate(_outer(corpus.labels, groups, config, seed)):
+        train, val = _inner(rest, corpus.labels, groups, config, seed)
+        folds.append(Fold(index, np.sort(train), np.sort(val), np.sort(test)))
+    for fold in folds:
+        _check_classes(fold, corpus)
+    return tuple(folds)
+
+
+def _check_group_count(groups: np.ndarray, config: FoldsConfig) -> None:
+    count = len(set(groups.tolist()))
+    name = config.groups
+    if count < 3:
+        raise CorpusError(
+            f"{count} {name}(s) cannot fill train, val and test: choose another --folds.groups"
+        )
+    if config.method == "stratified_group" and count < config.n_splits:
+        raise CorpusError(
+            f"{count} {name}s are fewer than {config.n_splits} folds: set --folds.n_splits {count} or less"
+        )
+
+
+def _outer(
+    labels: np.ndarray, groups: np.ndarray, config: FoldsConfig, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if config.method == "leave_one_group_out":
+        yield from LeaveOneGroupOut().split(labels, labels, groups)
+        return
+    splitter = StratifiedGroupKFold(config.n_splits, shuffle=True, random_state=seed)
+    yield from splitter.split(labels, labels, groups)
+
+
+def _inner(
+    rest: np.ndarray, labels: np.ndarray, groups: np.ndarray, config: FoldsConfig, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split what is not test: whole groups, about `val_fraction` of the utterances, classes alike."""
+    wanted = max(2, round(1 / config.val_fraction))
+    n_splits = min(wanted, len(set(groups[rest].tolist())))
+    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
+    splits = list(splitter.split(rest, labels[rest], groups[rest]))
+
+    def misfit(split: tuple[np.ndarray, np.ndarray]) -> tuple[int, float]:
+        train, val = split
+        missing = len(set(labels[rest].tolist()) - set(labels[rest[train]].tolist()))
+        return missing, abs(len(val) / len(rest) - config.val_fraction)
+
+    train, val = min(splits, key=misfit)
+    return rest[train], rest[val]
+
+
+def _check_classes(fold: Fold, corpus: Corpus) -> None:
+    for part, indices in fold.parts().items():
+        if len(indices) == 0:
+            raise CorpusError(f"fold {fold.index} has an empty {part} part: set fewer --folds.n_splits")
+    missing = set(range(len(corpus.emotions))) - set(corpus.labels[fold.train].tolist())
+    if missing:
+        emotion = corpus.emotions[min(missing)]
+        raise CorpusError(
+            f"fold {fold.index} trains without any '{emotion}': choose other --folds.groups, or leave it out of "
+            "--corpus.emotions"
+        )
+
+
+def folds_record(folds: tuple[Fold, ...], corpus: Corpus) -> list[dict[str, object]]:
+    """What `folds.json` holds: per fold, the utterance ids of each part."""
+    ids = np.array([row.utterance_id for row in corpus.utterances])
+    return [
+        {"fold": fold.index, **{part: ids[rows].tolist() for part, rows in fold.parts().items()}}
+        for fold in folds
+    ]

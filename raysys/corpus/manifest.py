@@ -1,0 +1,135 @@
+"""Reader `manifest`: the user's own corpus as one CSV or Parquet file.
+
+Columns: utterance_id, label, and as the corpus has them text, audio (path under the root), speaker, session,
+dialogue_id, turn, start, end (seconds), votes (JSON object or Parquet map: emotion -> annotators), split. A row without
+dialogue_id is a dialogue of its own.
+"""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from raysys.config import CorpusConfig
+from raysys.corpus.table import RawCorpus, Utterance
+from raysys.errors import CorpusError, nearest
+from raysys.storage import Folder
+
+COLUMNS = tuple(item.name for item in fields(Utterance))
+"""Columns that a manifest may have."""
+
+
+def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
+    """Read the manifest under `corpus.root`.
+
+    Raises:
+        CorpusError: no such file, an unknown or missing column, a value of the wrong type.
+    """
+    return read_manifest(_find(config), root=corpus_root(config), name=config.name)
+
+
+def corpus_root(config: CorpusConfig) -> Path:
+    """The corpus root as a path.
+
+    Raises:
+        CorpusError: it is not set, or not a folder.
+    """
+    if not config.root:
+        raise CorpusError(f"corpus '{config.name}' needs its folder: set --corpus.root DIR")
+    root = Path(config.root).expanduser()
+    if not root.is_dir():
+        raise CorpusError(f"corpus.root {root} is not a folder: set --corpus.root to the corpus")
+    return root.resolve()
+
+
+def read_manifest(path: Path, *, root: Path, name: str) -> RawCorpus:
+    """Read one manifest file; audio paths are relative to `root`, emotions sorted by name.
+
+    Raises:
+        CorpusError: as for `read`.
+    """
+    rows = _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path)
+    utterances = tuple(_utterance(values, where) for where, values in rows)
+    if not utterances:
+        raise CorpusError(f"{path} holds no rows")
+    origin: dict[str, str] = {}
+    for (where, _), row in zip(rows, utterances, strict=True):
+        origin.setdefault(row.utterance_id, where)
+    emotions = tuple(sorted({row.label for row in utterances} - {""}))
+    return RawCorpus(name, root, emotions, utterances, origin)
+
+
+def _find(config: CorpusConfig) -> Path:
+    root = corpus_root(config)
+    names = [config.manifest] if config.manifest else ["manifest.csv", "manifest.parquet"]
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    raise CorpusError(f"no {' or '.join(names)} in {root}: set --corpus.manifest FILE")
+
+
+def _csv_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            _check_columns(reader.fieldnames or [], path)
+            return [(f"{path}:{reader.line_num}", _complete(row, path, reader)) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{path} is not UTF-8 CSV: {error}") from error
+
+
+def _complete(row: dict[str, Any], path: Path, reader: "csv.DictReader[str]") -> dict[str, Any]:
+    if None in row or None in row.values():
+        expected = len(reader.fieldnames or [])
+        raise CorpusError(
+            f"{path}:{reader.line_num}: the row does not have {expected} fields: quote commas in text"
+        )
+    return {key: value for key, value in row.items() if value != ""}
+
+
+def _parquet_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise CorpusError(f"{path} is not Parquet: {' '.join(str(error).split())}") from error
+    _check_columns(table.column_names, path)
+    rows = enumerate(table.to_pylist())
+    return [
+        (f"{path} row {k}", {name: v for name, v in row.items() if v is not None}) for k, row in rows
+    ]
+
+
+def _check_columns(names: Any, path: Path) -> None:
+    for name in names:
+        if name not in COLUMNS:
+            raise CorpusError(f"{path}: unknown column '{name}': {nearest(str(name), COLUMNS)}")
+    for name in ("utterance_id", "label"):
+        if name not in names:
+            raise CorpusError(f"{path}: column '{name}' is missing; it must be there")
+
+
+def _utterance(values: Mapping[str, Any], where: str) -> Utterance:
+    parsers = {"turn": int, "start": float, "end": float, "votes": _votes}
+    parsed: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            parsed[name] = parsers.get(name, str)(value)
+        except (TypeError, ValueError) as error:
+            raise CorpusError(f"{where}: column '{name}' holds {value!r}: {error}") from error
+    parsed.setdefault("utterance_id", "")
+    parsed.setdefault("label", "")
+    parsed.setdefault("dialogue_id", parsed["utterance_id"])
+    return Utterance(**parsed)
+
+
+def _votes(value: Any) -> dict[str, int]:
+    pairs = json.loads(value) if isinstance(value, str) else value
+    counts = {str(emotion): int(count) for emotion, count in dict(pairs).items() if count}
+    if not counts:
+        raise ValueError("votes must name at least one emotion with one vote")
+    return counts

@@ -1,0 +1,117 @@
+"""The corpus as a table: one row an utterance, and the ordered list of emotions.
+
+    reader -> RawCorpus -> check -> Corpus -> encoders, folds, targets
+
+Readers return rows as they find them; `raysys.corpus.check` turns them into a `Corpus` that the rest can rely on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from raysys.config import digest
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One row of a corpus."""
+
+    utterance_id: str
+    """Unique in the corpus."""
+    label: str
+    """Emotion; the majority where there are votes."""
+    text: str = ""
+    audio: str = ""
+    """Path under the corpus root; empty where there is none."""
+    speaker: str = ""
+    session: str = ""
+    dialogue_id: str = ""
+    turn: int = 0
+    """Position in the dialogue, from 0."""
+    start: float | None = None
+    """Seconds into the audio file where the utterance begins; None is the file's start."""
+    end: float | None = None
+    """Seconds into the audio file where it ends; None is the file's end."""
+    votes: Mapping[str, int] | None = None
+    """Emotion -> number of annotators."""
+    split: str = ""
+    """Official part (train, val or test), where the corpus has one."""
+
+
+@dataclass(frozen=True)
+class RawCorpus:
+    """What a reader found, before any check."""
+
+    name: str
+    root: Path
+    emotions: tuple[str, ...]
+    utterances: tuple[Utterance, ...]
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """utterance_id -> where its row stands (file and line), for error messages."""
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """An utterance that was left out, and why."""
+
+    utterance_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A checked corpus. Arrays below are in the order of `utterances`, classes in the order of `emotions`."""
+
+    name: str
+    root: Path
+    emotions: tuple[str, ...]
+    utterances: tuple[Utterance, ...]
+    audio_digests: tuple[str, ...]
+    """Digest of each utterance's samples; empty text where there is no audio."""
+    quarantine: tuple[Quarantined, ...] = ()
+    synthetic: bool = False
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @cached_property
+    def labels(self) -> Int64[np.ndarray, " utterance"]:
+        """Class index of every utterance."""
+        index = {emotion: k for k, emotion in enumerate(self.emotions)}
+        return np.array([index[row.label] for row in self.utterances], dtype=np.int64)
+
+    def column(self, name: Literal["speaker", "session", "dialogue_id", "text"]) -> list[str]:
+        """One text column as a list."""
+        return [str(getattr(row, name)) for row in self.utterances]
+
+    def targets(self, kind: Literal["label", "votes"]) -> Float32[np.ndarray, "utterance class"]:
+        """Target distribution of every utterance.
+
+        Args:
+            kind: `label` gives one-hot rows; `votes` the share of annotators for each emotion, and the one-hot label
+                where an utterance has no votes for the corpus' emotions.
+        """
+        one_hot = np.eye(len(self.emotions), dtype=np.float32)[self.labels]
+        if kind == "label":
+            return one_hot
+        votes = np.array(
+            [[(row.votes or {}).get(e, 0) for e in self.emotions] for row in self.utterances],
+            dtype=np.float32,
+        )
+        total = votes.sum(axis=1, keepdims=True)
+        return np.where(total > 0, votes / np.maximum(total, 1), one_hot).astype(np.float32)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the emotions, every column of every row, and the audio's content."""
+        rows = [
+            [{**vars(row), "votes": dict(row.votes) if row.votes else None}, audio]
+            for row, audio in zip(self.utterances, self.audio_digests, strict=True)
+        ]
+        return digest(self.name, self.emotions, rows)

@@ -1,0 +1,65 @@
+"""One family of errors for the conditions that a user can meet and mend.
+
+A message names the thing, the rule that it broke and the remedy, in one line. Jobs print it and exit with
+status 2; anything outside this family is a fault of raysys and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class RaysysError(Exception):
+    """A condition outside the code: input, settings or resources that do not fit."""
+
+
+class ConfigError(RaysysError):
+    """A setting is unknown, out of range, or contradicts another."""
+
+
+class CorpusError(RaysysError):
+    """A corpus is missing, unreadable, or breaks a rule of its format."""
+
+
+class FeatureError(RaysysError):
+    """An encoder cannot be loaded, or a feature store is damaged or holds values that are not numbers."""
+
+
+class LeakError(RaysysError):
+    """The folds would let a group of the test part into training."""
+
+
+class PoolError(RaysysError):
+    """The fold pool cannot start or has lost its workers."""
+
+
+class FoldFailedError(RaysysError):
+    """A fold did not end with a result: it raised, diverged, or lost its worker too often."""
+
+
+class TrackingError(RaysysError):
+    """MLflow does not answer, or holds no such run or artifact."""
+
+
+class StorageError(RaysysError):
+    """A run folder or file cannot be read or written."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The remedy for an unknown name: the closest known one, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+
+
+def lookup(registry: Mapping[str, T], name: str, *, kind: str) -> T:
+    """The entry of a registry.
+
+    Raises:
+        ConfigError: no such entry; the message names the closest one.
+    """
+    if name not in registry:
+        raise ConfigError(f"unknown {kind} '{name}': {nearest(name, registry)}")
+    return registry[name]

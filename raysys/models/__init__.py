@@ -1,0 +1,9 @@
+"""Models, in torch only."""
+
+from collections.abc import Mapping
+
+from raysys.models.cltnet import Cltnet
+from raysys.models.output import ModelBuilder
+
+MODELS: Mapping[str, ModelBuilder] = {"cltnet": Cltnet}
+"""Model name -> class. A new model is one module and one line here."""

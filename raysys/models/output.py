@@ -1,0 +1,36 @@
+"""What every model returns, and how one is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from raysys.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """A forward pass over a batch."""
+
+    logits: Float[Tensor, "batch class"]
+    """Before the softmax."""
+    embedding: Float[Tensor, "batch dim"]
+    """The vector before the last linear layer: what class representatives are means of."""
+    vectors: Mapping[str, Float[Tensor, "batch dim"]]
+    """Modality -> its vector before fusion."""
+
+
+class ModelBuilder(Protocol):
+    """Makes an untrained model whose forward takes `Batch.modalities` and returns a `ModelOutput`."""
+
+    def __call__(self, config: ModelConfig, *, dims: Mapping[str, int], n_classes: int) -> nn.Module:
+        """Build it.
+
+        Args:
+            config: sizes.
+            dims: modality -> width of its frames.
+            n_classes: number of emotions.
+        """
+        ...

@@ -1,0 +1,125 @@
+"""Class-similarity matrices: from embeddings to representatives, cosines, averages and intervals.
+
+    embeddings [utterance, dim], labels -> class sums, counts -> representatives [class, dim] -> cosine [class, class]
+    matrices of the folds -> average over the folds that have both classes
+
+A class without an utterance in a fold is NaN there and is left out of the average; its count is kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+
+@dataclass(frozen=True)
+class SimilaritySummary:
+    """The matrices of one configuration."""
+
+    per_fold: Float64[np.ndarray, "fold class class"]
+    average: Float64[np.ndarray, "class class"]
+    low: Float64[np.ndarray, "class class"]
+    high: Float64[np.ndarray, "class class"]
+    fold_counts: Int64[np.ndarray, "class class"]
+    """Folds that each cell of the average rests on."""
+    utterance_counts: Int64[np.ndarray, "fold class"]
+
+
+def class_representatives(
+    embeddings: Float[np.ndarray, "utterance dim"],
+    labels: Int64[np.ndarray, " utterance"],
+    n_classes: int,
+) -> Float64[np.ndarray, "class dim"]:
+    """Mean embedding of each class; NaN for a class without an utterance."""
+    one_hot = np.eye(n_classes)[labels]
+    counts = one_hot.sum(axis=0)[:, None]
+    sums = one_hot.T @ embeddings.astype(np.float64)
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def cosine_matrix(
+    representatives: Float[np.ndarray, "class dim"],
+) -> Float64[np.ndarray, "class class"]:
+    """Cosine similarity of every pair of class representatives, with a unit diagonal.
+
+    S[i, j] = <r_i, r_j> / (|r_i| |r_j|). Rows and columns of a class that is NaN, or whose vector is zero, are NaN.
+    """
+    wide = representatives.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit = np.divide(wide, norms, out=np.full_like(wide, np.nan), where=norms > 0)
+    cosine = np.clip(unit @ unit.T, -1.0, 1.0)
+    present = ~np.isnan(unit).any(axis=1)
+    cosine[present, present] = 1.0
+    return cosine
+
+
+def average_matrix(
+    matrices: Float64[np.ndarray, "fold class class"],
+) -> tuple[Float64[np.ndarray, "class class"], Int64[np.ndarray, "class class"]]:
+    """Mean over the folds that have both classes, and how many folds that is (NaN where it is 0)."""
+    present = ~np.isnan(matrices)
+    counts = present.sum(axis=0)
+    total = np.where(present, matrices, 0.0).sum(axis=0)
+    mean = np.divide(total, counts, out=np.full_like(total, np.nan), where=counts > 0)
+    return mean, counts.astype(np.int64)
+
+
+def summarise(
+    embeddings: Sequence[Float[np.ndarray, "utterance dim"]],
+    labels: Sequence[Int64[np.ndarray, " utterance"]],
+    n_classes: int,
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> SimilaritySummary:
+    """Matrices of all folds of one configuration, their average and its bootstrap interval.
+
+    Args:
+        embeddings: one array a fold; dimensions may differ between folds, only cosines are averaged.
+        labels: class indices, in the same order.
+        n_classes: number of emotions.
+        resamples: bootstrap resamples; each draws every fold's utterances with replacement.
+        confidence: coverage of the percentile interval, e.g. 0.95.
+        seed: of the resampling.
+    """
+    per_fold = np.stack(
+        [cosine_matrix(class_representatives(e, y, n_classes)) for e, y in zip(embeddings, labels, strict=True)]
+    )
+    average, fold_counts = average_matrix(per_fold)
+    low, high = _bootstrap_interval(embeddings, labels, n_classes, resamples, confidence, seed)
+    counts = np.stack([np.bincount(y, minlength=n_classes) for y in labels]).astype(np.int64)
+    return SimilaritySummary(per_fold, average, low, high, fold_counts, counts)
+
+
+def _bootstrap_interval(
+    embeddings: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    n_classes: int,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of the average. A resample is a count for every utterance: sums are matrix products."""
+    random = np.random.default_rng(seed)
+    draws = np.full((resamples, len(embeddings), n_classes, n_classes), np.nan)
+    for fold, (vectors, classes) in enumerate(zip(embeddings, labels, strict=True)):
+        size = len(classes)
+        if size == 0:
+            continue
+        times = random.multinomial(size, np.full(size, 1 / size), size=resamples)
+        one_hot = np.eye(n_classes)[classes]
+        sums = np.stack(
+            [(times * one_hot[:, k]) @ vectors.astype(np.float64) for k in range(n_classes)], axis=1
+        )
+        for draw in range(resamples):
+            drawn = sums[draw]  # scale does not change a cosine, so sums serve as means
+            draws[draw, fold] = cosine_matrix(drawn)
+    means = np.stack([average_matrix(draw)[0] for draw in draws])
+    tail = 50 * (1 - confidence)
+    low = np.full((n_classes, n_classes), np.nan)
+    high = low.copy()
+    known = ~np.isnan(means).all(axis=0)
+    low[known], high[known] = np.nanpercentile(means[:, known], [tail, 100 - tail], axis=0)
+    return low, high

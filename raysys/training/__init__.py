@@ -1,0 +1,1 @@
+"""Training one fold: torch only, no Ray."""
