@@ -1,0 +1,21 @@
+"""Cross-validate one configuration: `python -m jobs.cross_validate configs/emodb.yaml --corpus.root DIR`."""
+
+import sys
+from collections.abc import Sequence
+
+from raysys.commandline import parse, run_job
+
+
+def main(argv: Sequence[str]) -> int:
+    """Cross-validate a config and report; 0 when all folds have a result."""
+    config, options = parse(argv, program="python -m jobs.cross_validate")
+    from rich.console import Console
+
+    from raysys.cluster.cross_validate import cross_validate
+
+    cross_validate(config, resume=options.resume, console=Console())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_job(main, sys.argv[1:]))

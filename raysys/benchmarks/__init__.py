@@ -1,0 +1,14 @@
+"""Measurements side by side in one run; `python -m jobs.benchmark NAME` prints one."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+
+from raysys.benchmarks import orchestration
+from raysys.storage import Folder
+
+BENCHMARKS: Mapping[str, Callable[[Console, Folder], dict[str, Any]]] = {
+    "orchestration": orchestration.measure,
+}
+"""Name -> measurement; what it returns is printed as one JSON object."""

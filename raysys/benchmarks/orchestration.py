@@ -1,0 +1,124 @@
+"""What a trial costs beside its folds: one fold pool for all trials, against a trainer started in each.
+
+Both sides do the same trivial folds on the same cores of a local Ray, one trial after the other:
+
+    pool    submit 5 folds, wait for 5 results                 (raysys.cluster.pool)
+    nested  a Tune trial that fits a Ray Train trainer         (the pattern of Ray's hyperparameter guide)
+
+Seconds are from the end of one trial to the end of the next, from the third trial on.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train
+import ray.tune
+from ray.train import BackendConfig, ScalingConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from rich.console import Console
+
+from raysys.cluster.leases import TaskKey
+from raysys.cluster.pool import FoldPool, slots
+from raysys.cluster.session import ray_session
+from raysys.config import ClusterConfig
+from raysys.storage import Folder
+
+_FOLDS = 5
+_FIRST_COUNTED = 2
+_POOL_TRIALS = 30
+_NESTED_TRIALS = 5
+_TRIAL_CPUS = 0.01
+
+
+@dataclass(frozen=True)
+class TrivialTask:
+    """A fold that does nothing but be handed out."""
+
+    trial: str
+    fold: int
+
+    @property
+    def key(self) -> TaskKey:
+        """(trial, fold)."""
+        return self.trial, self.fold
+
+
+def trivial_work(task: TrivialTask, shared: None, on_epoch: Any) -> int:
+    """What every real fold needs, its imports, and nothing else."""
+    import raysys.training.fold  # noqa: F401
+
+    return task.fold
+
+
+def measure(console: Console, folder: Folder) -> dict[str, Any]:
+    """Run both sides.
+
+    Args:
+        console: for progress.
+        folder: scratch space.
+
+    Returns:
+        Seconds per trial of both sides and their ratio (nested / pool).
+    """
+    with ray_session(ClusterConfig()):
+        cores = slots(ClusterConfig())
+        console.print(f"pool: {_POOL_TRIALS} trials of {_FOLDS} trivial folds on {cores} workers")
+        pool = _per_trial(_pool_ends(folder / "pool", cores))
+        console.print(f"nested: {_NESTED_TRIALS} trials of the same folds, a trainer in each")
+        nested = _per_trial(_nested_ends(folder / "nested", cores))
+    return {
+        "workers": cores,
+        "pool_seconds_per_trial": pool,
+        "nested_seconds_per_trial": nested,
+        "ratio": nested / pool,
+    }
+
+
+def _per_trial(ends: list[float]) -> float:
+    """Mean seconds a trial, from the third on."""
+    return (ends[-1] - ends[_FIRST_COUNTED - 1]) / (len(ends) - _FIRST_COUNTED)
+
+
+def _pool_ends(folder: Folder, cores: int) -> list[float]:
+    ends: list[float] = []
+    config = ClusterConfig(workers=cores)
+    with FoldPool(trivial_work, config, folder=folder, most_tasks=cores) as pool:
+        events = pool.events()
+        for trial in range(_POOL_TRIALS):
+            pool.submit([TrivialTask(str(trial), fold) for fold in range(_FOLDS)])
+            left = _FOLDS
+            while left:
+                left -= sum(event.kind == "done" for event in next(events))
+            ends.append(time.monotonic())
+    return ends
+
+
+def _nested_ends(folder: Folder, cores: int) -> list[float]:
+    place = folder.path()
+
+    def trial(config: dict[str, Any]) -> None:
+        def train(settings: dict[str, Any]) -> None:
+            rank = ray.train.get_context().get_world_rank()
+            for fold in range(rank, _FOLDS, cores):
+                trivial_work(TrivialTask("", fold), None, None)
+
+        cpus = 1 - _TRIAL_CPUS  # the trial's own actor needs a place beside its workers
+        DataParallelTrainer(
+            train,
+            train_loop_config={},
+            backend_config=BackendConfig(),
+            scaling_config=ScalingConfig(num_workers=cores, resources_per_worker={"CPU": cpus}),
+            run_config=ray.train.RunConfig(name=f"nested-{time.time_ns()}", storage_path=place),
+        ).fit()
+        ray.tune.report({"ended": time.time()})
+
+    results = ray.tune.Tuner(
+        ray.tune.with_resources(trial, {"CPU": _TRIAL_CPUS}),
+        tune_config=ray.tune.TuneConfig(
+            num_samples=_NESTED_TRIALS, max_concurrent_trials=1, reuse_actors=True
+        ),
+        run_config=ray.tune.RunConfig(name="nested", storage_path=place, verbose=0),
+    ).fit()
+    return sorted(float(result.metrics["ended"]) for result in results)

@@ -1,0 +1,170 @@
+"""Cross-validate one configuration: the folds in parallel, then their scores, matrix and report.
+
+    Config -> Plan -> FoldPool -> FoldResults, embeddings -> SimilarityAggregator -> result.json, MLflow, terminal
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import ray
+from rich.console import Console
+
+from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
+from raysys.cluster.plan import Plan, make_plan, write_plan
+from raysys.cluster.pool import FoldPool
+from raysys.cluster.progress import ProgressView
+from raysys.cluster.run_folder import RunRecord, Status, choose_folder, read_record, write_record
+from raysys.cluster.session import ray_session
+from raysys.config import Config
+from raysys.errors import FoldFailedError
+from raysys.report import account_seconds, build_result, confusion_counts, print_audit, print_result
+from raysys.similarity import SimilaritySummary
+from raysys.storage import Folder, resolve_folder
+from raysys.tracking.client import tracking_uri, ui_command
+from raysys.tracking.cross_validation import CrossValidationLog
+from raysys.training.baseline import baseline_scores
+from raysys.training.fold import FoldResult, read_predictions, run_fold
+
+_KILLED_PATIENCE_SECONDS = 5.0
+
+
+def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[str, Any]:
+    """Run the folds of one configuration and report them.
+
+    Args:
+        config: everything.
+        resume: go on with the latest unfinished run of the same identity.
+        console: for progress and report.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        RaysysError: bad input (before any worker starts), lost workers, or folds that failed.
+    """
+    begun = time.monotonic()
+    plan = make_plan(config)
+    runs = resolve_folder(config.storage.runs)
+    folder = choose_folder(runs, config.name, plan.identity, resume=resume)
+    if resume and folder.exists("result.json"):
+        console.print(f"{folder.path()} is finished already", highlight=False, soft_wrap=True)
+        result: dict[str, Any] = folder.read_json("result.json")
+        ui = ui_command(tracking_uri(config.tracking, runs))
+        print_result(console, result, folder=folder.path(), ui=ui)
+        return result
+    print_audit(console, [vars(finding) for finding in plan.audit])
+    log = CrossValidationLog(
+        config,
+        plan.corpus,
+        runs=runs,
+        name=folder.name,
+        identity=plan.identity,
+        run_id=read_record(folder).run_id if resume else "",
+    )
+    record = RunRecord(plan.identity, log.experiment_id, log.run_id, "RUNNING")
+    status: Status = "FAILED"
+    try:
+        write_record(folder, record)
+        write_plan(plan, folder)
+        result = _run(plan, folder, log, console, begun)
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        write_record(folder, replace(record, status=status))
+        log.finish(status, patience_seconds=_KILLED_PATIENCE_SECONDS if status == "KILLED" else None)
+    print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
+    return result
+
+
+def _run(
+    plan: Plan, folder: Folder, log: CrossValidationLog, console: Console, begun: float
+) -> dict[str, Any]:
+    """The part that needs Ray."""
+    config, trial = plan.config, folder.name
+    for name in ("folds.json", "audit.json"):
+        log.json(folder.read_json(name), name)
+    connecting = time.monotonic()
+    with ray_session(config.cluster):
+        aggregator = start_aggregator(config.similarity, len(plan.corpus.emotions), config.seed)
+        with FoldPool(
+            run_fold,
+            config.cluster,
+            folder=folder / ".pool",
+            most_tasks=len(plan.folds),
+            shared=plan.arrays,
+            deliver=DeliverEmbeddings(aggregator),
+        ) as pool:
+            pool.submit(plan.tasks(trial, folder))
+            baseline = baseline_scores(plan.arrays, plan.folds)  # while the workers start
+            results, first, last = _watch(pool, plan, log, console)
+            started = time.monotonic() - connecting - (last - first)
+        folders = {result.fold: folder / f"fold_{result.fold}" for result in results}
+        places = {fold: place.uri for fold, place in folders.items()}
+        similarity: SimilaritySummary = ray.get(aggregator.summary.remote(trial, places))
+    predictions = [read_predictions(folders[result.fold]) for result in results]
+    result = build_result(
+        corpus=plan.corpus.name,
+        model=f"{config.model.name} ({' + '.join(config.model.modalities)})",
+        emotions=plan.corpus.emotions,
+        results=results,
+        predictions=predictions,
+        baseline=baseline,
+        similarity=similarity,
+        seconds=account_seconds(
+            results,
+            total=time.monotonic() - begun,
+            startup=started,
+            wall=last - first,
+            workers=pool.workers,
+        ),
+        audit=plan.audit,
+        mlflow={"experiment_id": log.experiment_id, "run_id": log.run_id},
+    )
+    folder.write_json("result.json", result)
+    confusion = confusion_counts(predictions, len(plan.corpus.emotions))
+    log.result(result, similarity, confusion, folders)
+    return result
+
+
+def _watch(
+    pool: FoldPool, plan: Plan, log: CrossValidationLog, console: Console
+) -> tuple[list[FoldResult], float, float]:
+    """Follow the folds to their ends.
+
+    Returns:
+        Results in the order of the folds, and the queue's clock at the first fold's start and the last one's end.
+
+    Raises:
+        FoldFailedError: when all folds have ended and some have failed.
+    """
+    n_folds, max_epochs = len(plan.folds), plan.config.training.max_epochs
+    results: dict[int, FoldResult] = {}
+    failures: Mapping[int, str] = {}
+    first = last = 0.0
+    view = ProgressView(console, n_folds=n_folds, workers=pool.workers, max_epochs=max_epochs)
+    with view:
+        for events in pool.events():
+            for event in events:
+                fold = event.key[1] if event.key else -1
+                if event.kind == "taken" and not first:
+                    first = event.seconds
+                    view.started()
+                elif event.kind == "epoch":
+                    view.epoch(fold, event.payload)
+                    log.epoch(fold, event.payload, n_folds)
+                elif event.kind == "done":
+                    results[fold] = event.payload
+                    view.done(event.payload)
+                elif event.kind == "failed":
+                    failures = {**failures, fold: "; ".join(event.payload)}
+                last = event.seconds if event.kind in ("done", "failed") else last
+            if len(results) + len(failures) == n_folds:
+                break
+    if failures:
+        fold = min(failures)
+        raise FoldFailedError(f"{len(failures)} of {n_folds} folds failed; fold {fold}: {failures[fold]}")
+    return [results[fold] for fold in sorted(results)], first, last

@@ -1,0 +1,160 @@
+"""The fold pool: one Ray Train worker group that lives as long as there are folds to do.
+
+    driver -> submit(tasks) -> FoldQueue <- pull - workers (Ray Train)
+    driver <- events() ------- FoldQueue <- epochs, results
+
+Starting a group costs tens of seconds, so it is started once. The group has no process group: folds share no gradients.
+When a worker dies, Ray Train starts the group again and the queue hands its folds out again.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import BackendConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from raysys.cluster.leases import Task
+from raysys.cluster.queue import Event, start_queue
+from raysys.cluster.worker import Deliver, Work, worker_loop
+from raysys.config import ClusterConfig
+from raysys.errors import PoolError
+from raysys.storage import Folder
+
+_POLL_SECONDS = 0.5
+_CLOSE_SECONDS = 30.0
+
+
+class FoldPool:
+    """Workers that do folds; a context manager.
+
+    Args:
+        work: what a worker does with a task.
+        config: workers, resources of each, attempts, deadline.
+        folder: where Ray Train keeps its own state while the pool lives.
+        shared: what all tasks share; put into the object store once.
+        most_tasks: no more workers than this are started.
+        deliver: called in the worker with every result, before it counts.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        config: ClusterConfig,
+        *,
+        folder: Folder,
+        most_tasks: int,
+        shared: Any = None,
+        deliver: Deliver | None = None,
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self.workers = max(1, min(config.workers or slots(config), most_tasks))
+        references = [] if shared is None else [ray.put(shared)]
+        self.queue = start_queue(config.max_attempts, references)
+        self._settings = {"queue": self.queue, "work": work, "deliver": deliver}
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="fold-pool", daemon=True)
+        self._started = time.monotonic()
+        self._seen = 0
+        self._greeted = False
+
+    def __enter__(self) -> "FoldPool":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let the workers end, at once when there was an error, and give their resources back."""
+        try:
+            ray.get(self.queue.close.remote(cancel=kind is not None), timeout=_CLOSE_SECONDS)
+            self._thread.join(5.0 if kind is not None else _CLOSE_SECONDS)
+        except ray.exceptions.RayError:
+            pass  # the queue is gone, and its workers with it
+        if self._folder.local_path is not None:
+            self._folder.delete()
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Hand tasks to the pool."""
+        ray.get(self.queue.submit.remote(list(tasks)))
+
+    def cancel(self, trial: str) -> None:
+        """Stop the folds of a trial."""
+        ray.get(self.queue.cancel.remote(trial))
+
+    def events(self, *, idle_seconds: float = _POLL_SECONDS) -> Iterator[list[Event]]:
+        """Events as they come, for ever; an empty list every `idle_seconds` without one.
+
+        Raises:
+            PoolError: no worker came within the deadline, or the group has ended.
+        """
+        while True:
+            try:
+                fresh = ray.get(self.queue.events.remote(self._seen, idle_seconds))
+            except ray.exceptions.RayError as error:
+                raise PoolError(f"the queue of the fold pool died: {error}") from error
+            self._seen += len(fresh)
+            self._greeted = self._greeted or any(event.kind == "hello" for event in fresh)
+            self._check()
+            yield fresh
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            reason = " ".join(str(self._failure).split())[:300]
+            raise PoolError(f"the fold pool ended: {reason}")
+        waited = time.monotonic() - self._started
+        if not self._greeted and waited > self._config.hello_seconds:
+            asked = f"{self.workers} x {_describe(_resources(self._config))}"
+            has = _describe(ray.cluster_resources())
+            raise PoolError(
+                f"no worker started within {waited:.0f} s: asked for {asked}, the cluster has {has}: lower "
+                "--cluster.workers, --cluster.cpus_per_fold or --cluster.gpus_per_fold, or add nodes"
+            )
+
+    def _run(self) -> None:
+        try:
+            DataParallelTrainer(
+                worker_loop,
+                train_loop_config=self._settings,
+                backend_config=BackendConfig(),
+                scaling_config=ScalingConfig(
+                    num_workers=self.workers,
+                    use_gpu=self._config.gpus_per_fold > 0,
+                    resources_per_worker=_resources(self._config),
+                    placement_strategy="SPREAD",
+                ),
+                run_config=RunConfig(
+                    name=f"pool-{time.time_ns()}",
+                    storage_path=self._folder.path(),
+                    failure_config=FailureConfig(max_failures=-1),
+                ),
+            ).fit()
+        except BaseException as error:  # kept for the driver, which asks in `events`
+            self._failure = error
+
+
+def slots(config: ClusterConfig) -> int:
+    """Folds that fit into the cluster at the same time."""
+    have = ray.cluster_resources()
+    return min(
+        math.floor(have.get(name, 0.0) / amount + 1e-9) for name, amount in _resources(config).items()
+    )
+
+
+def _resources(config: ClusterConfig) -> dict[str, float]:
+    asked = {"CPU": config.cpus_per_fold}
+    return asked | ({"GPU": config.gpus_per_fold} if config.gpus_per_fold else {})
+
+
+def _describe(resources: dict[str, float]) -> str:
+    known = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if name in resources]
+    return ", ".join(known) or "no CPU"

@@ -1,0 +1,156 @@
+"""The queue actor: workers pull folds from it and report to it, drivers submit and read events.
+
+All of a pool's traffic goes through here, as small messages; `raysys.cluster.leases` holds the rules. The actor takes no
+CPU and dies with the pool.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import ray
+
+from raysys.cluster.leases import LeaseBook, StaleWorkerError, Task, TaskKey
+
+EventKind = Literal["hello", "taken", "epoch", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a worker or a task, in the order in which it happened."""
+
+    kind: EventKind
+    key: TaskKey | None
+    """Task; None for hello."""
+    rank: int
+    seconds: float
+    """Wall clock of the queue, for differences."""
+    payload: Any = None
+    """epoch: an EpochRecord; done: a FoldResult; failed: list of reasons; hello: process id."""
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """Answer to a pull."""
+
+    verdict: Literal["task", "idle", "closed", "stale"]
+    task: Task | None = None
+
+
+@dataclass
+class _State:
+    book: LeaseBook
+    events: list[Event] = field(default_factory=list)
+    closed: bool = False
+
+
+class FoldQueue:
+    """See the module; made into an actor by `start_queue`."""
+
+    def __init__(self, max_attempts: int, shared: Sequence[ray.ObjectRef]) -> None:
+        self._state = _State(LeaseBook(max_attempts))
+        self._shared = list(shared)
+        self._changed = asyncio.Condition()
+
+    async def shared(self) -> list[ray.ObjectRef]:
+        """References to what all tasks share."""
+        return self._shared
+
+    async def submit(self, tasks: Sequence[Task]) -> None:
+        """Add tasks."""
+        for task in tasks:
+            self._state.book.submit(task)
+        await self._notify()
+
+    async def hello(self, rank: int, token: str, process_id: int) -> None:
+        """A worker's loop starts."""
+        failed = self._state.book.hello(rank, token)
+        self._record("hello", None, rank, process_id)
+        for key, history in failed.items():
+            self._record("failed", key, rank, history)
+        await self._notify()
+
+    async def pull(self, rank: int, token: str, wait_seconds: float) -> Pulled:
+        """The next task for a worker; waits a bounded time for one."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                task = self._state.book.take(rank, token)
+            except StaleWorkerError:
+                return Pulled("stale")
+            if task is not None:
+                self._record("taken", task.key, rank)
+                await self._notify()
+                return Pulled("task", task)
+            if self._state.closed:
+                return Pulled("closed")
+            if not await self._wait_until(deadline):
+                return Pulled("idle")
+
+    async def epoch(self, key: TaskKey, rank: int, token: str, record: Any) -> bool:
+        """An epoch of a task is over; the answer tells the worker to go on or to stop."""
+        is_new, go_on = self._state.book.report(key, rank, token, record.epoch)
+        if is_new:
+            self._record("epoch", key, rank, record)
+            await self._notify()
+        return go_on and not self._state.closed
+
+    async def done(self, key: TaskKey, rank: int, token: str, result: Any) -> None:
+        """A task has its result; accepted once, from the worker that holds it."""
+        if self._state.book.settle(key, rank, token):
+            self._record("done", key, rank, result)
+            await self._notify()
+
+    async def failed(self, key: TaskKey, rank: int, token: str, reason: str) -> None:
+        """A task raised inside its worker, which lives on."""
+        if self._state.book.settle(key, rank, token):
+            self._record("failed", key, rank, [reason])
+            await self._notify()
+
+    async def events(self, first: int, wait_seconds: float) -> list[Event]:
+        """Events from number `first` on; waits a bounded time for one."""
+        deadline = time.monotonic() + wait_seconds
+        while len(self._state.events) <= first and await self._wait_until(deadline):
+            pass
+        return self._state.events[first:]
+
+    async def cancel(self, trial: str) -> None:
+        """Stop a trial's folds."""
+        for key in self._state.book.cancel(trial):
+            self._record("failed", key, -1, ["cancelled"])
+        await self._notify()
+
+    async def close(self, cancel: bool = False) -> None:
+        """Let the workers' loops end: when no task is pending, or (cancel) after their current epoch."""
+        if cancel:
+            for trial in self._state.book.trials():
+                self._state.book.cancel(trial)
+        self._state.closed = True
+        await self._notify()
+
+    def _record(self, kind: EventKind, key: TaskKey | None, rank: int, payload: Any = None) -> None:
+        self._state.events.append(Event(kind, key, rank, time.monotonic(), payload))
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _wait_until(self, deadline: float) -> bool:
+        """Wait for any change; False when the deadline has passed."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        async with self._changed:
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                return False
+        return True
+
+
+def start_queue(max_attempts: int, shared: Sequence[ray.ObjectRef]) -> Any:
+    """Start the actor; it lives as long as the returned handle."""
+    options = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 10_000}
+    return ray.remote(FoldQueue).options(**options).remote(max_attempts, shared)

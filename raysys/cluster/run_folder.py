@@ -1,0 +1,83 @@
+"""Which folder a command writes to, and what `--resume` finds.
+
+    runs/<name>, runs/<name>-2, ...    each with run.json: identity, MLflow run, status
+
+A new command never writes into the folder of an old one. `--resume` takes the latest folder of the name whose identity
+(config, corpus, features, code) is that of the command.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from raysys.errors import StorageError
+from raysys.storage import Folder
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Content of run.json."""
+
+    identity: str
+    experiment_id: str
+    run_id: str
+    status: Status
+
+
+def choose_folder(runs: Folder, name: str, identity: str, *, resume: bool) -> Folder:
+    """The folder for a command.
+
+    Args:
+        runs: folder of all runs.
+        name: the run's name.
+        identity: digest of the command's plan.
+        resume: look for a run of the same identity.
+
+    Raises:
+        StorageError: `resume`, and there is none.
+    """
+    taken = _numbered(runs, name)
+    if not resume:
+        number = max(taken, default=0) + 1
+        return runs / (name if number == 1 else f"{name}-{number}")
+    for number in sorted(taken, reverse=True):
+        folder = taken[number]
+        if read_record(folder).identity == identity:
+            return folder
+    raise StorageError(
+        f"nothing to resume: no run '{name}' in {runs.path()} has exactly these settings, data and code: run without --resume"
+    )
+
+
+def read_record(folder: Folder) -> RunRecord:
+    """What run.json holds.
+
+    Raises:
+        StorageError: missing or damaged.
+    """
+    try:
+        return RunRecord(**folder.read_json("run.json"))
+    except TypeError as error:
+        raise StorageError(f"{folder.path('run.json')} is damaged: {error}") from error
+
+
+def write_record(folder: Folder, record: RunRecord) -> None:
+    """Write run.json."""
+    folder.write_json("run.json", asdict(record))
+
+
+def _numbered(runs: Folder, name: str) -> dict[int, Folder]:
+    """Number -> folder, of the runs of this name."""
+    found = {}
+    for entry in runs.names():
+        rest = entry.removeprefix(name)
+        if entry == name:
+            number = 1
+        elif entry.startswith(f"{name}-") and rest[1:].isdigit():
+            number = int(rest[1:])
+        else:
+            continue
+        if (runs / entry).exists("run.json"):
+            found[number] = runs / entry
+    return found

@@ -1,0 +1,63 @@
+"""Ray for the length of one command: a local one that ends with it, or a connection to a cluster."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from raysys.config import ClusterConfig
+from raysys.errors import PoolError
+
+_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how soon a dead worker and the end are noticed
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "OMP_NUM_THREADS": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DISABLE_SAFETENSORS_CONVERSION": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""What every process of the cluster must know; a variable that the user has set stays."""
+
+
+@contextmanager
+def ray_session(config: ClusterConfig) -> Iterator[None]:
+    """Ray is connected inside, and (unless it was before) disconnected afterwards.
+
+    Raises:
+        PoolError: the cluster cannot be reached, or Ray cannot start here.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = config.address or os.environ.get("RAY_ADDRESS", "")
+    fresh = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    os.environ.update(fresh)
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    try:
+        if address:
+            environment = {"env_vars": fresh}
+            ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+        else:
+            ray.init(
+                address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+            )
+            _keep_token_private()
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        place = f"at {address}" if address else "on this machine"
+        raise PoolError(f"cannot reach Ray {place} ({reason}): check --cluster.address") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _keep_token_private() -> None:
+    """A local Ray writes its access token readable to everyone; whoever has it can run code as this user."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if token.is_file() and token.stat().st_uid == os.getuid():
+        token.chmod(0o600)

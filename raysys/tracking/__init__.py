@@ -1,0 +1,1 @@
+"""All the MLflow there is."""

@@ -1,0 +1,90 @@
+"""Pictures of a run: similarity heat map, dendrogram of the emotions, confusion matrix.
+
+Drawn without pyplot, so nothing is global and no screen is needed.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int64
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import dendrogram, linkage
+from scipy.spatial.distance import squareform
+
+
+def similarity_heat_map(
+    average: Float[np.ndarray, "class class"],
+    low: Float[np.ndarray, "class class"],
+    high: Float[np.ndarray, "class class"],
+    emotions: Sequence[str],
+    title: str,
+) -> Figure:
+    """The averaged matrix with each cell's value and, below it, its interval."""
+    figure = Figure(figsize=(1.5 + 1.05 * len(emotions), 0.9 + 0.95 * len(emotions)))
+    axes = figure.add_subplot()
+    smallest = float(np.nanmin(average)) if np.isfinite(average).any() else 0.0
+    image = axes.imshow(average, cmap="viridis", vmin=min(smallest, 0.99), vmax=1.0)
+    middle = (smallest + 1) / 2
+    for i, j in np.ndindex(average.shape):
+        if np.isnan(average[i, j]):
+            text = "–"
+        else:
+            text = f"{average[i, j]:.2f}"
+            text += f"\n{low[i, j]:.2f} to {high[i, j]:.2f}" if i != j and np.isfinite(low[i, j]) else ""
+        dark = not average[i, j] > middle
+        axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
+    _label(axes, emotions, title)
+    figure.colorbar(image, ax=axes, label="cosine similarity", shrink=0.8)
+    figure.tight_layout()
+    return figure
+
+
+def emotion_dendrogram(
+    average: Float[np.ndarray, "class class"], emotions: Sequence[str], title: str
+) -> Figure:
+    """Which emotions the model holds together: average linkage on 1 - similarity.
+
+    Emotions whose similarity to any other is unknown are left out.
+    """
+    known = ~np.isnan(average).any(axis=1)
+    figure = Figure(figsize=(7, 0.9 + 0.5 * len(emotions)))
+    axes = figure.add_subplot()
+    if known.sum() >= 2:
+        distance = np.clip(1 - average[np.ix_(known, known)], 0, None)
+        np.fill_diagonal(distance, 0)
+        tree = linkage(squareform((distance + distance.T) / 2, checks=False), method="average")
+        names = [name for name, is_known in zip(emotions, known, strict=True) if is_known]
+        dendrogram(tree, labels=names, orientation="right", ax=axes, color_threshold=0)
+    axes.set_xlabel("1 - cosine similarity")
+    axes.set_title(title)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+def confusion_figure(
+    counts: Int64[np.ndarray, "class class"], emotions: Sequence[str], title: str
+) -> Figure:
+    """Rows are true emotions: colour is the share of the row, the number is utterances."""
+    figure = Figure(figsize=(1.5 + 0.95 * len(emotions), 0.9 + 0.85 * len(emotions)))
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for i, j in np.ndindex(counts.shape):
+        colour = "w" if shares[i, j] > 0.5 else "k"
+        axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=9, color=colour)
+    _label(axes, emotions, title)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    figure.colorbar(image, ax=axes, label="share of the true emotion", shrink=0.8)
+    figure.tight_layout()
+    return figure
+
+
+def _label(axes: Axes, emotions: Sequence[str], title: str) -> None:
+    places = range(len(emotions))
+    axes.set_xticks(places, emotions, rotation=40, ha="right")
+    axes.set_yticks(places, emotions)
+    axes.set_title(title)
