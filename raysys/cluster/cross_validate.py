@@ -25,7 +25,7 @@ from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import tracking_uri, ui_command
 from raysys.tracking.cross_validation import CrossValidationLog
 from raysys.training.baseline import baseline_scores
-from raysys.training.fold import FoldResult, read_predictions, run_fold
+from raysys.training.fold import FoldResult, read_predictions, run_fold, warm_up
 
 _KILLED_PATIENCE_SECONDS = 5.0
 
@@ -97,6 +97,7 @@ def _run(
             most_tasks=len(plan.folds),
             shared=plan.arrays,
             deliver=DeliverEmbeddings(aggregator),
+            warm_up=warm_up,
         ) as pool:
             pool.submit(plan.tasks(trial, folder))
             baseline = baseline_scores(plan.arrays, plan.folds)  # while the workers start

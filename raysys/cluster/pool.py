@@ -10,7 +10,7 @@ When a worker dies, Ray Train starts the group again and the queue hands its fol
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -40,6 +40,7 @@ class FoldPool:
         shared: what all tasks share; put into the object store once.
         most_tasks: no more workers than this are started.
         deliver: called in the worker with every result, before it counts.
+        warm_up: called once in every worker before its first task.
     """
 
     def __init__(
@@ -51,13 +52,19 @@ class FoldPool:
         most_tasks: int,
         shared: Any = None,
         deliver: Deliver | None = None,
+        warm_up: Callable[[], None] | None = None,
     ) -> None:
         self._config = config
         self._folder = folder
         self.workers = max(1, min(config.workers or slots(config), most_tasks))
         references = [] if shared is None else [ray.put(shared)]
         self.queue = start_queue(config.max_attempts, references)
-        self._settings = {"queue": self.queue, "work": work, "deliver": deliver}
+        self._settings = {
+            "queue": self.queue,
+            "work": work,
+            "deliver": deliver,
+            "warm_up": warm_up,
+        }
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="fold-pool", daemon=True)
         self._started = time.monotonic()

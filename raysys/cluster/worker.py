@@ -33,10 +33,13 @@ def worker_loop(settings: dict[str, Any]) -> None:
     """Runs in every worker of the group.
 
     Args:
-        settings: `queue` (actor handle), `work` (a `Work`), `deliver` (a `Deliver` or None).
+        settings: `queue` (actor handle), `work` (a `Work`), `deliver` (a `Deliver` or None), `warm_up` (called once
+            before the worker says hello, or None).
     """
     queue = settings["queue"]
     rank, token = ray.train.get_context().get_world_rank(), uuid.uuid4().hex
+    if settings["warm_up"]:
+        settings["warm_up"]()
     references = ray.get(queue.shared.remote())
     shared = ray.get(references[0]) if references else None
     ray.get(queue.hello.remote(rank, token, os.getpid()))
@@ -56,7 +59,7 @@ def _do(
 
     try:
         result = settings["work"](task, shared, on_epoch)
-        if settings.get("deliver"):
+        if settings["deliver"]:
             settings["deliver"](task, result)
     except Exception as error:  # the one place where a fold's failure is recorded
         lines = traceback.format_exc().strip().splitlines()

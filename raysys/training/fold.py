@@ -116,6 +116,14 @@ def run_fold(task: FoldTask, arrays: CorpusArrays, on_epoch: OnEpoch) -> FoldRes
     return result
 
 
+def warm_up() -> None:
+    """Let torch load what it loads at its first optimiser step (seconds), before a fold is waiting for it."""
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.Adam([weight])
+    weight.sum().backward()
+    optimizer.step()
+
+
 def read_result(folder: Folder) -> FoldResult | None:
     """The result of a finished fold, or None; `fold.json` is written last."""
     if not folder.exists("fold.json"):
