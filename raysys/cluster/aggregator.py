@@ -7,7 +7,7 @@ Folds store the same embeddings before they send them, so the actor's state can 
 Ray starts it again, and `summary` reads what is missing from the folds' folders.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -16,7 +16,10 @@ from jaxtyping import Float, Int64
 from raysys.config import SimilarityConfig
 from raysys.similarity import SimilaritySummary, summarise
 from raysys.storage import Folder
-from raysys.training.fold import FoldResult, FoldTask, read_predictions
+from raysys.training.predictions import read_predictions
+
+if TYPE_CHECKING:  # the actor itself starts without torch
+    from raysys.training.fold import FoldResult, FoldTask
 
 
 class SimilarityAggregator:
@@ -80,7 +83,7 @@ class DeliverEmbeddings:
     def __init__(self, aggregator: Any) -> None:
         self._aggregator = aggregator
 
-    def __call__(self, task: FoldTask, result: FoldResult) -> None:
+    def __call__(self, task: "FoldTask", result: "FoldResult") -> None:
         """Send what the fold has stored."""
         if not result.stopped:
             stored = read_predictions(Folder(task.folder))

@@ -25,7 +25,8 @@ from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import tracking_uri, ui_command
 from raysys.tracking.cross_validation import CrossValidationLog
 from raysys.training.baseline import baseline_scores
-from raysys.training.fold import FoldResult, read_predictions, run_fold, warm_up
+from raysys.training.fold import FoldResult, run_fold, warm_up
+from raysys.training.predictions import read_predictions
 
 _KILLED_PATIENCE_SECONDS = 5.0
 
@@ -107,7 +108,7 @@ def _run(
         places = {fold: place.uri for fold, place in folders.items()}
         similarity: SimilaritySummary = ray.get(aggregator.summary.remote(trial, places))
     predictions = [read_predictions(folders[result.fold]) for result in results]
-    result = build_result(
+    built = build_result(
         corpus=plan.corpus.name,
         model=f"{config.model.name} ({' + '.join(config.model.modalities)})",
         emotions=plan.corpus.emotions,
@@ -125,7 +126,8 @@ def _run(
         audit=plan.audit,
         mlflow={"experiment_id": log.experiment_id, "run_id": log.run_id},
     )
-    folder.write_json("result.json", result)
+    folder.write_json("result.json", built)
+    result: dict[str, Any] = folder.read_json("result.json")
     confusion = confusion_counts(predictions, len(plan.corpus.emotions))
     log.result(result, similarity, confusion, folders)
     return result

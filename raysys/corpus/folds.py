@@ -17,7 +17,7 @@ from raysys.config import FoldsConfig
 from raysys.corpus.table import Corpus
 from raysys.errors import CorpusError
 
-Indices = Int64[np.ndarray, " utterance"]
+Indices = Int64[np.ndarray, " _"]
 
 
 @dataclass(frozen=True)

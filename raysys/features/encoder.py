@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -12,6 +12,7 @@ from raysys.corpus.table import Utterance
 Frames = Float32[np.ndarray, "time dim"]
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Turns the utterances of one modality into frames or tokens.
 

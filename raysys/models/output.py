@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,10 +18,11 @@ class ModelOutput:
     """Before the softmax."""
     embedding: Float[Tensor, "batch dim"]
     """The vector before the last linear layer: what class representatives are means of."""
-    vectors: Mapping[str, Float[Tensor, "batch dim"]]
+    vectors: Mapping[str, Float[Tensor, "batch _"]]
     """Modality -> its vector before fusion."""
 
 
+@runtime_checkable
 class ModelBuilder(Protocol):
     """Makes an untrained model whose forward takes `Batch.modalities` and returns a `ModelOutput`."""
 

@@ -66,8 +66,8 @@ def average_matrix(
 
 
 def summarise(
-    embeddings: Sequence[Float[np.ndarray, "utterance dim"]],
-    labels: Sequence[Int64[np.ndarray, " utterance"]],
+    embeddings: Sequence[Float[np.ndarray, "_ _"]],
+    labels: Sequence[Int64[np.ndarray, " _"]],
     n_classes: int,
     *,
     resamples: int,
@@ -77,7 +77,7 @@ def summarise(
     """Matrices of all folds of one configuration, their average and its bootstrap interval.
 
     Args:
-        embeddings: one array a fold; dimensions may differ between folds, only cosines are averaged.
+        embeddings: one [utterance, dim] array a fold; dimensions may differ between folds, only cosines are averaged.
         labels: class indices, in the same order.
         n_classes: number of emotions.
         resamples: bootstrap resamples; each draws every fold's utterances with replacement.

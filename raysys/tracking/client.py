@@ -4,6 +4,7 @@ The URI comes from the config, else MLFLOW_TRACKING_URI, else an SQLite file bes
 workers change their folder. The driver alone connects; it creates the schema before anything else runs.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -42,6 +43,8 @@ def connect(config: TrackingConfig, runs: Folder) -> MlflowClient:
     uri = tracking_uri(config, runs)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    for chatty in ("mlflow.store.db.utils", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)

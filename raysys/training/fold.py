@@ -23,7 +23,8 @@ from raysys.features.normalise import Normaliser
 from raysys.features.store import Ragged
 from raysys.storage import Folder
 from raysys.training.checkpoint import EpochRecord, delete_checkpoint
-from raysys.training.loop import OnEpoch, Predictions, TrainedFold, predict, train_fold
+from raysys.training.loop import OnEpoch, TrainedFold, predict, train_fold
+from raysys.training.predictions import Predictions, write_predictions
 
 
 @dataclass(frozen=True)
@@ -133,19 +134,6 @@ def read_result(folder: Folder) -> FoldResult | None:
     return FoldResult(**{**plain, "folder": folder.uri})
 
 
-def read_predictions(folder: Folder) -> Predictions:
-    """Stored test predictions of a finished fold.
-
-    Raises:
-        StorageError: they are missing or damaged.
-    """
-    return Predictions(
-        np.asarray(folder.read_npy("test_embeddings.npy")),
-        np.asarray(folder.read_npy("test_probabilities.npy")),
-        np.asarray(folder.read_npy("test_labels.npy")),
-    )
-
-
 def _prepare_torch(config: Config) -> str:
     """Threads, determinism and device of this worker."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -193,9 +181,7 @@ def _write(
         weights[f"normaliser/{modality}/mean"] = torch.from_numpy(normaliser.mean)
         weights[f"normaliser/{modality}/std"] = torch.from_numpy(normaliser.std)
     folder.write_bytes("weights.safetensors", safetensors.torch.save(weights))
-    folder.write_npy("test_embeddings.npy", test.embeddings)
-    folder.write_npy("test_probabilities.npy", test.probabilities)
-    folder.write_npy("test_labels.npy", test.labels)
+    write_predictions(folder, test)
     plain = asdict(result)
     del plain["folder"]  # a run folder may be moved
     folder.write_json("fold.json", plain)

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from raysys.config import Config, TrainingConfig
-from raysys.errors import FoldFailedError
+from raysys.errors import FoldFailedError, lookup
 from raysys.features.batch import Batch, Padded, Part
 from raysys.losses import Objective, balanced_class_weights
 from raysys.models import MODELS
-from raysys.errors import lookup
 from raysys.storage import Folder
 from raysys.training.checkpoint import (
     EpochRecord,
@@ -29,6 +28,7 @@ from raysys.training.checkpoint import (
     stream_seed,
 )
 from raysys.training.metrics import score
+from raysys.training.predictions import Predictions
 
 OnEpoch = Callable[[EpochRecord], bool]
 """Called after every epoch; False stops the fold."""
@@ -42,20 +42,6 @@ class TrainedFold:
     progress: Progress
     stopped: bool
     """Whether `on_epoch` asked to stop before training was over."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model says of one part, in the part's order."""
-
-    embeddings: Float32[np.ndarray, "utterance dim"]
-    probabilities: Float32[np.ndarray, "utterance class"]
-    labels: Int64[np.ndarray, " utterance"]
-
-    @property
-    def predicted(self) -> Int64[np.ndarray, " utterance"]:
-        """The most probable class."""
-        return self.probabilities.argmax(axis=1).astype(np.int64)
 
 
 def train_fold(

@@ -1,0 +1,48 @@
+"""What the pool's workers do in tests; a module of its own, so that workers can import it."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Errand:
+    """A task with a number to square, and perhaps something bad to do."""
+
+    trial: str
+    index: int
+    deed: str = ""
+    folder: str = ""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """(trial, index)."""
+        return self.trial, self.index
+
+
+@dataclass(frozen=True)
+class Beat:
+    """An epoch without content."""
+
+    epoch: int
+
+
+def square(task: Errand, shared: Any, on_epoch: Any) -> int:
+    """The square of the task's index plus what is shared."""
+    if task.deed == "raise":
+        raise ValueError("bad fold")
+    if task.deed == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task.deed == "die once" and not Path(task.folder, "died").exists():
+        Path(task.folder, "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task.deed == "forever":
+        epoch = 1
+        while on_epoch(Beat(epoch)):
+            epoch += 1
+            time.sleep(0.05)
+        return -1
+    return task.index**2 + (shared or 0)

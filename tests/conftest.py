@@ -1,0 +1,100 @@
+"""What all tests share: annotated shapes are checked, Ray is started once, everything is written under a temporary home."""
+
+import os
+
+# Before raysys, Ray or MLflow are imported.
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.pop("RAY_ADDRESS", None)
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+CHECKED = ("corpus", "features", "models", "losses", "similarity", "training", "report")
+install_import_hook([f"raysys.{name}" for name in CHECKED], "beartype.beartype")
+
+from collections.abc import Callable, Iterator  # noqa: E402
+from dataclasses import replace  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+
+from raysys.config import (  # noqa: E402
+    CltnetConfig,
+    ClusterConfig,
+    Config,
+    CorpusConfig,
+    DemoConfig,
+    FoldsConfig,
+    HashedConfig,
+    LogmelConfig,
+    ModelConfig,
+    SimilarityConfig,
+    StorageConfig,
+    TrainingConfig,
+    FeaturesConfig,
+)
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def emodb_root() -> Path:
+    """The real EmoDB, where the machine has it."""
+    root = SHARED / "data" / "emodb"
+    if not root.is_dir():
+        pytest.skip(f"no EmoDB at {root}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def cache_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Feature stores and the small demo corpus, generated once for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def small_config(cache_root: Path) -> Callable[[Path], Config]:
+    """A run of seconds under a folder: 150 demo utterances, tiny CLTNet, 4 epochs, 5 folds by session."""
+
+    def make(home: Path) -> Config:
+        return Config(
+            name="small",
+            corpus=CorpusConfig(demo=DemoConfig(utterances=150)),
+            features=FeaturesConfig(logmel=LogmelConfig(n_mels=16), hashed=HashedConfig(dim=16)),
+            folds=FoldsConfig(method="leave_one_group_out", groups="session"),
+            model=ModelConfig(cltnet=CltnetConfig(channels=8, text_dim=8, dim=8, layers=1, heads=2)),
+            training=TrainingConfig(max_epochs=4, patience=4, batch_size=16, learning_rate=0.005),
+            similarity=SimilarityConfig(resamples=50),
+            cluster=ClusterConfig(workers=2),
+            storage=StorageConfig(runs=str(home / "runs"), cache=str(cache_root)),
+        )
+
+    return make
+
+
+@pytest.fixture
+def small(small_config: Callable[[Path], Config], tmp_path: Path) -> Config:
+    """The small run in the test's own folder."""
+    return small_config(tmp_path)
+
+
+def with_training(config: Config, **changes: object) -> Config:
+    """The config with other training settings."""
+    return replace(config, training=replace(config.training, **changes))
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """The one local Ray of the test session."""
+    import ray
+
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+    )
+    yield
+    ray.shutdown()

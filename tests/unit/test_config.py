@@ -1,0 +1,88 @@
+"""Settings: every field documented and checked, unknown names answered, presets valid."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raysys.commandline import parse
+from raysys.config import Config, TrainingConfig, digest, field_names, to_dict
+from raysys.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parse_all(*arguments: str) -> Config:
+    return parse(arguments, program="test")[0]
+
+
+@pytest.mark.parametrize("preset", sorted(ROOT.glob("configs/*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_parses_and_begins_with_its_record(preset: Path):
+    config = parse_all(str(preset))
+    assert config.name == preset.stem
+    record = preset.read_text().split("\n\n")[0]
+    for word in ("command", "source", "hardware", "expected"):
+        assert word in record.lower(), f"the head comment of {preset.name} does not tell its {word}"
+
+
+def test_a_flag_overrides_the_preset_and_the_preset_the_default(tmp_path: Path):
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("training: {batch_size: 7, patience: 3}\n")
+    config = parse_all(str(preset), "--training.patience", "5")
+    assert (config.training.batch_size, config.training.patience) == (7, 5)
+    assert config.training.max_epochs == TrainingConfig().max_epochs
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--training.batch_sise", "3"], "did you mean 'training.batch_size'"),
+        (["--trainig.batch_size=3"], "did you mean 'training.batch_size'"),
+        (["--training.batch_size", "0"], "training.batch_size is 0, but must be >= 1"),
+        (["--training.batch_size", "many"], "training.batch_size"),
+        (["--training.learning_rate", "nan"], "learning_rate"),
+        (["--folds.method", "random"], "folds.method"),
+        (["--model.modalities", "[audio,audio]"], "each once"),
+        (["--model.cltnet.heads", "7"], "a divisor of model.cltnet.text_dim"),
+        (["--name", "a/b"], "a plain folder name"),
+        (["no_such.yaml"], "no_such.yaml is not a file"),
+    ],
+)
+def test_a_bad_argument_is_answered_with_rule_and_remedy(arguments: list[str], message: str):
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
+        parse_all(*arguments)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("training: {batchsize: 3}", "did you mean 'training.batch_size'"),
+        ("trainning: {}", "did you mean 'training'"),
+        ("training: 3", "is a group of settings"),
+        ("- 1", "must be a mapping"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_bad_preset_is_named_with_its_fault(tmp_path: Path, text: str, message: str):
+    preset = tmp_path / "bad.yaml"
+    preset.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_all(str(preset))
+    assert "bad.yaml" in str(caught.value)
+
+
+def test_help_lists_every_field_with_a_meaning():
+    command = [sys.executable, "-m", "jobs.cross_validate", "--help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name, group in field_names(Config).items():
+        if group is None:
+            after = shown.split(f"--{name} ", 1)[1].split("--", 1)[0]
+            assert len(" ".join(after.split())) > 40, f"--{name} is not explained"
+
+
+def test_the_digest_covers_defaults_too():
+    config = Config()
+    assert digest(to_dict(config)) == digest(to_dict(Config()))
+    assert digest(to_dict(config)) != digest(to_dict(Config(seed=1)))
+    assert "max_epochs" in str(to_dict(config))

@@ -1,0 +1,104 @@
+"""Class-similarity matrices against hand computation."""
+
+import numpy as np
+import pytest
+from sklearn.metrics.pairwise import cosine_similarity
+
+from raysys.errors import ConfigError
+from raysys.similarity import (
+    average_matrix,
+    class_representatives,
+    cosine_matrix,
+    preset_similarity,
+    read_similarity,
+    similarity_from_record,
+    summarise,
+)
+
+
+def test_the_worked_example_of_source_000_gives_the_true_cosines():
+    embeddings = np.array(
+        [[0.2, 0.5, 0.1, 0.3], [0.3, 0.6, 0.0, 0.2], [0.9, 0.1, 0.3, 0.4], [0.0, 0.1, 0.9, 0.7], [0.5] * 4]
+    )
+    representatives = class_representatives(embeddings, np.array([0, 0, 1, 2, 3]), 4)
+    np.testing.assert_allclose(representatives[0], [0.25, 0.55, 0.05, 0.25])
+    matrix = cosine_matrix(representatives)
+    # The source prints 0.81, 0.59 and 0.96, which are not the cosines of its own means.
+    np.testing.assert_allclose(matrix[0, 1:], [0.582, 0.366, 0.839], atol=5e-4)
+    np.testing.assert_allclose(matrix, cosine_similarity(representatives), atol=1e-12)
+    assert (np.diag(matrix) == 1).all()
+
+
+def test_a_class_missing_in_a_fold_is_averaged_over_the_folds_that_have_it():
+    random = np.random.default_rng(0)
+    full = cosine_matrix(class_representatives(random.normal(size=(9, 4)), np.arange(9) % 3, 3))
+    lacking = cosine_matrix(class_representatives(random.normal(size=(6, 4)), np.arange(6) % 2, 3))
+    assert np.isnan(lacking[2]).all()
+    average, counts = average_matrix(np.stack([full, lacking]))
+    np.testing.assert_allclose(average[2], full[2])
+    np.testing.assert_allclose(average[0, 1], (full[0, 1] + lacking[0, 1]) / 2)
+    assert counts.tolist() == [[2, 2, 1], [2, 2, 1], [1, 1, 1]]
+    nowhere, counts = average_matrix(np.stack([lacking]))
+    assert np.isnan(nowhere[2, 0])
+    assert counts[2, 2] == 0
+
+
+def test_the_interval_holds_the_average_and_shrinks_with_more_utterances():
+    def width(size: int) -> float:
+        random = np.random.default_rng(1)
+        labels = np.arange(size) % 3
+        centres = np.eye(3, 5)
+        folds = [centres[labels] + random.normal(scale=0.8, size=(size, 5)) for _ in range(3)]
+        summary = summarise(folds, [labels] * 3, 3, resamples=200, confidence=0.95, seed=0)
+        off = ~np.eye(3, dtype=bool)
+        assert (summary.low <= summary.high).all()
+        assert ((summary.low <= summary.average) & (summary.average <= summary.high))[off].mean() > 0.6
+        return float((summary.high - summary.low)[off].mean())
+
+    assert width(900) < 0.5 * width(90)
+
+
+def test_the_summary_is_the_same_for_the_same_seed_and_folds_may_differ_in_dimension():
+    random = np.random.default_rng(2)
+    embeddings = [random.normal(size=(12, 4)), random.normal(size=(8, 7))]
+    labels = [np.arange(12) % 3, np.arange(8) % 3]
+    options = {"resamples": 20, "confidence": 0.9, "seed": 5}
+    first = summarise(embeddings, labels, 3, **options)
+    second = summarise(embeddings, labels, 3, **options)
+    np.testing.assert_array_equal(first.low, second.low)
+    assert first.per_fold.shape == (2, 3, 3)
+    assert first.utterance_counts.tolist() == [[4, 4, 4], [3, 3, 2]]
+
+
+def test_the_preset_is_a_similarity_matrix_in_which_near_emotions_are_near():
+    emotions = ("anger", "frustration", "happiness", "sadness")
+    matrix = preset_similarity(emotions)
+    np.testing.assert_allclose(matrix, matrix.T)
+    np.testing.assert_allclose(np.diag(matrix), 1)
+    assert matrix[0, 1] > matrix[0, 2]
+    with pytest.raises(ConfigError, match="did you mean 'anger'"):
+        preset_similarity(("angr", "fear"))
+
+
+def test_a_stored_matrix_is_brought_into_the_order_of_the_emotions(tmp_path):
+    stored = {"emotions": ["a", "b", "c"], "average": [[1, 0.2, 0.3], [0.2, 1, 0.4], [0.3, 0.4, 1]]}
+    matrix = similarity_from_record(stored, ("c", "a"), "x")
+    np.testing.assert_allclose(matrix, [[1, 0.3], [0.3, 1]])
+    np.save(tmp_path / "s.npy", np.array(stored["average"]))
+    np.testing.assert_allclose(read_similarity(tmp_path / "s.npy", ("a", "b", "c")), stored["average"])
+
+
+@pytest.mark.parametrize(
+    "matrix, rule",
+    [
+        ([[1, 0.5], [0.4, 1]], "symmetric"),
+        ([[1, 2], [2, 1]], "within -1..1"),
+        ([[0.9, 0], [0, 1]], "1 on the diagonal"),
+        ([[1, None], [None, 1]], "finite"),
+        ([[1]], "not a square matrix"),
+    ],
+)
+def test_what_is_no_similarity_matrix_is_refused(matrix, rule):
+    record = {"emotions": ["a", "b"], "average": matrix}
+    with pytest.raises(ConfigError, match=rule):
+        similarity_from_record(record, ("a", "b"), "source")

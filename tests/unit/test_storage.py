@@ -1,0 +1,65 @@
+"""Files: atomic, never unpickled, NaN-free JSON, and where relative paths start."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raysys.errors import StorageError
+from raysys.storage import Folder, resolve_folder
+
+
+def test_written_files_are_read_back_and_nothing_is_left_aside(tmp_path: Path):
+    folder = Folder(str(tmp_path)) / "a" / "b"
+    folder.write_bytes("x", b"one")
+    folder.write_bytes("x", b"two")
+    array = np.arange(6.0).reshape(2, 3)
+    folder.write_npy("y.npy", array)
+    assert folder.read_bytes("x") == b"two"
+    np.testing.assert_array_equal(folder.read_npy("y.npy"), array)
+    assert folder.names() == ["x", "y.npy"]
+    assert (tmp_path / "a" / "b" / "x").read_bytes() == b"two"
+
+
+def test_json_has_null_for_nan_so_that_every_reader_can_read_it(tmp_path: Path):
+    folder = Folder(str(tmp_path))
+    folder.write_json("x", {"a": [float("nan"), np.float64(1.5)], "b": np.array([1, 2])})
+    assert folder.read_json("x") == {"a": [None, 1.5], "b": [1, 2]}
+
+
+def test_a_pickle_in_an_npy_file_is_refused(tmp_path: Path):
+    np.save(tmp_path / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(StorageError, match="evil"):
+        Folder(str(tmp_path)).read_npy("evil.npy")
+
+
+def test_missing_and_truncated_files_are_named(tmp_path: Path):
+    folder = Folder(str(tmp_path))
+    with pytest.raises(StorageError, match="cannot read .*nothing"):
+        folder.read_bytes("nothing")
+    folder.write_npy("x.npy", np.zeros(100))
+    whole = folder.read_bytes("x.npy")
+    folder.write_bytes("x.npy", whole[:200])
+    with pytest.raises(StorageError, match=r"x\.npy"):
+        folder.read_npy("x.npy")
+
+
+def test_relative_places_start_at_the_home_or_here_and_never_in_a_folder_that_ray_deletes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("RAYSYS_HOME", str(tmp_path))
+    assert resolve_folder("runs").uri == str(tmp_path / "runs")
+    assert resolve_folder("/abs").uri == "/abs"
+    monkeypatch.delenv("RAYSYS_HOME")
+    monkeypatch.chdir(tmp_path)
+    assert resolve_folder("runs").uri == str(tmp_path / "runs")
+    unpacked = tmp_path / "working_dir_files" / "job"
+    unpacked.mkdir(parents=True)
+    monkeypatch.chdir(unpacked)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert resolve_folder("runs").uri == str(tmp_path / "me" / "raysys" / "runs")
+
+
+def test_an_unknown_kind_of_storage_is_refused():
+    with pytest.raises(StorageError, match="neither an absolute path nor a known URI"):
+        resolve_folder("ftp9://somewhere/runs")
