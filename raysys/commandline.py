@@ -104,13 +104,17 @@ def _parser(program: str) -> ArgumentParser:
 
 def _read_preset(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ConfigError(f"preset {path} is not a file: give the path of a YAML file (configs/*.yaml)")
+        raise ConfigError(
+            f"preset {path} is not a file: give the path of a YAML file (configs/*.yaml)"
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"preset {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"preset {path} must be a mapping of settings, not {type(values).__name__}")
+        raise ConfigError(
+            f"preset {path} must be a mapping of settings, not {type(values).__name__}"
+        )
     _refuse_unknown_keys(values, path, prefix="")
     return values
 

@@ -108,7 +108,9 @@ class TransformersConfig:
     """auto (CUDA when there is one), cpu or cuda."""
 
     def __post_init__(self) -> None:
-        _require(bool(self.model), "features.transformers.model", self.model, "a folder or hub name")
+        _require(
+            bool(self.model), "features.transformers.model", self.model, "a folder or hub name"
+        )
         tokens = self.max_tokens
         _require(tokens >= 2, "features.transformers.max_tokens", tokens, "2 or more")
         batch = self.batch_tokens
@@ -150,7 +152,9 @@ class FoldsConfig:
 
     def __post_init__(self) -> None:
         _require(self.n_splits >= 2, "folds.n_splits", self.n_splits, "2 or more")
-        _require(0 < self.val_fraction <= 0.5, "folds.val_fraction", self.val_fraction, "in (0, 0.5]")
+        _require(
+            0 < self.val_fraction <= 0.5, "folds.val_fraction", self.val_fraction, "in (0, 0.5]"
+        )
 
 
 @dataclass(frozen=True)

@@ -135,11 +135,12 @@ def print_result(console: Console, result: Mapping[str, Any], *, folder: str, ui
     console.print(_matrix_table(result))
     seconds = result["seconds"]
     console.print(
-        f"time         {seconds['total']:.0f} s: start-up {seconds['startup']:.1f} s, training {seconds['training']:.1f} s "
-        f"in folds, overhead {seconds['overhead']:.1f} s"
+        f"time         {seconds['total']:.0f} s: start-up {seconds['startup']:.1f} s, "
+        f"training {seconds['training']:.1f} s in folds, overhead {seconds['overhead']:.1f} s"
     )
     console.print(
-        f"efficiency   {seconds['efficiency']:.2f} = best schedule of the folds on {seconds['workers']} worker(s) / wall time"
+        f"efficiency   {seconds['efficiency']:.2f} = best schedule of the folds on {seconds['workers']} worker(s) "
+        "/ wall time"
     )
     print_audit(console, result["audit"])
     console.print(f"run folder   {folder}", soft_wrap=True)
@@ -150,13 +151,13 @@ def print_audit(console: Console, findings: Sequence[Mapping[str, str]]) -> None
     """One line a finding of the leak audit."""
     for finding in findings or [{"level": "note", "message": "the leak audit found nothing"}]:
         style = "yellow" if finding["level"] == "warning" else "dim"
-        console.print(f"audit        {finding['level']}: {finding['message']}", style=style, soft_wrap=True)
+        console.print(
+            f"audit        {finding['level']}: {finding['message']}", style=style, soft_wrap=True
+        )
 
 
 def _score_table(result: Mapping[str, Any]) -> Table:
-    title = (
-        f"{result['corpus']}, {result['model']}: test scores in % (F1 is weighted), beside an SVM on the same folds"
-    )
+    title = f"{result['corpus']}, {result['model']}: test scores in % (F1 is weighted), beside an SVM on the same folds"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("fold")
     table.add_column("epochs", justify="right")

@@ -182,7 +182,9 @@ def _open(uri: str) -> tuple[fs.FileSystem, str]:
     try:
         system, path = fs.FileSystem.from_uri(uri)
     except (ValueError, OSError) as error:
-        raise StorageError(f"'{uri}' is neither an absolute path nor a known URI: {error}") from error
+        raise StorageError(
+            f"'{uri}' is neither an absolute path nor a known URI: {error}"
+        ) from error
     return system, path.rstrip("/")
 
 

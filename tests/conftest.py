@@ -1,4 +1,4 @@
-"""What all tests share: annotated shapes are checked, Ray is started once, everything is written under a temporary home."""
+"""What all tests share: shapes are checked, Ray is started once, files go to a temporary home."""
 
 import os
 
@@ -12,7 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("RAY_ADDRESS", None)
 
-from jaxtyping import install_import_hook  # noqa: E402
+from jaxtyping import install_import_hook
 
 CHECKED = ("corpus", "features", "models", "losses", "similarity", "training", "report")
 install_import_hook([f"raysys.{name}" for name in CHECKED], "beartype.beartype")
@@ -29,6 +29,7 @@ from raysys.config import (  # noqa: E402
     Config,
     CorpusConfig,
     DemoConfig,
+    FeaturesConfig,
     FoldsConfig,
     HashedConfig,
     LogmelConfig,
@@ -36,7 +37,6 @@ from raysys.config import (  # noqa: E402
     SimilarityConfig,
     StorageConfig,
     TrainingConfig,
-    FeaturesConfig,
 )
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -67,7 +67,9 @@ def small_config(cache_root: Path) -> Callable[[Path], Config]:
             corpus=CorpusConfig(demo=DemoConfig(utterances=150)),
             features=FeaturesConfig(logmel=LogmelConfig(n_mels=16), hashed=HashedConfig(dim=16)),
             folds=FoldsConfig(method="leave_one_group_out", groups="session"),
-            model=ModelConfig(cltnet=CltnetConfig(channels=8, text_dim=8, dim=8, layers=1, heads=2)),
+            model=ModelConfig(
+                cltnet=CltnetConfig(channels=8, text_dim=8, dim=8, layers=1, heads=2)
+            ),
             training=TrainingConfig(max_epochs=4, patience=4, batch_size=16, learning_rate=0.005),
             similarity=SimilarityConfig(resamples=50),
             cluster=ClusterConfig(workers=2),
@@ -94,7 +96,11 @@ def ray_cluster() -> Iterator[None]:
     import ray
 
     ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
     )
     yield
     ray.shutdown()

@@ -3,8 +3,8 @@
     worker -> add(trial, fold, embeddings, labels) -> class sums, counts, cosine matrix of the fold
     driver -> summary(trial) -> per fold, average, interval
 
-Folds store the same embeddings before they send them, so the actor's state can be rebuilt at any time: when it has died,
-Ray starts it again, and `summary` reads what is missing from the folds' folders.
+Folds store the same embeddings before they send them, so the actor's state can be rebuilt at any time: when it has
+died, Ray starts it again, and `summary` reads what is missing from the folds' folders.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
 """Cross-validate one configuration: the folds in parallel, then their scores, matrix and report.
 
-    Config -> Plan -> FoldPool -> FoldResults, embeddings -> SimilarityAggregator -> result.json, MLflow, terminal
+Config -> Plan -> FoldPool -> FoldResults, embeddings -> SimilarityAggregator -> result.json, MLflow, terminal
 """
 
 import time
@@ -76,7 +76,9 @@ def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[st
         raise
     finally:
         write_record(folder, replace(record, status=status))
-        log.finish(status, patience_seconds=_KILLED_PATIENCE_SECONDS if status == "KILLED" else None)
+        log.finish(
+            status, patience_seconds=_KILLED_PATIENCE_SECONDS if status == "KILLED" else None
+        )
     print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
     return result
 
@@ -169,5 +171,7 @@ def _watch(
                 break
     if failures:
         fold = min(failures)
-        raise FoldFailedError(f"{len(failures)} of {n_folds} folds failed; fold {fold}: {failures[fold]}")
+        raise FoldFailedError(
+            f"{len(failures)} of {n_folds} folds failed; fold {fold}: {failures[fold]}"
+        )
     return [results[fold] for fold in sorted(results)], first, last

@@ -8,8 +8,8 @@ the old worker is dead, and what it held goes back to the front.
                  '---- hello -------'----> failed                (too many dead workers)
 
 Ray Train replaces the whole group when one worker dies, so a dead token does not say whose fault it was. Two rules keep
-innocent folds from being failed: a death counts only if the fold made no new epoch since its last lease, and a fold's last
-attempt runs alone.
+innocent folds from being failed: a death counts only if the fold made no new epoch since its last lease, and a fold's
+last attempt runs alone.
 """
 
 from collections import deque

@@ -153,7 +153,8 @@ def slots(config: ClusterConfig) -> int:
     """Folds that fit into the cluster at the same time."""
     have = ray.cluster_resources()
     return min(
-        math.floor(have.get(name, 0.0) / amount + 1e-9) for name, amount in _resources(config).items()
+        math.floor(have.get(name, 0.0) / amount + 1e-9)
+        for name, amount in _resources(config).items()
     )
 
 

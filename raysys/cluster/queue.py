@@ -1,7 +1,7 @@
 """The queue actor: workers pull folds from it and report to it, drivers submit and read events.
 
-All of a pool's traffic goes through here, as small messages; `raysys.cluster.leases` holds the rules. The actor takes no
-CPU and dies with the pool.
+All of a pool's traffic goes through here, as small messages; `raysys.cluster.leases` holds the rules. The actor takes
+no CPU and dies with the pool.
 """
 
 import asyncio

@@ -46,7 +46,8 @@ def choose_folder(runs: Folder, name: str, identity: str, *, resume: bool) -> Fo
         if read_record(folder).identity == identity:
             return folder
     raise StorageError(
-        f"nothing to resume: no run '{name}' in {runs.path()} has exactly these settings, data and code: run without --resume"
+        f"nothing to resume: no run '{name}' in {runs.path()} has exactly these settings, data and "
+        "code: run without --resume"
     )
 
 

@@ -40,7 +40,9 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
     try:
         if address:
             environment = {"env_vars": fresh}
-            ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+            ray.init(
+                address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR"
+            )
         else:
             ray.init(
                 address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR"

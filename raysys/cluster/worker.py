@@ -1,7 +1,7 @@
 """The loop of a pool's worker: pull a fold, do it, report, until the queue closes.
 
-An exception inside a fold becomes that fold's failure; it never ends the worker. `ray.train.report` is not used: it is a
-barrier over all workers, and these are independent.
+An exception inside a fold becomes that fold's failure; it never ends the worker. `ray.train.report` is not used: it is
+a barrier over all workers, and these are independent.
 """
 
 import os

@@ -53,7 +53,9 @@ def audit_folds(corpus: Corpus, folds: tuple[Fold, ...], config: Config) -> tupl
         findings += _shared("transcript", texts, folds, corpus)
     findings += _encoder_notes(corpus, config)
     if corpus.synthetic:
-        findings.append(Finding("note", "synthetic", "the corpus is synthetic: no claim about people"))
+        findings.append(
+            Finding("note", "synthetic", "the corpus is synthetic: no claim about people")
+        )
     if corpus.quarantine:
         message = f"{len(corpus.quarantine)} bad utterances were left out (see quarantine.json)"
         findings.append(Finding("warning", "quarantine", message))
@@ -86,7 +88,9 @@ def _shared(
     if not count:
         return []
     total = sum(len(fold.test) for fold in folds)
-    message = f"{count} of {total} test utterances share their {kind} with train or val, first {worst}"
+    message = (
+        f"{count} of {total} test utterances share their {kind} with train or val, first {worst}"
+    )
     return [Finding("warning", f"shared_{kind}", message)]
 
 

@@ -42,9 +42,9 @@ def check_corpus(raw: RawCorpus, config: CorpusConfig, *, modalities: tuple[str,
     good: list[_Checked] = []
     bad: list[Quarantined] = []
     seen: set[str] = set()
-    for row in raw.utterances:
+    for row, where in zip(raw.utterances, raw.origin, strict=True):
         try:
-            good.append(_check_row(row, raw, emotions, modalities, seen))
+            good.append(_check_row(row, raw, emotions, modalities, seen, where=where))
         except CorpusError as problem:
             bad.append(Quarantined(row.utterance_id, str(problem)))
         seen.add(row.utterance_id)
@@ -69,14 +69,19 @@ def _check_row(
     emotions: tuple[str, ...],
     modalities: tuple[str, ...],
     seen: set[str],
+    *,
+    where: str,
 ) -> _Checked:
-    where = raw.origin.get(row.utterance_id, f"utterance '{row.utterance_id}'")
     if not row.utterance_id:
         raise CorpusError(f"{where}: utterance_id is empty, but must name the utterance")
     if row.utterance_id in seen:
-        raise CorpusError(f"{where}: utterance_id '{row.utterance_id}' occurs twice, must be unique")
+        raise CorpusError(
+            f"{where}: utterance_id '{row.utterance_id}' occurs twice, must be unique"
+        )
     if row.label not in emotions:
-        raise CorpusError(f"{where}: unknown emotion '{row.label}' ({nearest(row.label, emotions)})")
+        raise CorpusError(
+            f"{where}: unknown emotion '{row.label}' ({nearest(row.label, emotions)})"
+        )
     for emotion, count in (row.votes or {}).items():
         if count < 0:
             raise CorpusError(f"{where}: {count} votes for '{emotion}', but votes count annotators")
@@ -133,7 +138,9 @@ def _stretch(row: Utterance, rate: int, total: int, where: str) -> tuple[int, in
         raise CorpusError(f"{where}: start {row.start} and end {row.end} must be seconds")
     if not 0 <= start <= end or round(start * rate) > total or round(end * rate) > total + rate:
         length = total / rate
-        raise CorpusError(f"{where}: {start}-{end} s is not a stretch of its {length:.2f} s of audio")
+        raise CorpusError(
+            f"{where}: {start}-{end} s is not a stretch of its {length:.2f} s of audio"
+        )
     return round(start * rate), min(round(end * rate), total)
 
 

@@ -67,7 +67,9 @@ class Voice:
         """A random speaker."""
         return cls(
             pitch_hz=float(random.uniform(180, 230) if woman else random.uniform(95, 135)),
-            formant_scale=float(random.uniform(1.10, 1.22) if woman else random.uniform(0.95, 1.05)),
+            formant_scale=float(
+                random.uniform(1.10, 1.22) if woman else random.uniform(0.95, 1.05)
+            ),
             rate=float(random.uniform(0.93, 1.07)),
             gain_db=float(random.normal(0, 1.5)),
         )
@@ -109,7 +111,9 @@ def _pulses(pitch_hz: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
     harmonics = 2 * np.floor(5000 / pitch_hz.mean()) + 1
     denominator = np.sin(phase)
     safe = np.where(np.abs(denominator) < 1e-6, 1.0, denominator)
-    kernel = np.where(np.abs(denominator) < 1e-6, 1.0, np.sin(harmonics * phase) / (harmonics * safe))
+    kernel = np.where(
+        np.abs(denominator) < 1e-6, 1.0, np.sin(harmonics * phase) / (harmonics * safe)
+    )
     return kernel - kernel.mean()
 
 

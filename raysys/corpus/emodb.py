@@ -1,12 +1,13 @@
 """Reader `emodb`: Berlin Database of Emotional Speech (Burkhardt et al., Interspeech 2005).
 
-Reads `wav/` of the release: 535 utterances, 10 actors, 10 sentences, 7 emotions, all told by the file name: `03a01Fa.wav`
-is speaker 03, sentence a01, emotion F (happiness), version a. The sentences were chosen to hold no emotion. A session
-here is a pair of speakers in the order of their numbers (03 08 | 09 10 | 11 12 | 13 14 | 15 16), so that leaving one
+Reads `wav/` of the release: 535 utterances, 10 actors, 10 sentences, 7 emotions, all told by the file name:
+`03a01Fa.wav` is speaker 03, sentence a01, emotion F (happiness), version a. The sentences were chosen to hold no
+emotion. A session here is a pair of speakers in the order of their numbers (03 08 | 09 10 | 11 12 | 13 14 | 15 16), so that leaving one
 session out gives the usual five folds of two speakers.
 """
 
 import re
+from dataclasses import replace
 
 from raysys.config import CorpusConfig
 from raysys.corpus.manifest import corpus_root
@@ -52,26 +53,28 @@ def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
     folder = root / "wav"
     names = sorted(path.name for path in folder.glob("*.wav"))
     if not names:
-        raise CorpusError(f"no wav/*.wav in {root}: set --corpus.root to the unpacked EmoDB release")
-    rows = [_row(name, str(folder)) for name in names]
-    speakers = sorted({row["speaker"] for row in rows})
+        raise CorpusError(
+            f"no wav/*.wav in {root}: set --corpus.root to the unpacked EmoDB release"
+        )
+    rows = [_utterance(name, str(folder)) for name in names]
+    speakers = sorted({row.speaker for row in rows})
     session = {s: "+".join(speakers[k - k % 2 : k - k % 2 + 2]) for k, s in enumerate(speakers)}
-    utterances = tuple(Utterance(session=session[row["speaker"]], **row) for row in rows)
-    origin = {row.utterance_id: str(root / row.audio) for row in utterances}
+    utterances = tuple(replace(row, session=session[row.speaker]) for row in rows)
+    origin = tuple(str(root / row.audio) for row in utterances)
     return RawCorpus("emodb", root, tuple(sorted(EMOTIONS.values())), utterances, origin)
 
 
-def _row(name: str, folder: str) -> dict[str, str]:
+def _utterance(name: str, folder: str) -> Utterance:
     stem = name.removesuffix(".wav")
     match = _NAME.fullmatch(stem)
     if not match or match["emotion"] not in EMOTIONS or match["sentence"] not in SENTENCES:
         rule = "speaker, sentence, emotion, version, as in 03a01Fa.wav"
         raise CorpusError(f"{folder}/{name}: an EmoDB file name is {rule}: remove the file")
-    return {
-        "utterance_id": stem,
-        "dialogue_id": stem,
-        "audio": f"wav/{name}",
-        "speaker": match["speaker"],
-        "text": SENTENCES[match["sentence"]],
-        "label": EMOTIONS[match["emotion"]],
-    }
+    return Utterance(
+        utterance_id=stem,
+        dialogue_id=stem,
+        audio=f"wav/{name}",
+        speaker=match["speaker"],
+        text=SENTENCES[match["sentence"]],
+        label=EMOTIONS[match["emotion"]],
+    )

@@ -6,6 +6,7 @@ The validation part chooses epochs and configurations; the test part is read onc
 `raysys.training.fold`). scikit-learn does the splitting.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,7 +44,9 @@ def groups_of(corpus: Corpus, config: FoldsConfig) -> np.ndarray:
     column = corpus.column("dialogue_id" if config.groups == "dialogue" else config.groups)
     if "" in column:
         row = corpus.utterances[column.index("")].utterance_id
-        raise CorpusError(f"utterance '{row}' has no {config.groups}: fill it or set --folds.groups")
+        raise CorpusError(
+            f"utterance '{row}' has no {config.groups}: fill it or set --folds.groups"
+        )
     return np.array(column)
 
 
@@ -88,8 +91,7 @@ def _outer(
     if config.method == "leave_one_group_out":
         yield from LeaveOneGroupOut().split(labels, labels, groups)
         return
-    splitter = StratifiedGroupKFold(config.n_splits, shuffle=True, random_state=seed)
-    yield from splitter.split(labels, labels, groups)
+    yield from _stratified(config.n_splits, labels, groups, seed)
 
 
 def _inner(
@@ -98,8 +100,7 @@ def _inner(
     """Split what is not test: whole groups, about `val_fraction` of the utterances, classes alike."""
     wanted = max(2, round(1 / config.val_fraction))
     n_splits = min(wanted, len(set(groups[rest].tolist())))
-    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
-    splits = list(splitter.split(rest, labels[rest], groups[rest]))
+    splits = _stratified(n_splits, labels[rest], groups[rest], seed)
 
     def misfit(split: tuple[np.ndarray, np.ndarray]) -> tuple[int, float]:
         train, val = split
@@ -110,10 +111,25 @@ def _inner(
     return rest[train], rest[val]
 
 
+def _stratified(
+    n_splits: int, labels: np.ndarray, groups: np.ndarray, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class smaller than the number of folds is fine as long as no train part lacks it, which we check.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        try:
+            return list(splitter.split(labels, labels, groups))
+        except ValueError as error:
+            raise CorpusError(f"{error} Set fewer --folds.n_splits.") from error
+
+
 def _check_classes(fold: Fold, corpus: Corpus) -> None:
     for part, indices in fold.parts().items():
         if len(indices) == 0:
-            raise CorpusError(f"fold {fold.index} has an empty {part} part: set fewer --folds.n_splits")
+            raise CorpusError(
+                f"fold {fold.index} has an empty {part} part: set fewer --folds.n_splits"
+            )
     missing = set(range(len(corpus.emotions))) - set(corpus.labels[fold.train].tolist())
     if missing:
         emotion = corpus.emotions[min(missing)]

@@ -7,7 +7,7 @@ dialogue_id is a dialogue of its own.
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,7 @@ def read_manifest(path: Path, *, root: Path, name: str) -> RawCorpus:
     utterances = tuple(_utterance(values, where) for where, values in rows)
     if not utterances:
         raise CorpusError(f"{path} holds no rows")
-    origin: dict[str, str] = {}
-    for (where, _), row in zip(rows, utterances, strict=True):
-        origin.setdefault(row.utterance_id, where)
+    origin = tuple(where for where, _ in rows)
     emotions = tuple(sorted({row.label for row in utterances} - {""}))
     return RawCorpus(name, root, emotions, utterances, origin)
 
@@ -100,7 +98,8 @@ def _parquet_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     _check_columns(table.column_names, path)
     rows = enumerate(table.to_pylist())
     return [
-        (f"{path} row {k}", {name: v for name, v in row.items() if v is not None}) for k, row in rows
+        (f"{path} row {k}", {name: v for name, v in row.items() if v is not None})
+        for k, row in rows
     ]
 
 
@@ -114,7 +113,12 @@ def _check_columns(names: Any, path: Path) -> None:
 
 
 def _utterance(values: Mapping[str, Any], where: str) -> Utterance:
-    parsers = {"turn": int, "start": float, "end": float, "votes": _votes}
+    parsers: dict[str, Callable[[Any], Any]] = {
+        "turn": int,
+        "start": float,
+        "end": float,
+        "votes": _votes,
+    }
     parsed: dict[str, Any] = {}
     for name, value in values.items():
         try:

@@ -6,7 +6,7 @@ Readers return rows as they find them; `raysys.corpus.check` turns them into a `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -51,8 +51,8 @@ class RawCorpus:
     root: Path
     emotions: tuple[str, ...]
     utterances: tuple[Utterance, ...]
-    origin: Mapping[str, str] = field(default_factory=dict)
-    """utterance_id -> where its row stands (file and line), for error messages."""
+    origin: tuple[str, ...]
+    """Where each utterance stands (file, line or row), for error messages."""
     synthetic: bool = False
 
 

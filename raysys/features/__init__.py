@@ -1,6 +1,7 @@
 """Features: encoders, and the store that keeps what they computed."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from rich.progress import track
 
@@ -56,14 +57,8 @@ def prepare_features(corpus: Corpus, config: Config, *, cache: Folder) -> Featur
         encoder = lookup(ENCODERS[modality], name, kind=f"{modality} encoder")(config.features)
         found = open_store(corpus, modality, encoder, cache)
         if found is None:
-            total, title = len(corpus), f"{modality} features ({name})"
-            found = extract_store(
-                corpus,
-                modality,
-                encoder,
-                cache,
-                progress=lambda items, title=title, total=total: track(items, title, total),
-            )
+            show = partial(track, description=f"{modality} features ({name})", total=len(corpus))
+            found = extract_store(corpus, modality, encoder, cache, progress=show)
         modalities[modality] = found
         fingerprints[modality] = encoder.fingerprint()
     return FeatureStore(modalities, digest(corpus.digest, fingerprints))

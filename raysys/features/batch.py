@@ -87,7 +87,9 @@ class Part:
             groups = list(order.split(batch_size))
         else:
             order = torch.randperm(len(self), generator=shuffle)
-            buckets = [b[torch.argsort(lengths[b], stable=True)] for b in order.split(_BUCKET * batch_size)]
+            buckets = [
+                b[torch.argsort(lengths[b], stable=True)] for b in order.split(_BUCKET * batch_size)
+            ]
             groups = [rows for bucket in buckets for rows in bucket.split(batch_size)]
             groups = [groups[k] for k in torch.randperm(len(groups), generator=shuffle)]
         for rows in groups:

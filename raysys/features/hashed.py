@@ -19,7 +19,7 @@ from raysys.config import FeaturesConfig
 from raysys.corpus.table import Utterance
 from raysys.features.encoder import Frames
 
-_TOKEN = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+_TOKEN = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 
 
 class HashedEncoder:

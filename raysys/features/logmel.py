@@ -92,7 +92,12 @@ class LogmelEncoder:
         needed = (count + smoothing) * self._hop + rate // low
         padded = torch.nn.functional.pad(waveform, (0, max(0, needed - len(waveform))))
         pitch = torchaudio.functional.detect_pitch_frequency(
-            padded, rate, frame_time=self._config.hop_seconds, win_length=smoothing, freq_low=low, freq_high=high
+            padded,
+            rate,
+            frame_time=self._config.hop_seconds,
+            win_length=smoothing,
+            freq_low=low,
+            freq_high=high,
         )
         return torch.log(pitch[:count].clamp(min=low))[None]
 

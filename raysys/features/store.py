@@ -140,4 +140,6 @@ def _check_finite(ragged: Ragged, corpus: Corpus, modality: str, *, remedy: str)
     if bad.any():
         position = int(np.searchsorted(ragged.offsets, int(bad.argmax()), side="right")) - 1
         row = corpus.utterances[position].utterance_id
-        raise FeatureError(f"{modality} features of utterance '{row}' hold NaN or infinity: {remedy}")
+        raise FeatureError(
+            f"{modality} features of utterance '{row}' hold NaN or infinity: {remedy}"
+        )

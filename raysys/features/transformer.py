@@ -71,11 +71,18 @@ class TransformersEncoder:
 
     def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
         """Token states of each text (special tokens included), shortest texts first."""
-        ids = [self._tokenizer(row.text, truncation=True, max_length=self._config.max_tokens).input_ids for row in rows]
+        ids = [
+            self._tokenizer(row.text, truncation=True, max_length=self._config.max_tokens).input_ids
+            for row in rows
+        ]
         for positions in _batches([len(item) for item in ids], self._config.batch_tokens):
-            batch = self._tokenizer.pad({"input_ids": [ids[k] for k in positions]}, return_tensors="pt")
+            batch = self._tokenizer.pad(
+                {"input_ids": [ids[k] for k in positions]}, return_tensors="pt"
+            )
             with torch.inference_mode():
-                states = self._model(**batch.to(self._device), output_hidden_states=True).hidden_states
+                states = self._model(
+                    **batch.to(self._device), output_hidden_states=True
+                ).hidden_states
             layer = states[self._config.layer].cpu()
             for row, position in enumerate(positions):
                 yield position, layer[row, : len(ids[position])].numpy()

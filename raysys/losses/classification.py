@@ -14,8 +14,8 @@ def kl_loss(
 
         L = sum_b w_b sum_i y_bi log(y_bi / q_bi) / sum_b w_b,   q = softmax(logits),  0 log 0 = 0
 
-    Liang et al. 2023 (arXiv:2302.08650), Eq. 6; y is `targets`. For one-hot targets it is the cross-entropy. The weights
-    w are ours (class weights); all ones give the paper's mean.
+    Liang et al. 2023 (arXiv:2302.08650), Eq. 6; y is `targets`. For one-hot targets it is the cross-entropy. The
+    weights w are ours (class weights); all ones give the paper's mean.
 
     Args:
         logits: before the softmax.

@@ -16,7 +16,7 @@ from raysys.models.output import ModelOutput
 class Objective:
     """Maps a model's output and a batch to a scalar.
 
-        L = L_KL + omega * L_emotion_aware
+    L = L_KL + omega * L_emotion_aware
     """
 
     config: LossConfig
@@ -38,9 +38,7 @@ class Objective:
         return loss
 
 
-def balanced_class_weights(
-    labels: Tensor, n_classes: int
-) -> Float[Tensor, " class"]:
+def balanced_class_weights(labels: Tensor, n_classes: int) -> Float[Tensor, " class"]:
     """Weights inverse to the class counts, such that the mean over utterances is 1 (scikit-learn's `balanced`)."""
     counts = torch.bincount(labels, minlength=n_classes).clamp(min=1)
     return len(labels) / (n_classes * counts.float())

@@ -62,9 +62,9 @@ class TextBranch(nn.Module):
 
         z_T = TransformerEncoder(x_T),   a = softmax(z_T W_z + b_z),   h_T = (a^T z_T) W_T + b_T
 
-    d_2 is `text_dim`, d is `dim`. The paper gives d_T = 768 and 5 heads, which do not divide: tokens are first projected
-    linearly to d_2. The paper names no position encoding; none is added, since BERT's states already carry it. The
-    feed-forward width is 4 d_2.
+    d_2 is `text_dim`, d is `dim`. The paper gives d_T = 768 and 5 heads, which do not divide: tokens are first
+    projected linearly to d_2. The paper names no position encoding; none is added, since BERT's states already
+    carry it. The feed-forward width is 4 d_2.
     """
 
     def __init__(self, input_dim: int, config: CltnetConfig) -> None:
@@ -95,7 +95,7 @@ class TextBranch(nn.Module):
 class Cltnet(nn.Module):
     """The whole network; either branch alone when only its modality is given.
 
-        h = Concat(h_A, h_T) W_u + b_u,   logits = (h + ReLU(h W_h + b_h)) W_c + b_c
+    h = Concat(h_A, h_T) W_u + b_u,   logits = (h + ReLU(h W_h + b_h)) W_c + b_c
     """
 
     def __init__(self, config: ModelConfig, *, dims: Mapping[str, int], n_classes: int) -> None:

@@ -26,7 +26,9 @@ class ModelOutput:
 class ModelBuilder(Protocol):
     """Makes an untrained model whose forward takes `Batch.modalities` and returns a `ModelOutput`."""
 
-    def __call__(self, config: ModelConfig, *, dims: Mapping[str, int], n_classes: int) -> nn.Module:
+    def __call__(
+        self, config: ModelConfig, *, dims: Mapping[str, int], n_classes: int
+    ) -> nn.Module:
         """Build it.
 
         Args:

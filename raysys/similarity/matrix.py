@@ -85,7 +85,10 @@ def summarise(
         seed: of the resampling.
     """
     per_fold = np.stack(
-        [cosine_matrix(class_representatives(e, y, n_classes)) for e, y in zip(embeddings, labels, strict=True)]
+        [
+            cosine_matrix(class_representatives(e, y, n_classes))
+            for e, y in zip(embeddings, labels, strict=True)
+        ]
     )
     average, fold_counts = average_matrix(per_fold)
     low, high = _bootstrap_interval(embeddings, labels, n_classes, resamples, confidence, seed)

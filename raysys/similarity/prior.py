@@ -59,7 +59,9 @@ def read_similarity(path: Path, emotions: tuple[str, ...]) -> Float64[np.ndarray
         ConfigError: missing or unreadable file, wrong emotions, or no similarity matrix.
     """
     if not path.is_file():
-        raise ConfigError(f"loss.similarity {path} is not a file: give preset, a file or mlflow:RUN_ID")
+        raise ConfigError(
+            f"loss.similarity {path} is not a file: give preset, a file or mlflow:RUN_ID"
+        )
     try:
         if path.suffix == ".npy":
             return check_similarity(np.load(path, allow_pickle=False), emotions, str(path))
@@ -87,7 +89,9 @@ def similarity_from_record(
     try:
         matrix = np.array(record["average"], dtype=np.float64)[np.ix_(order, order)]
     except (TypeError, ValueError, IndexError) as error:
-        raise ConfigError(f"{source}: 'average' is not a square matrix of numbers: {error}") from error
+        raise ConfigError(
+            f"{source}: 'average' is not a square matrix of numbers: {error}"
+        ) from error
     return check_similarity(matrix, emotions, source)
 
 

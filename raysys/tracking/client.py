@@ -1,7 +1,7 @@
 """Where MLflow is, and the experiment of a corpus.
 
-The URI comes from the config, else MLFLOW_TRACKING_URI, else an SQLite file beside the runs: always absolute, because Ray
-workers change their folder. The driver alone connects; it creates the schema before anything else runs.
+The URI comes from the config, else MLFLOW_TRACKING_URI, else an SQLite file beside the runs: always absolute, because
+Ray workers change their folder. The driver alone connects; it creates the schema before anything else runs.
 """
 
 import logging
@@ -65,7 +65,9 @@ def experiment_id(client: MlflowClient, name: str, runs: Folder) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         if found.lifecycle_stage != "active":
-            raise TrackingError(f"experiment '{name}' is deleted in MLflow: set --tracking.experiment")
+            raise TrackingError(
+                f"experiment '{name}' is deleted in MLflow: set --tracking.experiment"
+            )
         return str(found.experiment_id)
     artifacts = None
     if client.tracking_uri.startswith("sqlite:///"):

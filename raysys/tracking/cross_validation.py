@@ -1,8 +1,8 @@
 """A cross-validation as one MLflow run: what is logged, and under which name.
 
-    epochs   fold_K/val/ua, fold_K/train/loss, ... per epoch; val/ua, ... the mean over all folds that reached it
-    result   test/ua, test/ua_std, best_val/ua, baseline/ua, fold_K/test/ua, seconds/..., efficiency
-    files    config.json, audit.json, folds.json, result.json, similarity/*, confusion/*, folds/fold_K/weights.safetensors
+epochs   fold_K/val/ua, fold_K/train/loss, ... per epoch; val/ua, ... the mean over all folds that reached it
+result   test/ua, test/ua_std, best_val/ua, baseline/ua, fold_K/test/ua, seconds/..., efficiency
+files    config.json, audit.json, folds.json, result.json, similarity/*, confusion/*, folds/fold_K/weights.safetensors
 """
 
 import io
@@ -105,11 +105,15 @@ class CrossValidationLog:
             similarity.average, similarity.low, similarity.high, self._emotions, title
         )
         self._log.figure(heat_map, "similarity/heat_map.png")
-        tree = emotion_dendrogram(similarity.average, self._emotions, f"{result['corpus']}: emotions")
+        tree = emotion_dendrogram(
+            similarity.average, self._emotions, f"{result['corpus']}: emotions"
+        )
         self._log.figure(tree, "similarity/dendrogram.png")
         title = f"{result['corpus']}: test predictions of all folds"
         self._log.figure(confusion_figure(confusion, self._emotions, title), "confusion/test.png")
-        self._log.json({"emotions": self._emotions, "test": confusion.tolist()}, "confusion/test.json")
+        self._log.json(
+            {"emotions": self._emotions, "test": confusion.tolist()}, "confusion/test.json"
+        )
         for fold, folder in folders.items():
             weights = folder.read_bytes("weights.safetensors")
             self._log.file(weights, f"folds/fold_{fold}/weights.safetensors")
@@ -134,7 +138,9 @@ class CrossValidationLog:
         try:
             self._client.update_run(run_id, status="RUNNING")
         except MlflowException as error:
-            raise TrackingError(f"MLflow at {self.uri} has no run {run_id} to resume: {error}") from error
+            raise TrackingError(
+                f"MLflow at {self.uri} has no run {run_id} to resume: {error}"
+            ) from error
 
 
 def similarity_record(similarity: SimilaritySummary, emotions: tuple[str, ...]) -> dict[str, Any]:

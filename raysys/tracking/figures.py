@@ -28,10 +28,14 @@ def similarity_heat_map(
     middle = (smallest + 1) / 2
     for i, j in np.ndindex(average.shape):
         if np.isnan(average[i, j]):
-            text = "–"
+            text = "-"
         else:
             text = f"{average[i, j]:.2f}"
-            text += f"\n{low[i, j]:.2f} to {high[i, j]:.2f}" if i != j and np.isfinite(low[i, j]) else ""
+            text += (
+                f"\n{low[i, j]:.2f} to {high[i, j]:.2f}"
+                if i != j and np.isfinite(low[i, j])
+                else ""
+            )
         dark = not average[i, j] > middle
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
     _label(axes, emotions, title)

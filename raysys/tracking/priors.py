@@ -46,7 +46,8 @@ def resolve_similarity(
         except Exception as error:  # each artifact store raises its own family
             reason = " ".join(str(error).split())[:200]
             raise TrackingError(
-                f"run {run_id} at {client.tracking_uri} has no averaged matrix ({reason}): give the id of a finished run"
+                f"run {run_id} at {client.tracking_uri} has no averaged matrix ({reason}): "
+                "give the id of a finished run"
             ) from error
         record = json.loads(Path(file).read_text(encoding="utf-8"))
     return similarity_from_record(record, emotions, f"run {run_id}")

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ _BATCH = 500
 _PARAMS = 90
 _PARAM_LENGTH = 5000
 _RETRY_SECONDS = 2.0
-_PERMANENT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "PERMISSION_DENIED"}
+_PERMANENT = {
+    "INVALID_PARAMETER_VALUE",
+    "RESOURCE_DOES_NOT_EXIST",
+    "BAD_REQUEST",
+    "PERMISSION_DENIED",
+}
 
 
 class RunLog:
@@ -56,7 +62,7 @@ class RunLog:
         entities = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in values.items()]
         for first in range(0, len(entities), _PARAMS):
             chunk = entities[first : first + _PARAMS]
-            self._jobs.put(lambda chunk=chunk: self._client.log_batch(self.run_id, params=chunk))
+            self._jobs.put(partial(self._client.log_batch, self.run_id, params=chunk))
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Tags of the run."""

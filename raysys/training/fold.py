@@ -7,7 +7,6 @@ Test predictions are stored, not scored: whoever opens a result scores them.
 """
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 

@@ -1,6 +1,6 @@
 """The training loop of one fold, from parts to the best weights. It is given train and val, and cannot reach test.
 
-    Part(train), Part(val) -> epochs of (shuffled batches -> loss -> Adam) -> val score -> best weights, early stop
+Part(train), Part(val) -> epochs of (shuffled batches -> loss -> Adam) -> val score -> best weights, early stop
 """
 
 import copy
@@ -79,7 +79,9 @@ def train_fold(
     )
     objective = _objective(config, train, similarity)
     progress, best = load_checkpoint(folder, model=model, optimizer=optimizer)
-    go_on = all([on_epoch(record) for record in progress.history])
+    go_on = True
+    for record in progress.history:
+        go_on = on_epoch(record) and go_on
     while go_on and not _is_over(progress, settings):
         epoch = progress.epoch + 1
         started = time.perf_counter()
@@ -92,9 +94,7 @@ def train_fold(
         improved = not best or _rank(record, settings) > _rank(_best(progress), settings)
         if improved:
             best = copy.deepcopy(model.state_dict())
-        progress = Progress(
-            (*progress.history, record), epoch if improved else progress.best_epoch
-        )
+        progress = Progress((*progress.history, record), epoch if improved else progress.best_epoch)
         if epoch % settings.checkpoint_every == 0:
             save_checkpoint(folder, progress, model=model, optimizer=optimizer, best=best)
         go_on = on_epoch(record)
@@ -111,7 +111,9 @@ def predict(model: nn.Module, part: Part, batch_size: int) -> Predictions:
         for batch in part.batches(batch_size):
             output = model(batch.modalities)
             pieces.append((batch.rows, output.embedding, output.logits.softmax(dim=1)))
-    rows, embeddings, probabilities = (torch.cat(column).cpu() for column in zip(*pieces, strict=True))
+    rows, embeddings, probabilities = (
+        torch.cat(column).cpu() for column in zip(*pieces, strict=True)
+    )
     order = torch.argsort(rows)
     return Predictions(
         embeddings[order].float().numpy(),
@@ -175,7 +177,9 @@ def _train_epoch(
 def _learning_rate(settings: TrainingConfig, epoch: int) -> float:
     if settings.lr_schedule == "constant":
         return settings.learning_rate
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / settings.max_epochs))
+    return (
+        settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / settings.max_epochs))
+    )
 
 
 def _mask_audio(batch: Batch, settings: TrainingConfig) -> Batch:
@@ -203,7 +207,9 @@ def _random_stretch(lengths: Tensor, share: float, size: int) -> Tensor:
     return (position >= start[:, None]) & (position < (start + width)[:, None])
 
 
-def _validate(model: nn.Module, objective: Objective, val: Part, batch_size: int) -> dict[str, float]:
+def _validate(
+    model: nn.Module, objective: Objective, val: Part, batch_size: int
+) -> dict[str, float]:
     model.eval()
     total, rows, predicted = 0.0, [], []
     with torch.inference_mode():

@@ -5,7 +5,7 @@ from jaxtyping import Int64
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 METRICS = ("wa", "ua", "weighted_f1")
-"""WA is accuracy, UA the mean recall over the classes that occur, weighted F1 the F1 of the classes weighted by count."""
+"""WA is accuracy, UA the mean recall over the classes that occur, weighted F1 the mean F1 weighted by count."""
 
 
 def score(

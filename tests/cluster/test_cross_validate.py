@@ -40,7 +40,9 @@ def run(config: Config, *, resume: bool = False) -> dict[str, Any]:
 
 def numbers(result: dict[str, Any]) -> str:
     """Everything of a result but seconds, ids and what was printed."""
-    return json.dumps({k: v for k, v in result.items() if k not in ("seconds", "mlflow", "printed")})
+    return json.dumps(
+        {k: v for k, v in result.items() if k not in ("seconds", "mlflow", "printed")}
+    )
 
 
 def folder_of(config: Config, name: str = "small") -> Path:
@@ -80,12 +82,19 @@ def test_a_run_leaves_result_files_and_an_mlflow_run(reference: Reference):
     assert logged.inputs.dataset_inputs[0].dataset.name == "demo"
     curve = client.get_metric_history(logged.info.run_id, "val/ua")
     assert [point.step for point in curve] == [1, 2, 3, 4]
-    per_fold = [client.get_metric_history(logged.info.run_id, f"fold_{k}/val/ua")[2].value for k in range(5)]
+    per_fold = [
+        client.get_metric_history(logged.info.run_id, f"fold_{k}/val/ua")[2].value for k in range(5)
+    ]
     assert curve[2].value == pytest.approx(np.mean(per_fold))
-    files = {f.path for d in ("", "similarity", "confusion", "folds/fold_3") for f in client.list_artifacts(logged.info.run_id, d)}
+    files = {
+        f.path
+        for d in ("", "similarity", "confusion", "folds/fold_3")
+        for f in client.list_artifacts(logged.info.run_id, d)
+    }
     assert {
         "config.json", "folds.json", "audit.json", "result.json", "similarity/average.json", "similarity/average.npy",
-        "similarity/heat_map.png", "similarity/dendrogram.png", "confusion/test.png", "folds/fold_3/weights.safetensors",
+        "similarity/heat_map.png", "similarity/dendrogram.png", "confusion/test.png",
+        "folds/fold_3/weights.safetensors",
     } <= files  # fmt: skip
 
 
@@ -111,7 +120,9 @@ def test_a_second_run_with_one_seed_is_identical_in_a_folder_of_its_own(referenc
     assert (folder_of(reference.config, "small-2") / "result.json").exists()
 
 
-def test_resuming_a_finished_run_shows_it_and_another_seed_has_nothing_to_resume(reference: Reference):
+def test_resuming_a_finished_run_shows_it_and_another_seed_has_nothing_to_resume(
+    reference: Reference,
+):
     shown = run(reference.config, resume=True)
     assert numbers(shown) == numbers(reference.result)
     with pytest.raises(StorageError, match="nothing to resume"):
@@ -129,7 +140,9 @@ def test_the_averaged_matrix_of_a_run_feeds_the_next_runs_loss(reference: Refere
 
 def test_a_fold_that_diverges_fails_the_run_with_its_reason(small: Config):
     config = replace(with_training(small, learning_rate=1e30, gradient_clip=0.0), name="diverges")
-    with pytest.raises(FoldFailedError, match=r"5 of 5 folds failed; fold 0: .*training loss is nan"):
+    with pytest.raises(
+        FoldFailedError, match=r"5 of 5 folds failed; fold 0: .*training loss is nan"
+    ):
         run(config)
     record = json.loads((folder_of(config, "diverges") / "run.json").read_text())
     client = MlflowClient(f"sqlite:///{config.storage.runs}/mlflow.db")

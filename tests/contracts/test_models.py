@@ -46,7 +46,9 @@ def test_padding_order_and_company_change_nothing(name: str, modalities: tuple[s
         together = model(padded(modalities, [0, 1, 2, 3]))
         reversed_ = model(padded(modalities, [3, 2, 1, 0], extra=11))
         alone = [model(padded(modalities, [k])) for k in range(4)]
-    torch.testing.assert_close(reversed_.embedding.flip(0), together.embedding, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        reversed_.embedding.flip(0), together.embedding, atol=1e-5, rtol=1e-5
+    )
     torch.testing.assert_close(
         torch.cat([o.logits for o in alone]), together.logits, atol=1e-5, rtol=1e-5
     )
@@ -76,7 +78,8 @@ def test_every_weight_gets_a_gradient_and_the_loss_overfits_eight_utterances(nam
     model = build(name, modalities).train()
     torch.manual_seed(1)
     batch = {
-        m: Padded(torch.randn(8, 12, DIMS[m]), torch.ones(8, 12, dtype=torch.bool)) for m in modalities
+        m: Padded(torch.randn(8, 12, DIMS[m]), torch.ones(8, 12, dtype=torch.bool))
+        for m in modalities
     }
     labels = torch.arange(8) % 4
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)

@@ -60,7 +60,13 @@ def test_a_manifest_is_read_with_sorted_emotions(root: Path, tmp_path: Path):
 def test_parquet_and_csv_hold_the_same_corpus(root: Path, tmp_path: Path):
     from_csv = read(manifest(root), tmp_path)
     rows = [
-        {"utterance_id": u.utterance_id, "label": u.label, "text": u.text, "audio": u.audio, "speaker": u.speaker}
+        {
+            "utterance_id": u.utterance_id,
+            "label": u.label,
+            "text": u.text,
+            "audio": u.audio,
+            "speaker": u.speaker,
+        }
         for u in from_csv.utterances
     ]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), root / "other.parquet")
@@ -83,7 +89,10 @@ def test_the_digest_changes_with_text_audio_and_labels(root: Path, tmp_path: Pat
     "row, message",
     [
         ("u1,joy,hello,wav/0.wav,s,,,", "manifest.csv:3: utterance_id 'u1' occurs twice"),
-        ("u0,jjoy,hello,wav/0.wav,s,,,", "manifest.csv:2: unknown emotion 'jjoy' .did you mean 'joy'"),
+        (
+            "u0,jjoy,hello,wav/0.wav,s,,,",
+            "manifest.csv:2: unknown emotion 'jjoy' .did you mean 'joy'",
+        ),
         ("u0,joy, ,wav/0.wav,s,,,", "manifest.csv:2: the text is empty"),
         ("u0,joy,hello,,s,,,", "manifest.csv:2: no audio path"),
         ("u0,joy,hello,wav/9.wav,s,,,", "manifest.csv:2: audio file .*9.wav does not exist"),

@@ -45,9 +45,11 @@ def test_no_group_is_in_two_parts_and_every_utterance_is_tested_once(
     assert sorted(tested) == list(range(len(corpus)))
 
 
-def test_emodb_by_session_gives_the_usual_five_pairs_of_speakers(corpus: Corpus):
-    if corpus.name != "emodb":
-        pytest.skip("about EmoDB")
+def test_emodb_by_session_gives_the_usual_five_pairs_of_speakers(
+    emodb_root: Path, cache_root: Path
+):
+    config = Config(corpus=CorpusConfig(name="emodb", root=str(emodb_root)))
+    corpus = read_corpus(config, cache=Folder(str(cache_root)))
     folds = make_folds(corpus, FoldsConfig(method="leave_one_group_out", groups="session"), seed=0)
     speakers = np.array(corpus.column("speaker"))
     pairs = [" ".join(sorted(set(speakers[fold.test]))) for fold in folds]

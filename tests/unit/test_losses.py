@@ -24,7 +24,9 @@ def test_kl_to_soft_targets_is_the_papers_sum_and_zero_at_the_target():
     q = LOGITS.softmax(dim=1).detach().numpy()
     y = targets.numpy()
     terms = np.where(y > 0, y * np.log(np.where(y > 0, y, 1) / q), 0.0)
-    torch.testing.assert_close(kl_loss(LOGITS, targets, ONES).item(), terms.sum(axis=1).mean().item())
+    torch.testing.assert_close(
+        kl_loss(LOGITS, targets, ONES).item(), terms.sum(axis=1).mean().item()
+    )
     perfect = targets.clamp(min=1e-30).log()
     assert kl_loss(perfect, targets, ONES).abs() < 1e-6
 
@@ -48,7 +50,9 @@ def test_confusing_similar_emotions_costs_less():
     near = torch.tensor([[0.0, 9.0, 0.0]])
     far = torch.tensor([[0.0, 0.0, 9.0]])
     truth, one = torch.eye(3)[[0]], torch.ones(1)
-    assert emotion_aware_loss(near, truth, similarity, one) < emotion_aware_loss(far, truth, similarity, one)
+    assert emotion_aware_loss(near, truth, similarity, one) < emotion_aware_loss(
+        far, truth, similarity, one
+    )
 
 
 def test_the_objective_adds_omega_times_the_term_and_spreads_smoothed_targets():

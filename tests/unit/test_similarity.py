@@ -18,7 +18,13 @@ from raysys.similarity import (
 
 def test_the_worked_example_of_source_000_gives_the_true_cosines():
     embeddings = np.array(
-        [[0.2, 0.5, 0.1, 0.3], [0.3, 0.6, 0.0, 0.2], [0.9, 0.1, 0.3, 0.4], [0.0, 0.1, 0.9, 0.7], [0.5] * 4]
+        [
+            [0.2, 0.5, 0.1, 0.3],
+            [0.3, 0.6, 0.0, 0.2],
+            [0.9, 0.1, 0.3, 0.4],
+            [0.0, 0.1, 0.9, 0.7],
+            [0.5] * 4,
+        ]
     )
     representatives = class_representatives(embeddings, np.array([0, 0, 1, 2, 3]), 4)
     np.testing.assert_allclose(representatives[0], [0.25, 0.55, 0.05, 0.25])
@@ -52,7 +58,9 @@ def test_the_interval_holds_the_average_and_shrinks_with_more_utterances():
         summary = summarise(folds, [labels] * 3, 3, resamples=200, confidence=0.95, seed=0)
         off = ~np.eye(3, dtype=bool)
         assert (summary.low <= summary.high).all()
-        assert ((summary.low <= summary.average) & (summary.average <= summary.high))[off].mean() > 0.6
+        assert ((summary.low <= summary.average) & (summary.average <= summary.high))[
+            off
+        ].mean() > 0.6
         return float((summary.high - summary.low)[off].mean())
 
     assert width(900) < 0.5 * width(90)
@@ -85,7 +93,9 @@ def test_a_stored_matrix_is_brought_into_the_order_of_the_emotions(tmp_path):
     matrix = similarity_from_record(stored, ("c", "a"), "x")
     np.testing.assert_allclose(matrix, [[1, 0.3], [0.3, 1]])
     np.save(tmp_path / "s.npy", np.array(stored["average"]))
-    np.testing.assert_allclose(read_similarity(tmp_path / "s.npy", ("a", "b", "c")), stored["average"])
+    np.testing.assert_allclose(
+        read_similarity(tmp_path / "s.npy", ("a", "b", "c")), stored["average"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,134 @@
+"""Bad input as a user meets it: one line on stderr, exit status 2, no traceback, nothing half-written."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from jobs.cross_validate import main
+from raysys.commandline import run_job
+
+HEADER = "utterance_id,label,text,audio,speaker"
+
+
+def make_corpus(root: Path, speakers: int = 6) -> None:
+    """A sound little corpus: every speaker says both emotions."""
+    (root / "wav").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    rows = [HEADER]
+    for speaker in range(speakers):
+        for label in ("calm", "joy"):
+            name = f"{speaker}{label}"
+            soundfile.write(root / "wav" / f"{name}.wav", 0.1 * random.standard_normal(4000), 16000)
+            rows.append(f"{name},{label},i am {label},wav/{name}.wav,s{speaker}")
+    (root / "manifest.csv").write_text("\n".join(rows) + "\n")
+
+
+def edit(old: str, new: str) -> Callable[[Path], None]:
+    """Change the manifest."""
+
+    def do(root: Path) -> None:
+        text = (root / "manifest.csv").read_text()
+        assert old in text
+        (root / "manifest.csv").write_text(text.replace(old, new))
+
+    return do
+
+
+def audio(samples: np.ndarray, rate: int = 16000) -> Callable[[Path], None]:
+    """Replace the first file."""
+    return lambda root: soundfile.write(root / "wav/0calm.wav", samples, rate, subtype="FLOAT")
+
+
+def few_speakers(root: Path) -> None:
+    shutil.rmtree(root)
+    make_corpus(root, speakers=4)
+
+
+def nothing(root: Path) -> None:
+    """The fault is on the command line."""
+
+
+CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
+    "missing audio": (lambda root: (root / "wav/0calm.wav").unlink(), [], "does not exist"),
+    "unreadable audio": (lambda root: (root / "wav/0calm.wav").write_bytes(b"no"), [], "cannot decode"),
+    "low sample rate": (audio(np.zeros(4000), 8000), [], "has 8000 Hz, below"),
+    "zero length": (audio(np.zeros(0)), [], "zero length"),
+    "NaN in the audio": (audio(np.full(4000, np.nan)), [], "NaN"),
+    "duplicate id": (edit("\n1calm,", "\n0calm,"), [], "manifest.csv:4: utterance_id '0calm' occurs twice"),
+    "unknown emotion": (edit("0calm,calm", "0calm,clam"), ["--corpus.emotions", "[calm,joy]"], "did you mean 'calm'"),
+    "class without utterance": (nothing, ["--corpus.emotions", "[calm,joy,rage]"], "'rage' has no utterance"),
+    "empty text": (edit("i am calm,wav/0calm", " ,wav/0calm"), [], "the text is empty"),
+    "no group": (edit("wav/0calm.wav,s0", "wav/0calm.wav,"), [], "'0calm' has no speaker"),
+    "too few groups": (few_speakers, [], "4 speakers are fewer than 5 folds"),
+    "path that leaves the root": (edit("wav/0calm.wav", "../0calm.wav"), [], "leaves the corpus root"),
+    "config typo": (nothing, ["--training.bacth_size", "3"], "did you mean 'training.batch_size'"),
+    "value out of range": (nothing, ["--folds.val_fraction", "0.9"], "must be in (0, 0.5]"),
+    "unknown corpus": (nothing, ["--corpus.name", "emobd"], "unknown corpus 'emobd': did you mean 'emodb'"),
+    "unknown model": (nothing, ["--model.name", "cltnett"], "unknown model 'cltnett': did you mean 'cltnet'"),
+    "unknown encoder": (nothing, ["--features.text", "hased"], "unknown text encoder 'hased'"),
+    "no prior matrix": (nothing, ["--loss.omega", "1", "--loss.similarity", "s.json"], "s.json is not a file"),
+    "no such run": (nothing, ["--loss.omega", "1", "--loss.similarity", "mlflow:abc"], "has no averaged matrix"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_ends_with_one_line_and_status_2(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    spoil, flags, message = CASES[case]
+    root, home = tmp_path / "corpus", tmp_path / "home"
+    make_corpus(root)
+    spoil(root)
+    monkeypatch.setenv("RAYSYS_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    manifest = ["--corpus.name", "manifest", "--corpus.root", str(root)]
+    status = run_job(main, [*manifest, *flags])
+    printed = capsys.readouterr().err.strip()
+    assert status == 2
+    assert printed.startswith("error: ")
+    assert message in printed
+    assert len(printed.splitlines()) == 1
+    left = {p.name for p in home.rglob("*") if p.is_file()} - {"mlflow.db"}
+    assert left <= {
+        "values.npy",
+        "offsets.npy",
+        "features.json",
+    }  # whole stores of sound modalities
+    assert not (home / "runs" / "run").exists()
+
+
+def test_a_truncated_store_is_refused_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from jobs.prepare import main as prepare
+
+    make_corpus(tmp_path / "corpus")
+    monkeypatch.setenv("RAYSYS_HOME", str(tmp_path / "home"))
+    manifest = ["--corpus.name", "manifest", "--corpus.root", str(tmp_path / "corpus")]
+    assert run_job(prepare, manifest) == 0
+    (values,) = (tmp_path / "home/cache/features").glob("manifest-audio-*/values.npy")
+    values.write_bytes(values.read_bytes()[:-100])
+    capsys.readouterr()
+    assert run_job(main, manifest) == 2
+    printed = capsys.readouterr().err.strip()
+    assert f"delete {values.parent}" in printed
+    assert len(printed.splitlines()) == 1
+
+
+def test_skip_bad_goes_on_without_the_bad_utterance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from jobs.prepare import main as prepare
+
+    make_corpus(tmp_path / "corpus")
+    (tmp_path / "corpus/wav/0calm.wav").unlink()
+    monkeypatch.setenv("RAYSYS_HOME", str(tmp_path / "home"))
+    manifest = ["--corpus.name", "manifest", "--corpus.root", str(tmp_path / "corpus")]
+    assert run_job(prepare, [*manifest, "--corpus.skip_bad", "true"]) == 0
+    printed = capsys.readouterr().out
+    assert "11 utterances" in printed
+    assert "left out  0calm" in printed

@@ -1,0 +1,62 @@
+"""What trained models reach, with the presets that the README names."""
+
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from raysys.cluster.cross_validate import cross_validate
+from raysys.cluster.plan import make_plan
+from raysys.commandline import parse
+from raysys.config import Config
+from raysys.storage import Folder
+from raysys.training.fold import run_fold
+from raysys.training.metrics import score
+from raysys.training.predictions import read_predictions
+
+ROOT = Path(__file__).resolve().parents[2]
+Modalities = tuple[Literal["audio", "text"], ...]
+
+
+def preset(name: str, folder: Path, cache: Path) -> Config:
+    config, _ = parse([str(ROOT / "configs" / f"{name}.yaml")], program="test")
+    return replace(config, storage=replace(config.storage, runs=str(folder), cache=str(cache)))
+
+
+@pytest.mark.slow
+def test_text_and_audio_beat_the_better_one_alone_by_three_points_on_the_demo(
+    tmp_path: Path, cache_root: Path
+):
+    def mean_ua(modalities: Modalities) -> float:
+        config = preset("demo", tmp_path, cache_root)
+        plan = make_plan(replace(config, model=replace(config.model, modalities=modalities)))
+        scores = []
+        for task in plan.tasks("t", Folder(str(tmp_path / "+".join(modalities)))):
+            result = run_fold(task, plan.arrays, lambda record: True)
+            test = read_predictions(Folder(result.folder))
+            scores.append(score(test.labels, test.predicted)["ua"])
+        return float(np.mean(scores))
+
+    both = mean_ua(("audio", "text"))
+    audio, text = mean_ua(("audio",)), mean_ua(("text",))
+    print(f"UA: both {both:.3f}, audio {audio:.3f}, text {text:.3f}")
+    assert both >= max(audio, text) + 0.03
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.usefixtures("ray_cluster")
+def test_emodb_reaches_ua_060_speaker_independent(
+    emodb_root: Path, tmp_path: Path, cache_root: Path
+):
+    config = preset("emodb", tmp_path, cache_root)
+    config = replace(config, corpus=replace(config.corpus, root=str(emodb_root)))
+    result = cross_validate(config, resume=False, console=Console(file=StringIO()))
+    print("UA", result["mean"]["test"]["ua"], "baseline", result["mean"]["baseline"]["ua"])
+    assert result["mean"]["test"]["ua"] >= 0.60
+    kinds = {finding["kind"] for finding in result["audit"]}
+    assert {"shared_transcript", "speaker_normalisation"} <= kinds

@@ -1,0 +1,81 @@
+"""The feature store: reused only when everything matches, refused when damaged."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raysys.config import Config
+from raysys.corpus import read_corpus
+from raysys.corpus.table import Corpus
+from raysys.errors import FeatureError
+from raysys.features.store import extract_store, open_store, store_folder
+from raysys.storage import Folder
+
+
+class Counting:
+    """An encoder of known values."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"scale": self.scale}
+
+    def encode(self, rows: Any, root: Path) -> Any:
+        for k in reversed(range(len(rows))):
+            yield k, np.full((k % 3 + 1, 2), k * self.scale, dtype=np.float32)
+
+
+@pytest.fixture
+def corpus(small: Config, cache_root: Path) -> Corpus:
+    return read_corpus(small, cache=Folder(str(cache_root)))
+
+
+def extract(corpus: Corpus, encoder: Counting, cache: Folder):
+    return extract_store(corpus, "text", encoder, cache, progress=lambda items: items)
+
+
+def test_what_is_extracted_is_opened_again_in_order(corpus: Corpus, tmp_path: Path):
+    cache = Folder(str(tmp_path))
+    assert open_store(corpus, "text", Counting(), cache) is None
+    made = extract(corpus, Counting(), cache)
+    opened = open_store(corpus, "text", Counting(), cache)
+    np.testing.assert_array_equal(opened.values, made.values)
+    np.testing.assert_array_equal(opened[7], np.full((2, 2), 7))
+    assert isinstance(opened.values, np.memmap)
+    assert opened.values.dtype == np.float16
+
+
+def test_another_encoder_corpus_or_modality_is_not_reused(corpus: Corpus, tmp_path: Path):
+    cache = Folder(str(tmp_path))
+    extract(corpus, Counting(), cache)
+    rows = list(corpus.utterances)
+    rows[0] = replace(rows[0], text="other words")
+    assert open_store(corpus, "text", Counting(2.0), cache) is None
+    assert open_store(replace(corpus, utterances=tuple(rows)), "text", Counting(), cache) is None
+    assert open_store(corpus, "audio", Counting(), cache) is None
+
+
+@pytest.mark.parametrize("name", ["values.npy", "offsets.npy", "features.json"])
+def test_a_truncated_store_is_refused_with_the_remedy(corpus: Corpus, tmp_path: Path, name: str):
+    cache = Folder(str(tmp_path))
+    extract(corpus, Counting(), cache)
+    folder = store_folder(corpus, "text", Counting(), cache)
+    folder.write_bytes(name, folder.read_bytes(name)[:-40])
+    with pytest.raises(FeatureError, match=f"delete {tmp_path}"):
+        open_store(corpus, "text", Counting(), cache)
+
+
+def test_features_that_are_not_numbers_are_named_and_nothing_is_written(
+    corpus: Corpus, tmp_path: Path
+):
+    cache = Folder(str(tmp_path))
+    row = corpus.utterances[1].utterance_id
+    with pytest.raises(
+        FeatureError, match=f"text features of utterance '{row}' hold NaN or infinity"
+    ):
+        extract(corpus, Counting(70000.0), cache)  # beyond float16
+    assert not (tmp_path / "features").exists()

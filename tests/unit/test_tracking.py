@@ -1,0 +1,104 @@
+"""What reaches MLflow: every point once, whatever happens to the server."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from raysys.config import TrackingConfig
+from raysys.errors import ConfigError, TrackingError
+from raysys.storage import Folder
+from raysys.tracking.client import connect, experiment_id, tracking_uri
+from raysys.tracking.figures import confusion_figure, emotion_dendrogram, similarity_heat_map
+from raysys.tracking.run import RunLog
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> MlflowClient:
+    return connect(TrackingConfig(), Folder(str(tmp_path)))
+
+
+def new_run(client: MlflowClient, folder: Path) -> str:
+    return client.create_run(experiment_id(client, "demo", Folder(str(folder)))).info.run_id
+
+
+def test_the_uri_is_the_configs_else_the_environments_else_sqlite_beside_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    runs = Folder(str(tmp_path))
+    assert tracking_uri(TrackingConfig(), runs) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert tracking_uri(TrackingConfig(), runs) == "http://127.0.0.1:5000"
+    monkeypatch.chdir(tmp_path)
+    assert tracking_uri(TrackingConfig(uri="sqlite:///x.db"), runs) == f"sqlite:///{tmp_path}/x.db"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(ConfigError, match=r"set --tracking\.uri"):
+        tracking_uri(TrackingConfig(), Folder("s3://bucket/runs?region=eu"))
+
+
+def test_metrics_params_tags_files_and_the_end_are_written_in_order(client, tmp_path: Path):
+    run_id = new_run(client, tmp_path)
+    log = RunLog(client, run_id, patience_seconds=60)
+    log.params({f"p{k}": k for k in range(250)})
+    for step in range(1, 4):
+        log.metrics({"val/ua": step / 10, "val/nan": float("nan")}, step=step)
+    log.file(b"content", "deep/down/file.bin")
+    log.tags({"a": "b"})
+    log.finish("FINISHED")
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert len(run.data.params) == 250
+    assert [p.value for p in client.get_metric_history(run_id, "val/ua")] == [0.1, 0.2, 0.3]
+    assert "val/nan" not in run.data.metrics
+    assert run.data.tags["a"] == "b"
+    assert [f.path for f in client.list_artifacts(run_id, "deep/down")] == ["deep/down/file.bin"]
+
+
+def test_a_resumed_run_gets_no_point_twice(client, tmp_path: Path):
+    run_id = new_run(client, tmp_path)
+    for resumed, steps in ((False, range(1, 4)), (True, range(1, 6))):
+        log = RunLog(client, run_id, patience_seconds=60, resumed=resumed)
+        for step in steps:
+            log.metrics({"val/ua": float(step)}, step=step)
+        log.finish("FINISHED")
+    assert [p.step for p in client.get_metric_history(run_id, "val/ua")] == [1, 2, 3, 4, 5]
+
+
+def test_a_refused_write_is_told_at_the_end(client, tmp_path: Path):
+    run_id = new_run(client, tmp_path)
+    log = RunLog(client, run_id, patience_seconds=60)
+    log.params({"p": 1})
+    log.params({"p": 2})  # MLflow does not let a parameter change
+    log.metrics({"m": 1.0})
+    with pytest.raises(TrackingError, match="refused a write"):
+        log.finish("FINISHED")
+    assert client.get_run(run_id).data.metrics == {"m": 1.0}
+
+
+def test_a_deleted_experiment_is_named(client, tmp_path: Path):
+    client.delete_experiment(experiment_id(client, "gone", Folder(str(tmp_path))))
+    with pytest.raises(TrackingError, match="'gone' is deleted"):
+        experiment_id(client, "gone", Folder(str(tmp_path)))
+
+
+def test_no_server_is_an_error_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TrackingError, match="does not answer"):
+        connect(TrackingConfig(uri="http://127.0.0.1:9"), Folder(str(tmp_path)))
+
+
+def test_pictures_are_drawn_even_with_unknown_cells(tmp_path: Path):
+    matrix = np.array([[1, 0.5, np.nan], [0.5, 1, np.nan], [np.nan] * 3])
+    names = ["anger", "joy", "calm"]
+    for k, figure in enumerate(
+        [
+            similarity_heat_map(matrix, matrix - 0.1, matrix + 0.1, names, "t"),
+            emotion_dendrogram(matrix, names, "t"),
+            confusion_figure(np.arange(9).reshape(3, 3), names, "t"),
+        ]
+    ):
+        figure.savefig(tmp_path / f"{k}.png")
+        assert (tmp_path / f"{k}.png").stat().st_size > 3000

@@ -1,0 +1,225 @@
+"""One fold: deterministic, resumable, blind to its test part; and what is fitted is fitted on train."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from raysys.config import Config
+from raysys.corpus.folds import Fold
+from raysys.errors import FoldFailedError, StorageError
+from raysys.features.batch import fit_normaliser, make_part
+from raysys.features.normalise import Normaliser, by_speaker
+from raysys.features.store import Ragged
+from raysys.storage import Folder
+from raysys.training.baseline import baseline_scores, pool_over_time
+from raysys.training.fold import CorpusArrays, FoldTask, read_result, run_fold
+from raysys.training.loop import train_fold
+from raysys.training.metrics import score
+from raysys.training.predictions import read_predictions
+from tests.conftest import with_training
+
+N, CLASSES = 60, 3
+
+
+def arrays(seed: int = 0) -> CorpusArrays:
+    """Sixty utterances whose class shows in audio and text, buried in noise."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(N) % CLASSES
+
+    def ragged(dim: int) -> Ragged:
+        lengths = random.integers(3, 12, size=N)
+        values = random.normal(size=(lengths.sum(), dim))
+        values[:, 0] += np.repeat(labels, lengths) * 1.5
+        return Ragged(values.astype(np.float16), np.concatenate([[0], np.cumsum(lengths)]))
+
+    targets = np.eye(CLASSES, dtype=np.float32)[labels]
+    return CorpusArrays({"audio": ragged(5), "text": ragged(4)}, labels, targets)
+
+
+FOLD = Fold(0, np.arange(0, 36), np.arange(36, 48), np.arange(48, 60))
+
+
+def task(config: Config, folder: Path) -> FoldTask:
+    return FoldTask("t", FOLD, config, str(folder))
+
+
+def go_on(record: object) -> bool:
+    return True
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_seed_others(small: Config, tmp_path: Path):
+    first = run_fold(task(small, tmp_path / "a"), arrays(), go_on)
+    second = run_fold(task(small, tmp_path / "b"), arrays(), go_on)
+    other = run_fold(task(replace(small, seed=1), tmp_path / "c"), arrays(), go_on)
+    losses = [[record.train_loss for record in r.history] for r in (first, second, other)]
+    assert losses[0] == losses[1] != losses[2]
+    weights = [(tmp_path / n / "weights.safetensors").read_bytes() for n in "ab"]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("lr_schedule", ["constant", "cosine"])
+def test_stopping_and_resuming_equals_going_on(small: Config, tmp_path: Path, lr_schedule: str):
+    config = with_training(
+        small, max_epochs=6, patience=6, checkpoint_every=2, lr_schedule=lr_schedule, mask_time=0.3
+    )
+    whole = run_fold(task(config, tmp_path / "whole"), arrays(), go_on)
+    stopped = run_fold(task(config, tmp_path / "halves"), arrays(), lambda record: record.epoch < 3)
+    assert stopped.stopped
+    assert stopped.epochs == 3
+    assert not (tmp_path / "halves" / "test_embeddings.npy").exists()
+    seen: list[int] = []
+    resumed = run_fold(
+        task(config, tmp_path / "halves"),
+        arrays(),
+        lambda record: seen.append(record.epoch) or True,
+    )
+    assert seen == [1, 2, 3, 4, 5, 6]  # two from the checkpoint, the third done again
+    assert [r.train_loss for r in resumed.history] == [r.train_loss for r in whole.history]
+    for name in ("weights.safetensors", "test_embeddings.npy", "test_probabilities.npy"):
+        assert (tmp_path / "halves" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not (tmp_path / "halves" / "checkpoint.safetensors").exists()
+
+
+def test_training_cannot_see_the_test_part(small: Config, tmp_path: Path):
+    clean, poisoned = arrays(), arrays()
+    for ragged in poisoned.features.values():
+        ragged.values[ragged.offsets[48] :] = np.nan
+    labels = poisoned.labels.copy()
+    labels[48:] = 0
+    poisoned = CorpusArrays(poisoned.features, labels, poisoned.targets)
+    first = run_fold(task(small, tmp_path / "a"), clean, go_on)
+    second = run_fold(task(small, tmp_path / "b"), poisoned, go_on)
+    assert [r.val for r in first.history] == [r.val for r in second.history]
+    weights = [(tmp_path / n / "weights.safetensors").read_bytes() for n in "ab"]
+    assert weights[0] == weights[1]
+    assert np.isnan(read_predictions(Folder(str(tmp_path / "b"))).embeddings).any()
+
+
+def test_a_part_holds_its_own_utterances_and_no_others():
+    data = arrays()
+    part = make_part(
+        data.features,
+        FOLD.val,
+        labels=data.labels,
+        targets=data.targets,
+        normalisers={},
+        device="cpu",
+    )
+    lengths = np.diff(data.features["audio"].offsets)[FOLD.val]
+    assert len(part.frames["audio"]) == lengths.sum()
+    batch = part.batch(torch.tensor([3, 0]))
+    expected = data.features["audio"][39].astype(np.float32)
+    np.testing.assert_array_equal(batch.modalities["audio"].values[0, : len(expected)], expected)
+    assert batch.modalities["audio"].mask.sum(dim=1).tolist() == [lengths[3], lengths[0]]
+    assert (batch.modalities["audio"].values[~batch.modalities["audio"].mask] == 0).all()
+
+
+def test_shuffled_batches_hold_every_utterance_once_and_differ_between_epochs():
+    data = arrays()
+    part = make_part(
+        data.features,
+        FOLD.train,
+        labels=data.labels,
+        targets=data.targets,
+        normalisers={},
+        device="cpu",
+    )
+    orders = []
+    for seed in (1, 1, 2):
+        shuffle = torch.Generator().manual_seed(seed)
+        orders.append(torch.cat([b.rows for b in part.batches(5, shuffle=shuffle)]).tolist())
+        assert sorted(orders[-1]) == list(range(36))
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_the_normaliser_is_fitted_on_train_alone():
+    ragged = arrays().features["audio"]
+    normaliser = fit_normaliser(ragged, FOLD.train)
+    frames = np.asarray(ragged.values[: ragged.offsets[36]], dtype=np.float64)
+    np.testing.assert_allclose(normaliser.mean, frames.mean(axis=0), rtol=1e-5)
+    changed = ragged.values.copy()
+    changed[ragged.offsets[36] :] *= 9
+    again = fit_normaliser(Ragged(changed, ragged.offsets), FOLD.train)
+    np.testing.assert_array_equal(again.std, normaliser.std)
+
+
+def test_speaker_normalisation_uses_each_speakers_own_frames():
+    ragged = arrays().features["audio"]
+    speakers = [f"s{k % 4}" for k in range(N)]
+    normal = by_speaker(ragged, speakers)
+    for speaker in "s0", "s3":
+        own = np.concatenate([normal[k] for k in range(N) if speakers[k] == speaker]).astype(float)
+        np.testing.assert_allclose(own.mean(axis=0), 0, atol=5e-3)
+        np.testing.assert_allclose(own.std(axis=0), 1, atol=5e-3)
+    assert Normaliser.fit(np.ones((5, 2))).std.tolist() == [1, 1]
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_training(small: Config, tmp_path: Path):
+    config = with_training(small, max_epochs=40, patience=3, select="loss", learning_rate=0.05)
+    result = run_fold(task(config, tmp_path), arrays(), go_on)
+    losses = [record.val["loss"] for record in result.history]
+    assert result.best_epoch == int(np.argmin(losses)) + 1
+    assert result.epochs == result.best_epoch + 3 < 40
+    assert result.val["loss"] == min(losses)
+
+
+def test_a_finished_fold_is_not_trained_again(small: Config, tmp_path: Path):
+    first = run_fold(task(small, tmp_path), arrays(), go_on)
+    again = run_fold(task(small, tmp_path), arrays(seed=9), go_on)
+    assert again == first == read_result(Folder(str(tmp_path)))
+
+
+def test_a_loss_that_is_not_finite_ends_the_fold(small: Config, tmp_path: Path):
+    config = with_training(small, learning_rate=1e30, gradient_clip=0.0)
+    with pytest.raises(FoldFailedError, match="training loss is nan"):
+        run_fold(task(config, tmp_path), arrays(), go_on)
+
+
+def test_a_damaged_checkpoint_is_named(small: Config, tmp_path: Path):
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"12345678 nonsense")
+    with pytest.raises(StorageError, match=r"checkpoint.safetensors is damaged .*delete it"):
+        run_fold(task(small, tmp_path), arrays(), go_on)
+
+
+def test_train_fold_takes_train_and_val_only():
+    parameters = train_fold.__annotations__
+    assert {"train", "val"} <= set(parameters)
+    assert not [name for name in parameters if "test" in name or name == "arrays"]
+
+
+def test_class_weights_and_the_emotion_aware_term_reach_the_loss(small: Config, tmp_path: Path):
+    plain = run_fold(task(small, tmp_path / "a"), arrays(), go_on)
+    weighted = replace(small, loss=replace(small.loss, omega=1.0))
+    matrix = tuple(map(tuple, np.eye(CLASSES).tolist()))
+    aware = run_fold(replace(task(weighted, tmp_path / "b"), similarity=matrix), arrays(), go_on)
+    assert aware.history[0].train_loss > plain.history[0].train_loss
+
+
+def test_metrics_equal_scikit_learns():
+    random = np.random.default_rng(0)
+    labels, predicted = random.integers(0, 4, 50), random.integers(0, 4, 50)
+    labels[labels == 3] = 0  # a class that occurs among the predictions only
+    scores = score(labels, predicted)
+    assert scores["wa"] == pytest.approx((labels == predicted).mean())
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        assert scores["ua"] == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert scores["weighted_f1"] == pytest.approx(f1_score(labels, predicted, average="weighted"))
+
+
+def test_the_baseline_is_the_svm_that_it_says_fitted_on_train():
+    data = arrays()
+    pooled = pool_over_time(data.features)
+    assert pooled.shape == (N, 4 * (5 + 4))
+    frames = data.features["text"][7].astype(np.float32)
+    np.testing.assert_allclose(pooled[7, 20:24], frames.mean(axis=0), rtol=1e-5)
+    model = make_pipeline(StandardScaler(), SVC(C=3.0, class_weight="balanced"))
+    model.fit(pooled[FOLD.train], data.labels[FOLD.train])
+    expected = score(data.labels[FOLD.test], model.predict(pooled[FOLD.test]))
+    assert baseline_scores(data, (FOLD,)) == [expected]
