@@ -81,7 +81,10 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume finishes the run", file=sys.stderr)
+        print(
+            "interrupted; the same command with --resume finishes a run that has begun",
+            file=sys.stderr,
+        )
         return 130
 
 

@@ -101,7 +101,7 @@ class TransformersConfig:
     layer: int = -1
     """Hidden layer whose token states are used; -1 is the last."""
     max_tokens: int = 128
-    """Longer texts are cut here, counted in the report."""
+    """Longer texts are cut here."""
     batch_tokens: int = 4096
     """Most tokens (padding included) in one forward pass."""
     device: str = "auto"

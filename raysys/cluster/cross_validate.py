@@ -15,10 +15,10 @@ from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
 from raysys.cluster.plan import Plan, make_plan, write_plan
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.progress import ProgressView
-from raysys.cluster.run_folder import RunRecord, Status, choose_folder, read_record, write_record
+from raysys.cluster.run_folder import RunRecord, choose_folder, read_record, write_record
 from raysys.cluster.session import ray_session
 from raysys.config import Config
-from raysys.errors import FoldFailedError
+from raysys.errors import FoldFailedError, TrackingError
 from raysys.report import account_seconds, build_result, confusion_counts, print_audit, print_result
 from raysys.similarity import SimilaritySummary
 from raysys.storage import Folder, resolve_folder
@@ -28,7 +28,7 @@ from raysys.training.baseline import baseline_scores
 from raysys.training.fold import FoldResult, run_fold, warm_up
 from raysys.training.predictions import read_predictions
 
-_KILLED_PATIENCE_SECONDS = 5.0
+_GIVE_UP_SECONDS = 5.0
 
 
 def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[str, Any]:
@@ -65,22 +65,27 @@ def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[st
         run_id=read_record(folder).run_id if resume else "",
     )
     record = RunRecord(plan.identity, log.experiment_id, log.run_id, "RUNNING")
-    status: Status = "FAILED"
     try:
         write_record(folder, record)
         write_plan(plan, folder)
         result = _run(plan, folder, log, console, begun)
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
+    except BaseException as error:
+        killed = isinstance(error, KeyboardInterrupt)
+        _give_up(folder, replace(record, status="KILLED" if killed else "FAILED"), log, console)
         raise
-    finally:
-        write_record(folder, replace(record, status=status))
-        log.finish(
-            status, patience_seconds=_KILLED_PATIENCE_SECONDS if status == "KILLED" else None
-        )
+    write_record(folder, replace(record, status="FINISHED"))
     print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
+    log.finish("FINISHED")
     return result
+
+
+def _give_up(folder: Folder, record: RunRecord, log: CrossValidationLog, console: Console) -> None:
+    """Mark a run that has ended without a result; what ended it is more important than what MLflow says."""
+    write_record(folder, record)
+    try:
+        log.finish(record.status, patience_seconds=_GIVE_UP_SECONDS)
+    except TrackingError as error:
+        console.print(str(error), highlight=False, soft_wrap=True)
 
 
 def _run(

@@ -136,7 +136,11 @@ def _stretch(row: Utterance, rate: int, total: int, where: str) -> tuple[int, in
     end = total / rate if row.end is None else row.end
     if not (math.isfinite(start) and math.isfinite(end)):
         raise CorpusError(f"{where}: start {row.start} and end {row.end} must be seconds")
-    if not 0 <= start <= end or round(start * rate) > total or round(end * rate) > total + rate:
+    if (
+        not 0 <= start <= end
+        or round(start * rate) > total
+        or round(end * rate) > total + 0.1 * rate
+    ):
         length = total / rate
         raise CorpusError(
             f"{where}: {start}-{end} s is not a stretch of its {length:.2f} s of audio"

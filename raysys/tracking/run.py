@@ -141,6 +141,9 @@ class RunLog:
                     return
             except OSError:  # no connection, or a disk that may come back
                 pass
+            except Exception as error:  # kept, and raised by `finish`
+                self._failures.append(f"{type(error).__name__}: {error}")
+                return
             self._give_up.wait(_RETRY_SECONDS)
 
     def _log_points(self, points: list[Metric]) -> None:

@@ -140,6 +140,8 @@ def _prepare_torch(config: Config) -> str:
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.enable_flash_sdp(False)  # their backward passes are not deterministic
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
     wanted = config.training.device
     if wanted != "auto":
         return wanted

@@ -28,7 +28,7 @@ from tests.conftest import with_training
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
 
 
-_EPOCHS = 250
+_EPOCHS = 150
 
 
 def run(config: Config, *, resume: bool = False) -> dict[str, Any]:
@@ -194,7 +194,10 @@ def test_workers_killed_in_the_middle_of_folds_change_no_bit(
             return False
         _, process = training.popitem()
         training.clear()
-        os.kill(process, signal.SIGKILL)
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:  # its group has just been replaced
+            return False
         return True
 
     monkeypatch.setattr(driver.FoldPool, "events", watched)

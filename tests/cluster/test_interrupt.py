@@ -104,13 +104,15 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
     printed = output.read()
     assert started, printed
     assert not (folds / "result.json").exists()
-    assert wait_for(lambda: not ray_processes(home), 30), ray_processes(home)
+    # After kill -9 nobody is left to end Ray; its processes notice by and by.
+    patience = 30 if sent == signal.SIGINT else 150
+    assert wait_for(lambda: not ray_processes(home), patience), ray_processes(home)
 
     record = json.loads((folds / "run.json").read_text())
     client = MlflowClient(f"sqlite:///{home}/runs/mlflow.db")
     if sent == signal.SIGINT:
         assert status == 130
-        assert "--resume finishes the run" in printed
+        assert "--resume finishes a run" in printed
         assert "Traceback" not in printed
         assert record["status"] == client.get_run(record["run_id"]).info.status == "KILLED"
 
