@@ -5,6 +5,7 @@ result   test/ua, test/ua_std, best_val/ua, baseline/ua, fold_K/test/ua, seconds
 files    config.json, audit.json, folds.json, result.json, similarity/*, confusion/*, folds/fold_K/weights.safetensors
 """
 
+import getpass
 import io
 from collections.abc import Mapping
 from typing import Any
@@ -127,7 +128,13 @@ class CrossValidationLog:
         self._log.finish(status, patience_seconds=patience_seconds)
 
     def _create(self, name: str, identity: str) -> str:
-        tags = {"raysys.identity": identity, "raysys.kind": "cross_validation"}
+        tags = {
+            "raysys.identity": identity,
+            "raysys.kind": "cross_validation",
+            "mlflow.user": _user(),
+            "mlflow.source.name": "jobs.cross_validate",
+            "mlflow.source.type": "JOB",
+        }
         try:
             run = self._client.create_run(self.experiment_id, run_name=name, tags=tags)
         except MlflowException as error:
@@ -148,6 +155,13 @@ def similarity_record(similarity: SimilaritySummary, emotions: tuple[str, ...]) 
     names = ("average", "low", "high", "per_fold", "fold_counts", "utterance_counts")
     arrays = {name: _with_null(getattr(similarity, name).tolist()) for name in names}
     return {"emotions": list(emotions), **arrays}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return "unknown"
 
 
 def _with_null(values: Any) -> Any:
