@@ -39,6 +39,7 @@ class ProgressView:
     def __enter__(self) -> "ProgressView":
         if self._console.is_terminal:
             self._live.start()
+            self._refresh()
         self._say(f"starting {self._workers} worker(s) for {self._n_folds} folds")
         return self
 
