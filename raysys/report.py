@@ -100,7 +100,7 @@ def build_result(
     Returns:
         Plain types; `folds` holds scores of each fold, `mean` and `std` (over folds, divisor n - 1) theirs.
     """
-    folds = [
+    folds: list[dict[str, Any]] = [
         {
             "fold": result.fold,
             "epochs": result.epochs,
@@ -112,7 +112,7 @@ def build_result(
         for result, part, simple in zip(results, predictions, baseline, strict=True)
     ]
     parts = ("val", "test", "baseline")
-    columns = {p: {m: np.array([f[p][m] for f in folds]) for m in METRICS} for p in parts}  # type: ignore[index]
+    columns = {p: {m: np.array([f[p][m] for f in folds]) for m in METRICS} for p in parts}
     matrices = {n: getattr(similarity, n).tolist() for n in ("average", "per_fold", "low", "high")}
     return {
         "kind": "cross_validation",

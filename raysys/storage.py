@@ -146,6 +146,22 @@ class Folder:
         np.save(buffer, array, allow_pickle=False)
         self.write_bytes(name, buffer.getvalue())
 
+    def claim(self) -> bool:
+        """Create the folder for oneself alone; False when somebody has it already.
+
+        On object storage, which has no such promise, it is only a look whether there is anything.
+        """
+        if self.local_path is None:
+            return not self.names()
+        try:
+            self.local_path.parent.mkdir(parents=True, exist_ok=True)
+            self.local_path.mkdir()
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StorageError(f"cannot create {self.path()}: {error}") from error
+        return True
+
     def remove(self, name: str) -> None:
         """Remove one file, which must be there."""
         system, path = _open(self.uri)

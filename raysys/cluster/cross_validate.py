@@ -3,10 +3,13 @@
 Config -> Plan -> FoldPool -> FoldResults, embeddings -> SimilarityAggregator -> result.json, MLflow, terminal
 """
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import ray
 from rich.console import Console
@@ -18,7 +21,7 @@ from raysys.cluster.progress import ProgressView
 from raysys.cluster.run_folder import RunRecord, choose_folder, read_record, write_record
 from raysys.cluster.session import ray_session
 from raysys.config import Config
-from raysys.errors import FoldFailedError, TrackingError
+from raysys.errors import FoldFailedError, RaysysError, TrackingError
 from raysys.report import account_seconds, build_result, confusion_counts, print_audit, print_result
 from raysys.similarity import SimilaritySummary
 from raysys.storage import Folder, resolve_folder
@@ -27,6 +30,8 @@ from raysys.tracking.cross_validation import CrossValidationLog
 from raysys.training.baseline import baseline_scores
 from raysys.training.fold import FoldResult, run_fold, warm_up
 from raysys.training.predictions import read_predictions
+
+T = TypeVar("T")
 
 _GIVE_UP_SECONDS = 5.0
 
@@ -56,14 +61,19 @@ def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[st
         print_result(console, result, folder=folder.path(), ui=ui)
         return result
     print_audit(console, [vars(finding) for finding in plan.audit])
-    log = CrossValidationLog(
-        config,
-        plan.corpus,
-        runs=runs,
-        name=folder.name,
-        identity=plan.identity,
-        run_id=read_record(folder).run_id if resume else "",
-    )
+    try:
+        log = CrossValidationLog(
+            config,
+            plan.corpus,
+            runs=runs,
+            name=folder.name,
+            identity=plan.identity,
+            run_id=read_record(folder).run_id if resume else "",
+        )
+    except RaysysError:
+        if not resume:
+            folder.delete()
+        raise
     record = RunRecord(plan.identity, log.experiment_id, log.run_id, "RUNNING")
     try:
         write_record(folder, record)
@@ -108,7 +118,7 @@ def _run(
             warm_up=warm_up,
         ) as pool:
             pool.submit(plan.tasks(trial, folder))
-            baseline = baseline_scores(plan.arrays, plan.folds)  # while the workers start
+            baseline = _in_background(partial(baseline_scores, plan.arrays, plan.folds))
             results, first, last = _watch(pool, plan, log, console)
             started = time.monotonic() - connecting - (last - first)
         folders = {result.fold: folder / f"fold_{result.fold}" for result in results}
@@ -121,7 +131,7 @@ def _run(
         emotions=plan.corpus.emotions,
         results=results,
         predictions=predictions,
-        baseline=baseline,
+        baseline=baseline.result(),
         similarity=similarity,
         seconds=account_seconds(
             results,
@@ -138,6 +148,20 @@ def _run(
     confusion = confusion_counts(predictions, len(plan.corpus.emotions))
     log.result(result, similarity, confusion, folders)
     return result
+
+
+def _in_background(work: Callable[[], T]) -> "Future[T]":
+    """Do something in a thread that does not keep the command alive."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # whoever asks for the result gets it
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="background", daemon=True).start()
+    return future
 
 
 def _watch(

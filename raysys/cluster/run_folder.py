@@ -26,7 +26,7 @@ class RunRecord:
 
 
 def choose_folder(runs: Folder, name: str, identity: str, *, resume: bool) -> Folder:
-    """The folder for a command.
+    """The folder for a command; a new one is created, so that no other command takes it.
 
     Args:
         runs: folder of all runs.
@@ -40,7 +40,9 @@ def choose_folder(runs: Folder, name: str, identity: str, *, resume: bool) -> Fo
     taken = _numbered(runs, name)
     if not resume:
         number = max(taken, default=0) + 1
-        return runs / (name if number == 1 else f"{name}-{number}")
+        while not (runs / _entry(name, number)).claim():  # another command may be starting too
+            number += 1
+        return runs / _entry(name, number)
     for number in sorted(taken, reverse=True):
         folder = taken[number]
         if read_record(folder).identity == identity:
@@ -66,6 +68,10 @@ def read_record(folder: Folder) -> RunRecord:
 def write_record(folder: Folder, record: RunRecord) -> None:
     """Write run.json."""
     folder.write_json("run.json", asdict(record))
+
+
+def _entry(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
 
 
 def _numbered(runs: Folder, name: str) -> dict[int, Folder]:

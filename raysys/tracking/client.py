@@ -74,7 +74,8 @@ def experiment_id(client: MlflowClient, name: str, runs: Folder) -> str:
         database = Path(client.tracking_uri.removeprefix("sqlite:///"))
         artifacts = (database.parent / "mlartifacts" / name).as_uri()
     try:
-        kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens on training runs
+        # The UI opens such an experiment on its training runs.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
         return str(client.create_experiment(name, artifact_location=artifacts, tags=kind))
     except MlflowException as error:
         raise TrackingError(f"cannot create experiment '{name}': {error}") from error
