@@ -18,8 +18,12 @@ def main(argv: Sequence[str]) -> int:
     from raysys.errors import ConfigError, lookup
     from raysys.storage import Folder
 
-    if len(names) != 1:
-        raise ConfigError(f"usage: python -m jobs.benchmark NAME; known: {', '.join(BENCHMARKS)}")
+    usage = f"usage: python -m jobs.benchmark NAME; known: {', '.join(BENCHMARKS)}"
+    if {"--help", "-h"} & set(argv):
+        print(usage)
+        return 0
+    if len(names) != 1 or len(argv) != 1:
+        raise ConfigError(usage)
     measure = lookup(BENCHMARKS, names[0], kind="benchmark")
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Console(), Folder(folder))

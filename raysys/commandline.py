@@ -6,6 +6,7 @@ jsonargparse does the typing, the YAML and the help; this module adds what it le
 unknown keys answered with the nearest field, and one-line errors.
 """
 
+import re
 import signal
 import sys
 import traceback
@@ -137,7 +138,10 @@ def _refuse_unknown_keys(values: dict[str, Any], path: Path, prefix: str) -> Non
 def _refuse_unknown_flags(arguments: Sequence[str]) -> None:
     known = {name for name, group in field_names(Config).items() if group is None}
     known |= {*_OPTIONS, "help", "print_config"}
-    for argument in arguments:
+    for position, argument in enumerate(arguments):
+        after_flag = position > 0 and arguments[position - 1].startswith("--")
+        if argument.endswith((".yaml", ".yml")) and not after_flag:
+            raise ConfigError(f"'{argument}': a command takes one preset, before all flags")
         name = argument[2:].split("=", 1)[0]
         if argument.startswith("--") and name not in known:
             raise ConfigError(f"unknown setting '{name}': {nearest(name, known)}")
@@ -145,4 +149,7 @@ def _refuse_unknown_flags(arguments: Sequence[str]) -> None:
 
 def _one_line(error: Exception, preset: Path | None) -> str:
     source = f"{preset} or the command line: " if preset else ""
-    return source + " ".join(str(error).split())
+    message = " ".join(str(error).split()).replace("Parser key ", "")
+    message = re.sub(r"<class '(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")
+    message = message.replace("Expected a tuple", "Expected a list, as in [a,b]")
+    return f"{source}{message}; --help lists every setting"

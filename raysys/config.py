@@ -29,6 +29,7 @@ class DemoConfig:
     """Seed of the generator; another seed is another corpus with other speakers."""
 
     def __post_init__(self) -> None:
+        _require(self.seed >= 0, "corpus.demo.seed", self.seed, "0 or more")
         _require(self.utterances >= 120, "corpus.demo.utterances", self.utterances, "120 or more")
 
 
@@ -72,10 +73,11 @@ class LogmelConfig:
     def __post_init__(self) -> None:
         rate = self.sample_rate_hz
         _require(rate >= 4000, "features.logmel.sample_rate_hz", rate, "4000 or more")
-        _require(self.hop_seconds > 0, "features.logmel.hop_seconds", self.hop_seconds, "above 0")
+        hop = self.hop_seconds
+        _require(0.001 <= hop <= 1, "features.logmel.hop_seconds", hop, "0.001 to 1")
         window = self.window_seconds
-        rule = "at least features.logmel.hop_seconds"
-        _require(window >= self.hop_seconds, "features.logmel.window_seconds", window, rule)
+        rule = "from features.logmel.hop_seconds to 10"
+        _require(hop <= window <= 10, "features.logmel.window_seconds", window, rule)
         _require(8 <= self.n_mels <= 256, "features.logmel.n_mels", self.n_mels, "8 to 256")
 
 
@@ -357,7 +359,7 @@ class Config:
     def __post_init__(self) -> None:
         rule = "a plain folder name"
         _require("/" not in self.name and self.name not in (".", ".."), "name", self.name, rule)
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2**32 - 1")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_FEW = 20
+
 
 class RaysysError(Exception):
     """A condition outside the code: input, settings or resources that do not fit."""
@@ -48,10 +50,12 @@ class StorageError(RaysysError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: the closest known one, or all of them."""
+    """The remedy for an unknown name: the closest known one, or all of them when they are few."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"known: {', '.join(names)}" if len(names) <= _FEW else "see --help"
 
 
 def lookup(registry: Mapping[str, T], name: str, *, kind: str) -> T:

@@ -1,6 +1,8 @@
 """Ray for the length of one command: a local one that ends with it, or a connection to a cluster."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,7 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
     address = config.address or os.environ.get("RAY_ADDRESS", "")
     fresh = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(fresh)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         if address:
@@ -52,6 +55,8 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
         reason = " ".join(str(error).split())[:300]
         place = f"at {address}" if address else "on this machine"
         raise PoolError(f"cannot reach Ray {place} ({reason}): check --cluster.address") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would abort the process
     try:
         yield
     finally:

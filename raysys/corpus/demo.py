@@ -86,8 +86,12 @@ def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
     """Generate the corpus into the cache, or read it from there.
 
     Raises:
-        ConfigError: the cache is not on a local disk, which audio needs.
+        ConfigError: a root is given, or the cache is not on a local disk, which audio needs.
     """
+    if config.root:
+        raise ConfigError(
+            f"the demo corpus is generated and reads no corpus.root ({config.root}): leave it out, or set --corpus.name"
+        )
     folder = cache / "corpora" / f"demo-{digest(vars(config.demo), _version())[:12]}"
     if folder.local_path is None:
         raise ConfigError("the demo corpus needs a local storage.cache: set --storage.cache DIR")

@@ -134,8 +134,8 @@ def _check_classes(fold: Fold, corpus: Corpus) -> None:
     if missing:
         emotion = corpus.emotions[min(missing)]
         raise CorpusError(
-            f"fold {fold.index} trains without any '{emotion}': choose other --folds.groups, or leave it out of "
-            "--corpus.emotions"
+            f"fold {fold.index} trains without any '{emotion}': choose other --folds.groups, or drop it: "
+            "leave it out of --corpus.emotions, with --corpus.skip_bad true"
         )
 
 

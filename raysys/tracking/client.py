@@ -30,6 +30,11 @@ def tracking_uri(config: TrackingConfig, runs: Folder) -> str:
         return given
     if runs.local_path is None:
         raise ConfigError(f"storage.runs is {runs.uri}: set --tracking.uri to an MLflow server")
+    if set("#%?") & set(str(runs.local_path)):
+        raise ConfigError(
+            f"storage.runs {runs.local_path} holds one of # % ?, which no SQLite URI can: choose another "
+            "folder, or set --tracking.uri"
+        )
     return f"sqlite:///{runs.local_path / 'mlflow.db'}"
 
 

@@ -47,6 +47,11 @@ def test_a_flag_overrides_the_preset_and_the_preset_the_default(tmp_path: Path):
         (["--model.cltnet.heads", "7"], "a divisor of model.cltnet.text_dim"),
         (["--name", "a/b"], "a plain folder name"),
         (["no_such.yaml"], "no_such.yaml is not a file"),
+        (["--seed", "1", "configs/demo.yaml"], "one preset, before all flags"),
+        (["--seed", "5000000000"], "seed is 5000000000, but must be 0 to"),
+        (["--model.modalities", "audio"], r"Expected a list, as in \[a,b\]"),
+        (["--features.logmel.hop_seconds", "0.00001"], "hop_seconds is 1e-05, but must be"),
+        (["--zzz", "1"], "unknown setting 'zzz': see --help"),
     ],
 )
 def test_a_bad_argument_is_answered_with_rule_and_remedy(arguments: list[str], message: str):

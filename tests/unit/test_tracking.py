@@ -33,6 +33,8 @@ def test_the_uri_is_the_configs_else_the_environments_else_sqlite_beside_the_run
     monkeypatch.chdir(tmp_path)
     assert tracking_uri(TrackingConfig(uri="sqlite:///x.db"), runs) == f"sqlite:///{tmp_path}/x.db"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(ConfigError, match="no SQLite URI"):
+        tracking_uri(TrackingConfig(), Folder(str(tmp_path / "a#b")))
     with pytest.raises(ConfigError, match=r"set --tracking\.uri"):
         tracking_uri(TrackingConfig(), Folder("s3://bucket/runs?region=eu"))
 
