@@ -1,5 +1,7 @@
 """Settings: every field documented and checked, unknown names answered, presets valid."""
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -91,3 +93,19 @@ def test_the_digest_covers_defaults_too():
     assert digest(to_dict(config)) == digest(to_dict(Config()))
     assert digest(to_dict(config)) != digest(to_dict(Config(seed=1)))
     assert "max_epochs" in str(to_dict(config))
+
+
+def readme_commands() -> list[list[str]]:
+    """Arguments of every job that the README calls with a preset."""
+    found = re.findall(
+        r"python -m jobs\.(?:prepare|cross_validate) +([^#`\n]*)", (ROOT / "README.md").read_text()
+    )
+    return [shlex.split(line) for line in found if "--help" not in line]
+
+
+def test_every_command_of_the_readme_is_understood(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    commands = readme_commands()
+    assert len(commands) >= 5
+    for arguments in commands:
+        assert parse_all(*arguments).name == Path(arguments[0]).stem

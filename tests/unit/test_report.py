@@ -47,3 +47,9 @@ def test_a_new_run_never_takes_an_old_folder_and_resume_takes_the_latest_of_its_
     assert choose_folder(runs, "demo-2", "z", resume=False).name == "demo-2-2"
     with pytest.raises(StorageError, match="nothing to resume"):
         choose_folder(runs, "demo", "z", resume=True)
+
+
+def test_two_commands_that_start_together_get_folders_of_their_own(tmp_path: Path):
+    runs = Folder(str(tmp_path))
+    names = [choose_folder(runs, "demo", "same", resume=False).name for _ in range(3)]
+    assert names == ["demo", "demo-2", "demo-3"]
