@@ -6,6 +6,7 @@ jsonargparse does the typing, the YAML and the help; this module adds what it le
 unknown keys answered with the nearest field, and one-line errors.
 """
 
+import os
 import re
 import signal
 import sys
@@ -74,6 +75,7 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         The job's own status; 2 after a `RaysysError`; 130 after Ctrl-C or SIGTERM.
     """
     signal.signal(signal.SIGTERM, _as_interrupt)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is imported
     try:
         return job(argv)
     except RaysysError as error:
