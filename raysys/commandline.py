@@ -2,8 +2,9 @@
 
     argv -> [preset.yaml] [--dotted.name value]... [--resume] [--debug] -> Config, Options
 
-jsonargparse does the typing, the YAML and the help; this module adds what it leaves out: the positional preset,
-unknown keys answered with the nearest field, and one-line errors.
+jsonargparse does the typing, the YAML and the help; this module adds what it leaves out: the positional preset and
+its `base` (a preset, relative to the file, that it builds on), unknown keys answered with the nearest field, and
+one-line errors.
 """
 
 import os
@@ -108,7 +109,10 @@ def _parser(program: str) -> ArgumentParser:
     return parser
 
 
-def _read_preset(path: Path) -> dict[str, Any]:
+def _read_preset(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of a preset, on top of those of its `base`."""
+    if path.resolve() in above:
+        raise ConfigError(f"preset {path} is its own base: remove its 'base'")
     if not path.is_file():
         raise ConfigError(
             f"preset {path} is not a file: give the path of a YAML file (configs/*.yaml)"
@@ -121,8 +125,21 @@ def _read_preset(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"preset {path} must be a mapping of settings, not {type(values).__name__}"
         )
+    base = values.pop("base", None)
     _refuse_unknown_keys(values, path, prefix="")
-    return values
+    if base is None:
+        return values
+    return _merged(_read_preset(path.parent / str(base), (*above, path.resolve())), values)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Settings of `above` in front of those of `below`, group by group; the space of a study is one setting."""
+    both = {**below, **above}
+    groups = {key for key in both if key != "space" and key in below and key in above}
+    for key in groups:
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            both[key] = _merged(below[key], above[key])
+    return both
 
 
 def _refuse_unknown_keys(values: dict[str, Any], path: Path, prefix: str) -> None:

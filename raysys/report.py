@@ -16,9 +16,9 @@ from rich.table import Table
 
 from raysys.corpus.audit import Finding
 from raysys.similarity import SimilaritySummary
-from raysys.training.fold import FoldResult
 from raysys.training.metrics import METRICS, score
 from raysys.training.predictions import Predictions
+from raysys.training.task import FoldResult
 
 _TITLES = {"wa": "WA", "ua": "UA", "weighted_f1": "F1"}
 

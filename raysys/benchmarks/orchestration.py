@@ -44,12 +44,24 @@ class TrivialTask:
         """(trial, fold)."""
         return self.trial, self.fold
 
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """None."""
+        return ()
 
-def trivial_work(task: TrivialTask, shared: None, on_epoch: Any) -> int:
+
+@dataclass(frozen=True)
+class TrivialResult:
+    """Nothing."""
+
+    stopped: bool = False
+
+
+def trivial_work(task: TrivialTask, shared: None, on_epoch: Any) -> TrivialResult:
     """What every real fold needs, its imports, and nothing else."""
     import raysys.training.fold  # noqa: F401
 
-    return task.fold
+    return TrivialResult()
 
 
 def measure(console: Console, folder: Folder) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Folds store the same embeddings before they send them, so the actor's state can 
 died, Ray starts it again, and `summary` reads what is missing from the folds' folders.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import ray
@@ -17,9 +17,7 @@ from raysys.config import SimilarityConfig
 from raysys.similarity import SimilaritySummary, summarise
 from raysys.storage import Folder
 from raysys.training.predictions import read_predictions
-
-if TYPE_CHECKING:  # the actor itself starts without torch
-    from raysys.training.fold import FoldResult, FoldTask
+from raysys.training.task import FoldResult, FoldTask
 
 
 class SimilarityAggregator:
@@ -72,9 +70,13 @@ class SimilarityAggregator:
             confidence=self._config.confidence,
             seed=self._seed,
         )
-        for key in keys:
-            del self._embeddings[key], self._labels[key]
+        self.drop(trial)
         return summary
+
+    def drop(self, trial: str) -> None:
+        """Forget a trial's embeddings; its folds have stored them."""
+        for key in [key for key in self._embeddings if key[0] == trial]:
+            del self._embeddings[key], self._labels[key]
 
 
 class DeliverEmbeddings:
@@ -83,14 +85,11 @@ class DeliverEmbeddings:
     def __init__(self, aggregator: Any) -> None:
         self._aggregator = aggregator
 
-    def __call__(self, task: "FoldTask", result: "FoldResult") -> None:
+    def __call__(self, task: FoldTask, result: FoldResult) -> None:
         """Send what the fold has stored."""
-        if not result.stopped:
-            stored = read_predictions(Folder(task.folder))
-            call = self._aggregator.add.remote(
-                task.trial, task.fold.index, stored.embeddings, stored.labels
-            )
-            ray.get(call)
+        stored = read_predictions(Folder(task.folder))
+        call = self._aggregator.add.remote(task.trial, task.fold, stored.embeddings, stored.labels)
+        ray.get(call)
 
 
 def start_aggregator(config: SimilarityConfig, n_classes: int, seed: int) -> Any:

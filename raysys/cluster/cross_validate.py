@@ -15,7 +15,7 @@ import ray
 from rich.console import Console
 
 from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
-from raysys.cluster.plan import Plan, make_plan, write_plan
+from raysys.cluster.plan import Plan, balance_table, make_plan, write_plan
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.progress import ProgressView
 from raysys.cluster.run_folder import RunRecord, choose_folder, read_record, write_record
@@ -26,10 +26,12 @@ from raysys.report import account_seconds, build_result, confusion_counts, print
 from raysys.similarity import SimilaritySummary
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import tracking_uri, ui_command
+from raysys.tracking.command_run import log_balance
 from raysys.tracking.cross_validation import CrossValidationLog
 from raysys.training.baseline import baseline_scores
-from raysys.training.fold import FoldResult, run_fold, warm_up
+from raysys.training.fold import run_fold, warm_up
 from raysys.training.predictions import read_predictions
+from raysys.training.task import FoldResult
 
 T = TypeVar("T")
 
@@ -105,6 +107,9 @@ def _run(
     config, trial = plan.config, folder.name
     for name in ("folds.json", "audit.json"):
         log.json(folder.read_json(name), name)
+    if config.balance.method != "off":
+        balance = plan.balance(config)
+        log_balance(log.log, balance, plan.corpus, balance_table(plan, balance))
     connecting = time.monotonic()
     with ray_session(config.cluster):
         aggregator = start_aggregator(config.similarity, len(plan.corpus.emotions), config.seed)
@@ -146,7 +151,7 @@ def _run(
     folder.write_json("result.json", built)
     result: dict[str, Any] = folder.read_json("result.json")
     confusion = confusion_counts(predictions, len(plan.corpus.emotions))
-    log.result(result, similarity, confusion, folders)
+    log.result(result, similarity, plan.origin, confusion, folders)
     return result
 
 

@@ -6,7 +6,7 @@ Bad input ends here, with one line and nothing half-written in the run folder.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 import raysys
+from raysys.balance import BalancePlan
 from raysys.config import Config, digest, to_dict
 from raysys.corpus import read_corpus
 from raysys.corpus.audit import Finding, audit_folds
@@ -24,9 +25,11 @@ from raysys.features import prepare_features
 from raysys.features.normalise import by_speaker
 from raysys.features.store import FeatureStore, Ragged
 from raysys.models import MODELS
+from raysys.similarity import Origin
 from raysys.storage import Folder, resolve_folder
-from raysys.tracking.priors import resolve_similarity
-from raysys.training.fold import CorpusArrays, FoldTask
+from raysys.tracking.priors import resolve_prior
+from raysys.training.fold import CorpusArrays, balance_plan
+from raysys.training.task import FoldTask
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,55 @@ class Plan:
     arrays: CorpusArrays
     folds: tuple[Fold, ...]
     audit: tuple[Finding, ...]
-    similarity: Float64[np.ndarray, "class class"] | None
-    """S of the emotion-aware term."""
+    origin: Origin
+    """What a similarity matrix measured here rests on."""
+    similarity: Float64[np.ndarray, "fold class class"] | None
+    """S of the emotion-aware term, for each fold."""
     identity: str
     """Digest of config, corpus, features and code: equal identity, equal result on one machine."""
 
+    def balance(self, config: Config) -> list[BalancePlan]:
+        """What a configuration adds to the train part of every fold."""
+        votes = self.corpus.votes
+        return [balance_plan(config, self.corpus.labels, votes, fold) for fold in self.folds]
+
     def tasks(self, trial: str, folder: Folder) -> list[FoldTask]:
         """One task a fold, with its own folder under `folder`."""
-        rows = None if self.similarity is None else tuple(map(tuple, self.similarity.tolist()))
-        return [
-            FoldTask(trial, fold, self.config, (folder / f"fold_{fold.index}").uri, rows)
-            for fold in self.folds
-        ]
+        return fold_tasks(trial, self.config, folder.uri, self.similarity, len(self.folds))
+
+
+def fold_tasks(
+    trial: str,
+    config: Config,
+    folder: str,
+    similarity: Float64[np.ndarray, "fold class class"] | None,
+    n_folds: int,
+    milestones: tuple[int, ...] = (),
+) -> list[FoldTask]:
+    """One task a fold, each with its own folder (`fold_K`) under `folder`, a path or URI."""
+    priors = [None] * n_folds if similarity is None else similarity.tolist()
+    return [
+        FoldTask(
+            trial,
+            fold,
+            config,
+            f"{folder}/fold_{fold}",
+            None if prior is None else tuple(map(tuple, prior)),
+            milestones,
+        )
+        for fold, prior in enumerate(priors)
+    ]
+
+
+def balance_table(plan: Plan, balance: Sequence[BalancePlan]) -> str:
+    """CSV: which utterance of which fold's train part is mixed with which, and in what proportion."""
+    rows = ["fold,major_emotion,minor_emotion,major_utterance,minor_utterance,p"]
+    for fold, one in zip(plan.folds, balance, strict=True):
+        for major, minor, share in zip(one.major, one.minor, one.share, strict=True):
+            pair = [plan.corpus.utterances[fold.train[row]] for row in (major, minor)]
+            names = [row.label for row in pair] + [row.utterance_id for row in pair]
+            rows.append(",".join([str(fold.index), *names, f"{share:g}"]))
+    return "\n".join(rows) + "\n"
 
 
 def make_plan(config: Config) -> Plan:
@@ -63,14 +103,17 @@ def make_plan(config: Config) -> Plan:
     corpus = read_corpus(config, cache=cache)
     folds = make_folds(corpus, config.folds, seed=config.seed)
     audit = audit_folds(corpus, folds, config)
-    similarity = resolve_similarity(config, corpus.emotions, runs)
+    origin = Origin(corpus.digest, digest(folds_record(folds, corpus)))
+    prior = resolve_prior(config, corpus.emotions, origin, n_folds=len(folds), runs=runs)
     store = prepare_features(corpus, config, cache=cache)
-    arrays = CorpusArrays(
-        _normalised(store, corpus, config), corpus.labels, corpus.targets(config.loss.targets)
-    )
-    prior = None if similarity is None else similarity.tolist()
-    identity = digest(to_dict(config), corpus.digest, store.digest, prior, code_digest())
-    return Plan(config, corpus, arrays, folds, audit, similarity, identity)
+    features = _normalised(store, corpus, config)
+    arrays = CorpusArrays(features, corpus.labels, corpus.votes, folds)
+    matrices = None if prior is None else prior.matrices
+    known = None if matrices is None else matrices.tolist()
+    identity = digest(to_dict(config), corpus.digest, store.digest, known, code_digest())
+    if prior and prior.finding:
+        audit = (*audit, prior.finding)
+    return Plan(config, corpus, arrays, folds, audit, origin, matrices, identity)
 
 
 def write_plan(plan: Plan, folder: Folder) -> None:

@@ -28,6 +28,8 @@ from raysys.storage import Folder
 
 _POLL_SECONDS = 0.5
 _CLOSE_SECONDS = 30.0
+_CPU_SHARE = 0.99
+"""Of the CPUs of a fold that its worker reserves; the rest is room for the trial actors of a study."""
 
 
 class FoldPool:
@@ -105,14 +107,22 @@ class FoldPool:
             PoolError: no worker came within the deadline, or the group has ended.
         """
         while True:
-            try:
-                fresh = ray.get(self.queue.events.remote(self._seen, idle_seconds))
-            except ray.exceptions.RayError as error:
-                raise PoolError(f"the queue of the fold pool died: {error}") from error
-            self._seen += len(fresh)
-            self._greeted = self._greeted or any(event.kind == "hello" for event in fresh)
-            self._check()
-            yield fresh
+            yield self.poll(idle_seconds)
+
+    def poll(self, wait_seconds: float = 0.0) -> list[Event]:
+        """Events since the last call; waits a bounded time for one.
+
+        Raises:
+            PoolError: see `events`.
+        """
+        try:
+            fresh: list[Event] = ray.get(self.queue.events.remote(self._seen, wait_seconds))
+        except ray.exceptions.RayError as error:
+            raise PoolError(f"the queue of the fold pool died: {error}") from error
+        self._seen += len(fresh)
+        self._greeted = self._greeted or any(event.kind == "hello" for event in fresh)
+        self._check()
+        return fresh
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -131,12 +141,15 @@ class FoldPool:
         try:
             DataParallelTrainer(
                 worker_loop,
-                train_loop_config=self._settings,
+                train_loop_config={"settings": ray.cloudpickle.dumps(self._settings)},
                 backend_config=BackendConfig(),
                 scaling_config=ScalingConfig(
                     num_workers=self.workers,
                     use_gpu=self._config.gpus_per_fold > 0,
-                    resources_per_worker=_resources(self._config),
+                    resources_per_worker={
+                        **_resources(self._config),
+                        "CPU": _CPU_SHARE * self._config.cpus_per_fold,
+                    },
                     placement_strategy="SPREAD",
                 ),
                 run_config=RunConfig(

@@ -7,8 +7,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from raysys.training.checkpoint import EpochRecord
-from raysys.training.fold import FoldResult
+from raysys.training.task import EpochRecord, FoldResult
 
 _LINE_SECONDS = 10.0
 """Without a terminal, at most one line about running folds in this time."""

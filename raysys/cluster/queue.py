@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 import ray
 
-from raysys.cluster.leases import LeaseBook, StaleWorkerError, Task, TaskKey
+from raysys.cluster.leases import LeaseBook, StaleWorkerError, Task, TaskKey, Verdict
 
-EventKind = Literal["hello", "taken", "epoch", "done", "failed"]
+CANCELLED = "cancelled"
+"""Reason of a task that was dropped before it ended."""
+EventKind = Literal["hello", "taken", "epoch", "paused", "done", "failed"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Pulled:
 class _State:
     book: LeaseBook
     events: list[Event] = field(default_factory=list)
+    of_trial: dict[str, list[Event]] = field(default_factory=dict)
     closed: bool = False
 
 
@@ -89,13 +92,21 @@ class FoldQueue:
             if not await self._wait_until(deadline):
                 return Pulled("idle")
 
-    async def epoch(self, key: TaskKey, rank: int, token: str, record: Any) -> bool:
-        """An epoch of a task is over; the answer tells the worker to go on or to stop."""
-        is_new, go_on = self._state.book.report(key, rank, token, record.epoch)
+    async def epoch(self, key: TaskKey, rank: int, token: str, record: Any) -> Verdict:
+        """An epoch of a task is over; the answer tells the worker what to do."""
+        is_new, verdict = self._state.book.report(key, rank, token, record.epoch)
         if is_new:
             self._record("epoch", key, rank, record)
             await self._notify()
-        return go_on and not self._state.closed
+        return "stop" if self._state.closed else verdict
+
+    async def hand_back(self, key: TaskKey, rank: int, token: str) -> None:
+        """A paused task comes back; another worker, or this one, goes on with it later."""
+        if self._state.book.hand_back(key, rank, token):
+            self._record("paused", key, rank)
+        else:
+            self._record("failed", key, rank, [CANCELLED])
+        await self._notify()
 
     async def done(self, key: TaskKey, rank: int, token: str, result: Any) -> None:
         """A task has its result; accepted once, from the worker that holds it."""
@@ -109,17 +120,20 @@ class FoldQueue:
             self._record("failed", key, rank, [reason])
             await self._notify()
 
-    async def events(self, first: int, wait_seconds: float) -> list[Event]:
-        """Events from number `first` on; waits a bounded time for one."""
+    async def events(
+        self, first: int, wait_seconds: float, trial: str | None = None
+    ) -> list[Event]:
+        """Events (of one trial only, if given) from number `first` on; waits a bounded time for one."""
+        log = self._state.events if trial is None else self._state.of_trial.setdefault(trial, [])
         deadline = time.monotonic() + wait_seconds
-        while len(self._state.events) <= first and await self._wait_until(deadline):
+        while len(log) <= first and await self._wait_until(deadline):
             pass
-        return self._state.events[first:]
+        return log[first:]
 
     async def cancel(self, trial: str) -> None:
         """Stop a trial's folds."""
         for key in self._state.book.cancel(trial):
-            self._record("failed", key, -1, ["cancelled"])
+            self._record("failed", key, -1, [CANCELLED])
         await self._notify()
 
     async def close(self, cancel: bool = False) -> None:
@@ -131,7 +145,10 @@ class FoldQueue:
         await self._notify()
 
     def _record(self, kind: EventKind, key: TaskKey | None, rank: int, payload: Any = None) -> None:
-        self._state.events.append(Event(kind, key, rank, time.monotonic(), payload))
+        event = Event(kind, key, rank, time.monotonic(), payload)
+        self._state.events.append(event)
+        if key is not None:
+            self._state.of_trial.setdefault(key[0], []).append(event)
 
     async def _notify(self) -> None:
         async with self._changed:

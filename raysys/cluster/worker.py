@@ -15,7 +15,17 @@ import ray.train
 
 from raysys.cluster.leases import Task
 
-Work = Callable[[Any, Any, Callable[[Any], bool]], Any]
+
+class Result(Protocol):
+    """What work returns."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended early because `on_epoch` said so."""
+        ...
+
+
+Work = Callable[[Any, Any, Callable[[Any], bool]], Result]
 """(task, what all tasks share, on_epoch) -> result; `raysys.training.fold.run_fold` and what tests need."""
 
 _PULL_SECONDS = 2.0
@@ -29,13 +39,15 @@ class Deliver(Protocol):
         ...
 
 
-def worker_loop(settings: dict[str, Any]) -> None:
+def worker_loop(packed: dict[str, bytes]) -> None:
     """Runs in every worker of the group.
 
     Args:
-        settings: `queue` (actor handle), `work` (a `Work`), `deliver` (a `Deliver` or None), `warm_up` (called once
-            before the worker says hello, or None).
+        packed: `settings`, pickled so that Ray's own processes need not import what is in it: `queue` (actor
+            handle), `work` (a `Work`), `deliver` (a `Deliver` or None), `warm_up` (called once before the worker
+            says hello, or None).
     """
+    settings = ray.cloudpickle.loads(packed["settings"])
     queue = settings["queue"]
     rank, token = ray.train.get_context().get_world_rank(), uuid.uuid4().hex
     if settings["warm_up"]:
@@ -54,12 +66,19 @@ def worker_loop(settings: dict[str, Any]) -> None:
 def _do(
     task: Task, queue: Any, rank: int, token: str, settings: dict[str, Any], shared: Any
 ) -> None:
+    verdicts = set()
+
     def on_epoch(record: Any) -> bool:
-        return bool(ray.get(queue.epoch.remote(task.key, rank, token, record)))
+        verdict = ray.get(queue.epoch.remote(task.key, rank, token, record))
+        verdicts.add(verdict)
+        return bool(verdict == "go")
 
     try:
         result = settings["work"](task, shared, on_epoch)
-        if settings["deliver"]:
+        if result.stopped and "pause" in verdicts and "stop" not in verdicts:
+            ray.get(queue.hand_back.remote(task.key, rank, token))
+            return
+        if settings["deliver"] and not result.stopped:
             settings["deliver"](task, result)
     except Exception as error:  # the one place where a fold's failure is recorded
         lines = traceback.format_exc().strip().splitlines()

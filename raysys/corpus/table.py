@@ -86,26 +86,15 @@ class Corpus:
         index = {emotion: k for k, emotion in enumerate(self.emotions)}
         return np.array([index[row.label] for row in self.utterances], dtype=np.int64)
 
+    @cached_property
+    def votes(self) -> Int64[np.ndarray, "utterance class"]:
+        """Annotators for each of the corpus' emotions; a row of zeros where there are none."""
+        rows = [[(row.votes or {}).get(e, 0) for e in self.emotions] for row in self.utterances]
+        return np.array(rows, dtype=np.int64)
+
     def column(self, name: Literal["speaker", "session", "dialogue_id", "text"]) -> list[str]:
         """One text column as a list."""
         return [str(getattr(row, name)) for row in self.utterances]
-
-    def targets(self, kind: Literal["label", "votes"]) -> Float32[np.ndarray, "utterance class"]:
-        """Target distribution of every utterance.
-
-        Args:
-            kind: `label` gives one-hot rows; `votes` the share of annotators for each emotion, and the one-hot label
-                where an utterance has no votes for the corpus' emotions.
-        """
-        one_hot = np.eye(len(self.emotions), dtype=np.float32)[self.labels]
-        if kind == "label":
-            return one_hot
-        votes = np.array(
-            [[(row.votes or {}).get(e, 0) for e in self.emotions] for row in self.utterances],
-            dtype=np.float32,
-        )
-        total = votes.sum(axis=1, keepdims=True)
-        return np.where(total > 0, votes / np.maximum(total, 1), one_hot).astype(np.float32)
 
     @cached_property
     def digest(self) -> str:
@@ -115,3 +104,23 @@ class Corpus:
             for row, audio in zip(self.utterances, self.audio_digests, strict=True)
         ]
         return digest(self.name, self.emotions, rows)
+
+
+def target_distributions(
+    labels: Int64[np.ndarray, " utterance"],
+    votes: Int64[np.ndarray, "utterance class"],
+    kind: Literal["label", "votes"],
+) -> Float32[np.ndarray, "utterance class"]:
+    """Target distribution of every utterance.
+
+    Args:
+        labels: class of every utterance.
+        votes: annotators for each class; a row of zeros where there are none.
+        kind: `label` gives one-hot rows; `votes` the share of annotators for each emotion, and the one-hot label
+            where an utterance has no votes for the corpus' emotions.
+    """
+    one_hot = np.eye(votes.shape[1], dtype=np.float32)[labels]
+    if kind == "label":
+        return one_hot
+    total = votes.sum(axis=1, keepdims=True)
+    return np.where(total > 0, votes / np.maximum(total, 1), one_hot).astype(np.float32)

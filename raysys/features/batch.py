@@ -1,6 +1,7 @@
 """Batches: from ragged features of one part of a fold to padded tensors with masks.
 
     Ragged, indices -> Part (resident on the device) -> rows -> Batch
+    Part, pairs     -> Part with mixtures: utterances that exist only as (major row, minor row, share)
 
 A `Part` holds copies of its own utterances only, so code that was given train and val cannot read test. Batches are
 gathered by index from the resident frames; nothing is loaded while training.
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from raysys.features.normalise import Normaliser
 from raysys.features.store import Ragged
@@ -41,13 +43,25 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Mixtures:
+    """For every utterance of a part the two that it is made of; one's own frames are itself with share 1."""
+
+    major: Int64[Tensor, " utterance"]
+    minor: Int64[Tensor, " utterance"]
+    share: Float[Tensor, " utterance"]
+    """Share of the major one."""
+
+
+@dataclass(frozen=True)
 class Part:
     """Train, val or test of one fold, on the training device."""
 
     frames: Mapping[str, Float[Tensor, "total_time dim"]]
-    offsets: Mapping[str, Int64[Tensor, " utterance_and_end"]]
+    offsets: Mapping[str, Int64[Tensor, " own_and_end"]]
     targets: Float[Tensor, "utterance class"]
     labels: Int64[Tensor, " utterance"]
+    mixtures: Mixtures | None = None
+    """Set when there are more utterances than frames of their own."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,16 +74,52 @@ class Part:
     @property
     def longest(self) -> Int64[Tensor, " utterance"]:
         """Length of every utterance in its longest modality, in frames or tokens."""
-        lengths = torch.stack([ends.diff() for ends in self.offsets.values()])
-        return lengths.max(dim=0).values
+        own = torch.stack([ends.diff() for ends in self.offsets.values()]).max(dim=0).values
+        if self.mixtures is None:
+            return own
+        return torch.maximum(own[self.mixtures.major], own[self.mixtures.minor])
+
+    def with_mixtures(
+        self,
+        major: Int64[Tensor, " added"],
+        minor: Int64[Tensor, " added"],
+        share: Float[Tensor, " added"],
+    ) -> "Part":
+        """The part and, after its own utterances, mixtures of them.
+
+            x = share x_major + (1 - share) x_minor,   y = share y_major + (1 - share) y_minor
+
+        Frames beyond the end of the shorter utterance are mixed with zeros, as those of padded batches would be. The
+        label is that of the larger share, the major one's at 0.5.
+        """
+        own = torch.arange(len(self), device=self.labels.device)
+        weight = share[:, None]
+        targets = weight * self.targets[major] + (1 - weight) * self.targets[minor]
+        labels = torch.where(share >= 0.5, self.labels[major], self.labels[minor])
+        return Part(
+            self.frames,
+            self.offsets,
+            targets=torch.cat([self.targets, targets]),
+            labels=torch.cat([self.labels, labels]),
+            mixtures=Mixtures(
+                torch.cat([own, major]),
+                torch.cat([own, minor]),
+                torch.cat([torch.ones_like(own, dtype=share.dtype), share]),
+            ),
+        )
 
     def batch(self, rows: Int64[Tensor, " batch"]) -> Batch:
         """The utterances at some positions of the part, padded to the longest among them."""
-        modalities = {
-            modality: _pad(self.frames[modality], self.offsets[modality], rows)
-            for modality in self.frames
-        }
+        modalities = {modality: self._padded(modality, rows) for modality in self.frames}
         return Batch(modalities, self.targets[rows], self.labels[rows], rows)
+
+    def _padded(self, modality: str, rows: Int64[Tensor, " batch"]) -> Padded:
+        frames, offsets = self.frames[modality], self.offsets[modality]
+        if self.mixtures is None:
+            return _pad(frames, offsets, rows)
+        major = _pad(frames, offsets, self.mixtures.major[rows])
+        minor = _pad(frames, offsets, self.mixtures.minor[rows])
+        return _mix(major, minor, self.mixtures.share[rows])
 
     def batches(
         self, batch_size: int, *, shuffle: torch.Generator | None = None
@@ -146,3 +196,18 @@ def _pad(
     mask = time < lengths[:, None]
     index = torch.where(mask, starts[:, None] + time, 0)
     return Padded(frames[index] * mask[..., None], mask)
+
+
+def _mix(major: Padded, minor: Padded, share: Float[Tensor, " batch"]) -> Padded:
+    """Share * major + (1 - share) * minor, as long as the longer of each two."""
+    time = max(major.mask.shape[1], minor.mask.shape[1])
+    first, second = (
+        Padded(
+            functional.pad(one.values, (0, 0, 0, time - one.mask.shape[1])),
+            functional.pad(one.mask, (0, time - one.mask.shape[1])),
+        )
+        for one in (major, minor)
+    )
+    weight = share[:, None, None]
+    values = weight * first.values + (1 - weight) * second.values
+    return Padded(values, first.mask | second.mask)

@@ -7,9 +7,16 @@ from raysys.similarity.matrix import (
     cosine_matrix,
     summarise,
 )
-from raysys.similarity.prior import preset_similarity, read_similarity, similarity_from_record
+from raysys.similarity.prior import (
+    Origin,
+    preset_similarity,
+    read_similarity,
+    similarity_from_record,
+    similarity_record,
+)
 
 __all__ = [
+    "Origin",
     "SimilaritySummary",
     "average_matrix",
     "class_representatives",
@@ -17,5 +24,6 @@ __all__ = [
     "preset_similarity",
     "read_similarity",
     "similarity_from_record",
+    "similarity_record",
     "summarise",
 ]

@@ -1,16 +1,20 @@
-"""Similarity matrices that the emotion-aware loss can start from: hand-written, or from a file.
+"""Similarity matrices that the emotion-aware loss can start from: hand-written, from a file, or from a run's record.
 
 The hand-written one places emotions on the circumplex (Russell 1980: valence, arousal) and takes
 S = 1 - distance / largest possible distance. It is a placeholder until a study has measured its own.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from raysys.errors import ConfigError, nearest
+from raysys.similarity.matrix import SimilaritySummary, average_matrix
 
 _CIRCUMPLEX = {
     # valence, arousal in -1..1, written by hand after Russell 1980, Fig. 2
@@ -28,6 +32,16 @@ _CIRCUMPLEX = {
     "sadness": (-0.7, -0.4),
     "surprise": (0.2, 0.8),
 }
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a measured matrix rests on."""
+
+    corpus: str
+    """Digest of the corpus."""
+    folds: str
+    """Digest of its folds."""
 
 
 def preset_similarity(emotions: tuple[str, ...]) -> Float64[np.ndarray, "class class"]:
@@ -48,15 +62,20 @@ def preset_similarity(emotions: tuple[str, ...]) -> Float64[np.ndarray, "class c
     return similarity
 
 
-def read_similarity(path: Path, emotions: tuple[str, ...]) -> Float64[np.ndarray, "class class"]:
-    """A matrix from a file.
+def read_similarity(
+    path: Path, emotions: tuple[str, ...]
+) -> Float64[np.ndarray, "class class"] | dict[str, Any]:
+    """A matrix, or the record of a run, from a file.
 
     Args:
         path: `.npy` in the order of the emotions, or `.json` with `emotions` and `average` (what runs log).
         emotions: the classes wanted, in order.
 
+    Returns:
+        The matrix of an `.npy`, the content of a `.json`.
+
     Raises:
-        ConfigError: missing or unreadable file, wrong emotions, or no similarity matrix.
+        ConfigError: missing or unreadable file, or an `.npy` that is no similarity matrix of these emotions.
     """
     if not path.is_file():
         raise ConfigError(
@@ -68,18 +87,39 @@ def read_similarity(path: Path, emotions: tuple[str, ...]) -> Float64[np.ndarray
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"loss.similarity {path} cannot be read: {error}") from error
-    return similarity_from_record(content, emotions, str(path))
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold 'emotions' and 'average'")
+    return content
+
+
+def similarity_record(
+    summary: SimilaritySummary, emotions: tuple[str, ...], origin: Origin
+) -> dict[str, Any]:
+    """The matrices of a run as JSON, NaN as null; `similarity_from_record` reads it back."""
+    names = ("average", "low", "high", "per_fold", "fold_counts", "utterance_counts")
+    arrays = {name: _with_null(getattr(summary, name).tolist()) for name in names}
+    return {"emotions": list(emotions), **asdict(origin), **arrays}
 
 
 def similarity_from_record(
-    record: object, emotions: tuple[str, ...], source: str
+    record: Mapping[str, Any],
+    emotions: tuple[str, ...],
+    source: str,
+    *,
+    without_fold: int | None = None,
 ) -> Float64[np.ndarray, "class class"]:
     """A matrix from the JSON that runs log, brought into the order of `emotions`.
+
+    Args:
+        record: `emotions`, `average` and, for `without_fold`, `per_fold`.
+        emotions: the classes wanted, in order.
+        source: what the record is, for messages.
+        without_fold: average the matrices of the other folds instead of all.
 
     Raises:
         ConfigError: the record has no matrix, or lacks one of the emotions.
     """
-    if not isinstance(record, dict) or not {"emotions", "average"} <= record.keys():
+    if not {"emotions", "average"} <= record.keys():
         raise ConfigError(f"{source} must hold 'emotions' and 'average'")
     known = list(record["emotions"])
     for emotion in emotions:
@@ -87,7 +127,11 @@ def similarity_from_record(
             raise ConfigError(f"{source} has no emotion '{emotion}': {nearest(emotion, known)}")
     order = [known.index(emotion) for emotion in emotions]
     try:
-        matrix = np.array(record["average"], dtype=np.float64)[np.ix_(order, order)]
+        matrix = np.array(record["average"], dtype=np.float64)
+        if without_fold is not None:
+            per_fold = np.array(record["per_fold"], dtype=np.float64)
+            matrix = average_matrix(np.delete(per_fold, without_fold, axis=0))[0]
+        matrix = matrix[np.ix_(order, order)]
     except (TypeError, ValueError, IndexError) as error:
         raise ConfigError(
             f"{source}: 'average' is not a square matrix of numbers: {error}"
@@ -117,3 +161,9 @@ def check_similarity(
         if not holds:
             raise ConfigError(f"{source}: a similarity matrix must be {rule}")
     return wide
+
+
+def _with_null(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_with_null(value) for value in values]
+    return None if values != values else values

@@ -3,6 +3,7 @@
 Drawn without pyplot, so nothing is global and no screen is needed.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -92,3 +93,35 @@ def _label(axes: Axes, emotions: Sequence[str], title: str) -> None:
     axes.set_xticks(places, emotions, rotation=40, ha="right")
     axes.set_yticks(places, emotions)
     axes.set_title(title)
+
+
+def balance_figure(
+    before: Float[np.ndarray, "class class"],
+    after: Float[np.ndarray, "class class"],
+    emotions: Sequence[str],
+    title: str,
+) -> Figure:
+    """Bars of every kind of utterance before and after balancing, as in Liang et al. 2023, Fig. 2.
+
+    Args:
+        before: counts by major (row) and minor (column) emotion, clear ones on the diagonal.
+        after: the same, with what was added.
+        emotions: the classes, in order.
+        title: above both.
+    """
+    pairs = list(itertools.combinations(range(len(emotions)), 2))
+    kinds = [(k, k) for k in range(len(emotions))]
+    kinds += [kind for i, j in pairs for kind in ((i, j), (j, i))]
+    names = [emotions[i] if i == j else f"{emotions[i]} / {emotions[j]}" for i, j in kinds]
+    colours = ["tab:purple" if i == j else "tab:orange" for i, j in kinds]
+    figure = Figure(figsize=(max(7, 1.5 + 0.26 * len(kinds)), 6))
+    rows = figure.subplots(2, 1, sharex=True, sharey=True)
+    for axes, counts, label in zip(rows, (before, after), ("before", "after"), strict=True):
+        axes.bar(range(len(kinds)), [counts[kind] for kind in kinds], color=colours)
+        axes.set_ylabel(f"{label}: {counts.sum():.0f}")
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    rows[1].set_xticks(range(len(kinds)), names, rotation=90, fontsize=7)
+    rows[0].set_title(f"{title}\npurple: clear; orange: ambiguous (major / minor)", fontsize=10)
+    figure.tight_layout()
+    return figure

@@ -1,26 +1,54 @@
-"""The similarity matrix of an earlier run, as the prior of the next one's emotion-aware loss."""
+"""The similarity matrix of an earlier run, as the prior of the next one's emotion-aware loss.
+
+An averaged matrix rests on test parts. Fed back on the same folds, it would carry a fold's test labels into its
+training. So each fold then takes the average of the *other* folds' matrices, and the audit says so.
+"""
 
 import json
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 from mlflow.artifacts import download_artifacts
 
 from raysys.config import Config
+from raysys.corpus.audit import Finding
 from raysys.errors import TrackingError
-from raysys.similarity import preset_similarity, read_similarity, similarity_from_record
+from raysys.similarity import (
+    Origin,
+    preset_similarity,
+    read_similarity,
+    similarity_from_record,
+)
 from raysys.storage import Folder
 from raysys.tracking.client import connect
 
 _PREFIX = "mlflow:"
 
 
-def resolve_similarity(
-    config: Config, emotions: tuple[str, ...], runs: Folder
-) -> Float64[np.ndarray, "class class"] | None:
-    """S of the emotion-aware term, or None when the term is off.
+@dataclass(frozen=True)
+class Prior:
+    """S of the emotion-aware term, fold by fold, and what the audit says of it."""
+
+    matrices: Float64[np.ndarray, "fold class class"]
+    finding: Finding | None = None
+
+
+def resolve_prior(
+    config: Config, emotions: tuple[str, ...], origin: Origin, *, n_folds: int, runs: Folder
+) -> Prior | None:
+    """S of the emotion-aware term for every fold, or None when the term is off.
+
+    Args:
+        config: `loss.omega` and `loss.similarity`.
+        emotions: the classes, in order.
+        origin: corpus and folds of the run that is going to use it.
+        n_folds: number of folds.
+        runs: folder of all runs, for an SQLite MLflow.
 
     Raises:
         ConfigError: an unknown emotion, a missing file, or something that is no similarity matrix.
@@ -30,10 +58,40 @@ def resolve_similarity(
         return None
     source = config.loss.similarity
     if source == "preset":
-        return preset_similarity(emotions)
-    if not source.startswith(_PREFIX):
-        return read_similarity(Path(source).expanduser(), emotions)
-    run_id = source.removeprefix(_PREFIX)
+        return Prior(np.stack([preset_similarity(emotions)] * n_folds))
+    if source.startswith(_PREFIX):
+        record: Any = _download(source.removeprefix(_PREFIX), config, runs)
+    else:
+        record = read_similarity(Path(source).expanduser(), emotions)
+    if isinstance(record, np.ndarray):
+        return Prior(np.stack([record] * n_folds))
+    same_corpus = record.get("corpus") == origin.corpus
+    same_folds = same_corpus and record.get("folds") == origin.folds
+    matrices = [
+        similarity_from_record(record, emotions, source, without_fold=k if same_folds else None)
+        for k in range(n_folds)
+    ]
+    return Prior(np.stack(matrices), _finding(source, same_corpus, same_folds))
+
+
+def _finding(source: str, same_corpus: bool, same_folds: bool) -> Finding | None:
+    if same_folds:
+        return Finding(
+            "note",
+            "prior",
+            f"S ({source}) was measured on the test parts of these folds: each fold takes the average of the others'",
+        )
+    if same_corpus:
+        return Finding(
+            "warning",
+            "prior",
+            f"S ({source}) was measured on test parts of this corpus in other folds: it may carry test labels into "
+            "training",
+        )
+    return None
+
+
+def _download(run_id: str, config: Config, runs: Folder) -> Mapping[str, Any]:
     client = connect(config.tracking, runs)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -49,5 +107,5 @@ def resolve_similarity(
                 f"run {run_id} at {client.tracking_uri} has no averaged matrix ({reason}): "
                 "give the id of a finished run"
             ) from error
-        record = json.loads(Path(file).read_text(encoding="utf-8"))
-    return similarity_from_record(record, emotions, f"run {run_id}")
+        record: dict[str, Any] = json.loads(Path(file).read_text(encoding="utf-8"))
+    return record

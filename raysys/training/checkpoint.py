@@ -17,21 +17,9 @@ from torch import Tensor, nn
 
 from raysys.errors import StorageError
 from raysys.storage import Folder
+from raysys.training.task import EpochRecord
 
 _FILE = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch of one fold."""
-
-    epoch: int
-    """From 1."""
-    train_loss: float
-    val: dict[str, float]
-    """loss, wa, ua, weighted_f1 on the validation part."""
-    seconds: float
-    """Wall time of the epoch, validation included."""
 
 
 @dataclass(frozen=True)

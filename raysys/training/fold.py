@@ -13,61 +13,31 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import safetensors.torch
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 
+from raysys.balance import BalancePlan, plan_balance
 from raysys.config import Config
 from raysys.corpus.folds import Fold
+from raysys.corpus.table import target_distributions
 from raysys.features.batch import Part, fit_normaliser, make_part
 from raysys.features.normalise import Normaliser
 from raysys.features.store import Ragged
 from raysys.storage import Folder
-from raysys.training.checkpoint import EpochRecord, delete_checkpoint
+from raysys.training.checkpoint import delete_checkpoint
 from raysys.training.loop import OnEpoch, TrainedFold, predict, train_fold
 from raysys.training.predictions import Predictions, write_predictions
+from raysys.training.task import EpochRecord, FoldResult, FoldTask
 
 
 @dataclass(frozen=True)
 class CorpusArrays:
-    """What all folds share: features and targets of the whole corpus, read-only, one copy a node."""
+    """What all folds share: features, labels, votes and folds of the corpus, read-only, one copy a node."""
 
     features: Mapping[str, Ragged]
     labels: Int64[np.ndarray, " utterance"]
-    targets: Float32[np.ndarray, "utterance class"]
-
-
-@dataclass(frozen=True)
-class FoldTask:
-    """One fold of one configuration, small enough to send anywhere."""
-
-    trial: str
-    fold: Fold
-    config: Config
-    folder: str
-    """Absolute path or URI of the fold's own folder."""
-    similarity: tuple[tuple[float, ...], ...] | None = None
-    """S of the emotion-aware term, row by row."""
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What identifies the task: (trial, fold)."""
-        return self.trial, self.fold.index
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """What is known of a trained fold without looking at its test part."""
-
-    trial: str
-    fold: int
-    epochs: int
-    best_epoch: int
-    val: dict[str, float]
-    """Validation scores of the best epoch."""
-    history: tuple[EpochRecord, ...]
-    seconds: float
-    """Training: the sum over its epochs, whichever worker did them."""
-    folder: str
-    stopped: bool = False
+    votes: Int64[np.ndarray, "utterance class"]
+    """Annotators by emotion; a row of zeros where there are none."""
+    folds: tuple[Fold, ...]
 
 
 def run_fold(task: FoldTask, arrays: CorpusArrays, on_epoch: OnEpoch) -> FoldResult:
@@ -86,24 +56,26 @@ def run_fold(task: FoldTask, arrays: CorpusArrays, on_epoch: OnEpoch) -> FoldRes
         for record in finished.history:
             on_epoch(record)
         return finished
-    device = _prepare_torch(task.config)
-    normalisers = _fit_normalisers(task, arrays)
+    device, fold = _prepare_torch(task.config), arrays.folds[task.fold]
+    normalisers = _fit_normalisers(task.config, arrays, fold)
+    features = {str(name): arrays.features[name] for name in task.config.model.modalities}
+    targets = target_distributions(arrays.labels, arrays.votes, task.config.loss.targets)
 
     def part(indices: Int64[np.ndarray, " row"]) -> Part:
         return make_part(
-            arrays.features,
+            features,
             indices,
             labels=arrays.labels,
-            targets=arrays.targets,
+            targets=targets,
             normalisers=normalisers,
             device=device,
         )
 
     trained = train_fold(
         task.config,
-        fold=task.fold.index,
-        train=part(task.fold.train),
-        val=part(task.fold.val),
+        fold=task.fold,
+        train=_balanced(part(fold.train), task.config, arrays, fold),
+        val=part(fold.val),
         similarity=None if task.similarity is None else np.array(task.similarity),
         folder=folder,
         on_epoch=on_epoch,
@@ -111,9 +83,22 @@ def run_fold(task: FoldTask, arrays: CorpusArrays, on_epoch: OnEpoch) -> FoldRes
     result = _result(task, trained)
     if trained.stopped:
         return result
-    test = predict(trained.model, part(task.fold.test), task.config.training.batch_size)
+    test = predict(trained.model, part(fold.test), task.config.training.batch_size)
     _write(folder, trained, normalisers, test, result)
     return result
+
+
+def balance_plan(
+    config: Config,
+    labels: Int64[np.ndarray, " utterance"],
+    votes: Int64[np.ndarray, "utterance class"],
+    fold: Fold,
+) -> BalancePlan:
+    """What is added to a fold's train part, from its labels and votes alone: the same plan in any process."""
+    rows = fold.train
+    return plan_balance(
+        labels[rows], votes[rows], config.balance, seed=config.seed, fold=fold.index
+    )
 
 
 def warm_up() -> None:
@@ -148,18 +133,30 @@ def _prepare_torch(config: Config) -> str:
     return "cuda" if config.cluster.gpus_per_fold and torch.cuda.is_available() else "cpu"
 
 
-def _fit_normalisers(task: FoldTask, arrays: CorpusArrays) -> dict[str, Normaliser]:
+def _fit_normalisers(config: Config, arrays: CorpusArrays, fold: Fold) -> dict[str, Normaliser]:
     """Statistics of the train part, for audio; tokens keep their encoder's scale."""
-    if task.config.features.normalise != "train" or "audio" not in arrays.features:
+    if config.features.normalise != "train" or "audio" not in config.model.modalities:
         return {}
-    return {"audio": fit_normaliser(arrays.features["audio"], task.fold.train)}
+    return {"audio": fit_normaliser(arrays.features["audio"], fold.train)}
+
+
+def _balanced(train: Part, config: Config, arrays: CorpusArrays, fold: Fold) -> Part:
+    """The train part with the utterances that `balance` adds."""
+    plan = balance_plan(config, arrays.labels, arrays.votes, fold)
+    if not len(plan):
+        return train
+    device = train.labels.device
+    major, minor, share = (
+        torch.from_numpy(column).to(device) for column in (plan.major, plan.minor, plan.share)
+    )
+    return train.with_mixtures(major, minor, share.float())
 
 
 def _result(task: FoldTask, trained: TrainedFold) -> FoldResult:
     history, best = trained.progress.history, trained.progress.best_epoch
     return FoldResult(
         trial=task.trial,
-        fold=task.fold.index,
+        fold=task.fold,
         epochs=len(history),
         best_epoch=best,
         val=history[best - 1].val if best else {},

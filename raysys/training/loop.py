@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from raysys.config import Config, TrainingConfig
 from raysys.errors import FoldFailedError, lookup
 from raysys.features.batch import Batch, Padded, Part
-from raysys.losses import Objective, balanced_class_weights
+from raysys.losses import Objective, balanced_class_weights, class_counts
 from raysys.models import MODELS
 from raysys.storage import Folder
 from raysys.training.checkpoint import (
-    EpochRecord,
     Progress,
     load_checkpoint,
     save_checkpoint,
@@ -29,6 +28,7 @@ from raysys.training.checkpoint import (
 )
 from raysys.training.metrics import score
 from raysys.training.predictions import Predictions
+from raysys.training.task import EpochRecord
 
 OnEpoch = Callable[[EpochRecord], bool]
 """Called after every epoch; False stops the fold."""
@@ -95,9 +95,9 @@ def train_fold(
         if improved:
             best = copy.deepcopy(model.state_dict())
         progress = Progress((*progress.history, record), epoch if improved else progress.best_epoch)
-        if epoch % settings.checkpoint_every == 0:
-            save_checkpoint(folder, progress, model=model, optimizer=optimizer, best=best)
         go_on = on_epoch(record)
+        if not go_on or epoch % settings.checkpoint_every == 0:
+            save_checkpoint(folder, progress, model=model, optimizer=optimizer, best=best)
     if best:
         model.load_state_dict(best)
     return TrainedFold(model, progress, stopped=not _is_over(progress, settings))
@@ -130,7 +130,8 @@ def _objective(config: Config, train: Part, similarity: np.ndarray | None) -> Ob
     matrix = None
     if similarity is not None:
         matrix = torch.tensor(similarity, dtype=torch.float32, device=device)
-    return Objective(config.loss, weights, matrix, config.training.label_smoothing)
+    counts = class_counts(train.labels, n_classes)
+    return Objective(config.loss, weights, counts, matrix, config.training.label_smoothing)
 
 
 def _is_over(progress: Progress, settings: TrainingConfig) -> bool:
@@ -215,7 +216,7 @@ def _validate(
     with torch.inference_mode():
         for batch in val.batches(batch_size):
             output = model(batch.modalities)
-            total += float(objective(output, batch)) * len(batch.labels)
+            total += float(objective.classification(output, batch)) * len(batch.labels)
             rows.append(batch.rows)
             predicted.append(output.logits.argmax(dim=1))
     labels = val.labels[torch.cat(rows)].cpu().numpy()

@@ -1,4 +1,4 @@
-"""The three scores of a classifier, computed by scikit-learn."""
+"""The scores of a classifier, computed by scikit-learn."""
 
 import numpy as np
 from jaxtyping import Int64
@@ -11,11 +11,13 @@ METRICS = ("wa", "ua", "weighted_f1")
 def score(
     labels: Int64[np.ndarray, " utterance"], predicted: Int64[np.ndarray, " utterance"]
 ) -> dict[str, float]:
-    """WA, UA and weighted F1, each in 0..1, under their names in `METRICS`."""
+    """WA, UA and weighted F1 under their names in `METRICS`, and the worst class' recall as `worst_recall`, in 0..1."""
     present = np.unique(labels)
     options = {"labels": present, "zero_division": 0}
+    recalls = recall_score(labels, predicted, average=None, **options)
     return {
         "wa": float(accuracy_score(labels, predicted)),
-        "ua": float(recall_score(labels, predicted, average="macro", **options)),
+        "ua": float(recalls.mean()),
         "weighted_f1": float(f1_score(labels, predicted, average="weighted", **options)),
+        "worst_recall": float(recalls.min()),
     }

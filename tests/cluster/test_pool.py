@@ -22,7 +22,7 @@ def finish(pool: FoldPool, count: int) -> tuple[dict, dict]:
         for event in events:
             if event.kind == "done":
                 assert event.key not in results
-                results[event.key] = event.payload
+                results[event.key] = event.payload.value
             if event.kind == "failed":
                 failures[event.key] = event.payload
         if len(results) + len(failures) >= count:

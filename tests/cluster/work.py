@@ -22,6 +22,19 @@ class Errand:
         """(trial, index)."""
         return self.trial, self.index
 
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """None."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Square:
+    """A result."""
+
+    value: int
+    stopped: bool = False
+
 
 @dataclass(frozen=True)
 class Beat:
@@ -30,7 +43,7 @@ class Beat:
     epoch: int
 
 
-def square(task: Errand, shared: Any, on_epoch: Any) -> int:
+def square(task: Errand, shared: Any, on_epoch: Any) -> Square:
     """The square of the task's index plus what is shared."""
     if task.deed == "raise":
         raise ValueError("bad fold")
@@ -44,5 +57,5 @@ def square(task: Errand, shared: Any, on_epoch: Any) -> int:
         while on_epoch(Beat(epoch)):
             epoch += 1
             time.sleep(0.05)
-        return -1
-    return task.index**2 + (shared or 0)
+        return Square(-1, stopped=True)
+    return Square(task.index**2 + (shared or 0))

@@ -11,6 +11,7 @@ from raysys.cluster.leases import LeaseBook, StaleWorkerError
 class Fold:
     trial: str
     index: int
+    milestones: tuple[int, ...] = ()
 
     @property
     def key(self) -> tuple[str, int]:
@@ -72,9 +73,9 @@ def test_an_epoch_reported_twice_is_new_once():
     book = book_with(A)
     book.hello(0, "x")
     book.take(0, "x")
-    assert book.report(A.key, 0, "x", 1) == (True, True)
-    assert book.report(A.key, 0, "x", 1) == (False, True)
-    assert book.report(A.key, 0, "stranger", 2) == (False, False)
+    assert book.report(A.key, 0, "x", 1) == (True, "go")
+    assert book.report(A.key, 0, "x", 1) == (False, "go")
+    assert book.report(A.key, 0, "stranger", 2) == (False, "stop")
 
 
 def test_a_task_whose_workers_keep_dying_fails_with_its_history():
@@ -122,6 +123,6 @@ def test_cancelling_a_trial_drops_its_pending_folds_and_stops_its_leased_ones():
     book.hello(0, "x")
     book.take(0, "x")
     assert book.cancel("t") == [B.key]
-    assert book.report(A.key, 0, "x", 1) == (True, False)
+    assert book.report(A.key, 0, "x", 1) == (True, "stop")
     assert book.settle(A.key, 0, "x")
     assert book.take(0, "x") == other

@@ -1,0 +1,89 @@
+"""Counts of clear and ambiguous utterances, before and after smoothing.
+
+    votes -> (major, minor) of every utterance -> counts [major, minor] -> wanted counts [major, minor]
+
+One matrix holds them all: the diagonal counts the clear utterances of an emotion, on which all annotators agree; cell
+[i, j] the ambiguous ones with major emotion i and minor emotion j. Liang et al. 2023 (arXiv:2302.08650), section 2.1.
+"""
+
+import numpy as np
+from jaxtyping import Float64, Int, Int64
+
+from raysys.config import BalanceConfig
+
+
+def minor_emotions(
+    labels: Int64[np.ndarray, " utterance"], votes: Int[np.ndarray, "utterance class"]
+) -> Int64[np.ndarray, " utterance"]:
+    """The minor emotion of every utterance; -1 where it is clear.
+
+    It is the emotion beside the label with the most votes, the first of equals in the order of the classes. An
+    utterance without votes is clear.
+    """
+    beside = votes.copy()
+    beside[np.arange(len(labels)), labels] = 0
+    return np.where(beside.max(axis=1, initial=0) > 0, beside.argmax(axis=1), -1).astype(np.int64)
+
+
+def count_kinds(
+    labels: Int64[np.ndarray, " utterance"],
+    minors: Int64[np.ndarray, " utterance"],
+    n_classes: int,
+) -> Int64[np.ndarray, "class class"]:
+    """Utterances by major (row) and minor (column) emotion; the diagonal holds the clear ones."""
+    counts = np.zeros((n_classes, n_classes), dtype=np.int64)
+    np.add.at(counts, (labels, np.where(minors < 0, labels, minors)), 1)
+    return counts
+
+
+def topped_up(counts: Int64[np.ndarray, "class class"]) -> Int64[np.ndarray, "class class"]:
+    """Counts after small clear classes are raised to the median of all clear classes.
+
+    The paper raises a class whose "quantity ... is too small" until it "reaches that in other categories" and gives
+    one example; the median is our reading. A class without any clear utterance has nothing to mix and stays.
+    """
+    clear = np.diag(counts)
+    middle = int(np.median(clear[clear > 0])) if (clear > 0).any() else 0
+    raised = counts.copy()
+    np.fill_diagonal(raised, np.where(clear > 0, np.maximum(clear, middle), clear))
+    return raised
+
+
+def smoothed_counts(
+    counts: Float64[np.ndarray, "class class"] | Int64[np.ndarray, "class class"], sigma: float
+) -> Float64[np.ndarray, "class class"]:
+    """Counts of the ambiguous kinds after Gaussian smoothing between the clear kinds of every pair.
+
+        the pair {i, j} has four bars:  I, I_j, J_i, J            (clear i, i over j, j over i, clear j)
+        n'_k = sum_{k' in {k - 1, k, k + 1}} exp(-(k - k')^2 / (2 sigma^2)) n_k'   for k = I_j and k = J_i
+
+    Liang et al. 2023 (arXiv:2302.08650), Eq. 1: the kernel is not normalised, so n' is never below n.
+    Clear counts stay.
+    """
+    clear = np.diag(counts).astype(np.float64)
+    beside = np.exp(-1 / (2 * sigma**2))
+    smoothed = counts + beside * (clear[:, None] + counts.T)
+    np.fill_diagonal(smoothed, clear)
+    return smoothed
+
+
+def wanted_counts(
+    counts: Int64[np.ndarray, "class class"], config: BalanceConfig
+) -> Int64[np.ndarray, "class class"]:
+    """How many utterances of each kind the balanced train part has; never fewer than before.
+
+    off: as they are. smallest: the rarest clear class raised to the median of the clear classes. uniform: every kind
+    raised to n. pdds: small clear classes topped up, then ambiguous kinds smoothed. The paper's three ablations and its
+    method (section 3.4, Table 2). A kind whose emotions lack clear utterances cannot be mixed and stays.
+    """
+    clear = np.diag(counts)
+    wanted = counts.copy()
+    if config.method == "smallest" and (clear > 0).any():
+        rarest = int(np.where(clear > 0, clear, clear.max() + 1).argmin())
+        wanted[rarest, rarest] = topped_up(counts)[rarest, rarest]
+    elif config.method == "uniform":
+        wanted = np.maximum(counts, config.n)
+    elif config.method == "pdds":
+        wanted = np.rint(smoothed_counts(topped_up(counts), config.sigma)).astype(np.int64)
+    can_mix = (clear[:, None] > 0) & (clear[None, :] > 0)
+    return np.where(can_mix, np.maximum(wanted, counts), counts)

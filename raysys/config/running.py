@@ -1,0 +1,111 @@
+"""Settings of where and how much: search, cluster, files, MLflow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from raysys.config.rule import require
+
+Objective = Literal["ua", "wa", "weighted_f1", "worst_recall", "loss"]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What a searched setting may be: a range (low, high), or choices. Optuna's words."""
+
+    low: float | None = None
+    """Smallest value."""
+    high: float | None = None
+    """Largest value."""
+    log: bool = False
+    """Propose by the logarithm; low must be above 0."""
+    step: float | None = None
+    """Distance between values of a range; none is continuous (1 for whole numbers)."""
+    choices: tuple[bool | int | float | str | tuple[str, ...], ...] = ()
+    """The values themselves, instead of a range."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """A study: which settings to search, and how long."""
+
+    space: Mapping[str, Distribution] = field(default_factory=dict)
+    """Dotted name of a setting -> {low, high[, log][, step]} or {choices: [...]}."""
+    num_trials: int = 20
+    """Configurations to try, in each round, beside the untuned one."""
+    seconds: float = 0.0
+    """After so many seconds no trial is started and running ones are stopped; 0 is no limit."""
+    concurrency: int = 0
+    """Trials in flight; 0 is as many as keep the workers busy. 1 makes a study reproducible, see the README."""
+    objectives: tuple[Objective, ...] = ("ua",)
+    """Validation scores to optimise (loss is minimised, the others maximised), mean over folds. The first chooses."""
+    scheduler: Literal["asha", "none"] = "asha"
+    """asha stops trials that fall behind at the same epoch, by the first objective; none lets all finish."""
+    grace_epochs: int = 5
+    """asha: no trial is stopped before so many epochs."""
+    reduction_factor: int = 3
+    """asha: a trial goes on from a rung when it is among the best 1 / reduction_factor there; rungs are at
+    grace_epochs times its powers."""
+    rounds: int = 1
+    """Searches in a row; each takes the best trial's averaged similarity matrix as the next one's S."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_trials", "grace_epochs", "rounds"):
+            require(getattr(self, name) >= 1, f"search.{name}", getattr(self, name), "1 or more")
+        for name in ("seconds", "concurrency"):
+            require(getattr(self, name) >= 0, f"search.{name}", getattr(self, name), "0 or more")
+        factor = self.reduction_factor
+        require(factor >= 2, "search.reduction_factor", factor, "2 or more")
+        distinct = len(self.objectives) == len(set(self.objectives)) > 0
+        require(distinct, "search.objectives", list(self.objectives), "one or more, each once")
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """The Ray cluster and what a fold takes of it."""
+
+    address: str = ""
+    """Ray address. Empty: RAY_ADDRESS (set inside a Ray job), else a local Ray that ends with the command."""
+    workers: int = 0
+    """Folds trained at the same time; 0 is as many as the cluster has room for."""
+    cpus_per_fold: float = 1.0
+    """CPU cores of a worker; torch uses as many threads."""
+    gpus_per_fold: float = 0.0
+    """GPUs of a worker; a fraction shares one."""
+    max_attempts: int = 3
+    """Workers that may die on a fold before it is given up."""
+    hello_seconds: float = 180.0
+    """Longest wait in seconds for the first worker."""
+
+    def __post_init__(self) -> None:
+        require(self.workers >= 0, "cluster.workers", self.workers, "0 or more")
+        require(self.cpus_per_fold > 0, "cluster.cpus_per_fold", self.cpus_per_fold, "above 0")
+        require(self.gpus_per_fold >= 0, "cluster.gpus_per_fold", self.gpus_per_fold, "0 or more")
+        require(self.max_attempts >= 1, "cluster.max_attempts", self.max_attempts, "1 or more")
+        require(self.hello_seconds > 0, "cluster.hello_seconds", self.hello_seconds, "above 0")
+
+
+@dataclass(frozen=True)
+class StorageConfig:
+    """Where files go. A relative path is relative to RAYSYS_HOME, else to the current folder."""
+
+    runs: str = "runs"
+    """Folder or URI (s3://...) of the run folders; must be reachable from every node."""
+    cache: str = "cache"
+    """Folder or URI of feature stores and of the generated corpus."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """MLflow."""
+
+    uri: str = ""
+    """Tracking URI. Empty: MLFLOW_TRACKING_URI, else an SQLite file in storage.runs."""
+    experiment: str = ""
+    """Experiment name. Empty: the corpus name."""
+    patience_seconds: float = 600.0
+    """How long the end of a run waits for a tracking server that does not answer."""
+
+    def __post_init__(self) -> None:
+        wait = self.patience_seconds
+        require(wait >= 0, "tracking.patience_seconds", wait, "0 or more")
