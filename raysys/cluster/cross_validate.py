@@ -109,7 +109,7 @@ def _run(
         log.json(folder.read_json(name), name)
     if config.balance.method != "off":
         balance = plan.balance(config)
-        log_balance(log.log, balance, plan.corpus, balance_table(plan, balance))
+        log_balance(log.log, balance, balance_table(plan, balance), corpus=plan.corpus)
     connecting = time.monotonic()
     with ray_session(config.cluster):
         aggregator = start_aggregator(config.similarity, len(plan.corpus.emotions), config.seed)

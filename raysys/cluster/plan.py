@@ -29,7 +29,7 @@ from raysys.similarity import Origin
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.priors import resolve_prior
 from raysys.training.fold import CorpusArrays, balance_plan
-from raysys.training.task import FoldTask
+from raysys.training.task import FoldTask, fold_tasks
 
 
 @dataclass(frozen=True)
@@ -55,30 +55,8 @@ class Plan:
 
     def tasks(self, trial: str, folder: Folder) -> list[FoldTask]:
         """One task a fold, with its own folder under `folder`."""
-        return fold_tasks(trial, self.config, folder.uri, self.similarity, len(self.folds))
-
-
-def fold_tasks(
-    trial: str,
-    config: Config,
-    folder: str,
-    similarity: Float64[np.ndarray, "fold class class"] | None,
-    n_folds: int,
-    milestones: tuple[int, ...] = (),
-) -> list[FoldTask]:
-    """One task a fold, each with its own folder (`fold_K`) under `folder`, a path or URI."""
-    priors = [None] * n_folds if similarity is None else similarity.tolist()
-    return [
-        FoldTask(
-            trial,
-            fold,
-            config,
-            f"{folder}/fold_{fold}",
-            None if prior is None else tuple(map(tuple, prior)),
-            milestones,
-        )
-        for fold, prior in enumerate(priors)
-    ]
+        priors = None if self.similarity is None else self.similarity.tolist()
+        return fold_tasks(trial, self.config, folder.uri, priors, len(self.folds))
 
 
 def balance_table(plan: Plan, balance: Sequence[BalancePlan]) -> str:

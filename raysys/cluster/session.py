@@ -15,6 +15,10 @@ from raysys.errors import PoolError
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how soon a dead worker and the end are noticed
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # below it, a trial that ends slowly hangs the study
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
+    "RAY_AIR_NEW_OUTPUT": "0",
     "OMP_NUM_THREADS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DISABLE_SAFETENSORS_CONVERSION": "1",

@@ -32,6 +32,7 @@ from raysys.config.rule import require
 from raysys.config.running import (
     ClusterConfig,
     Distribution,
+    Objective,
     SearchConfig,
     StorageConfig,
     TrackingConfig,
@@ -51,6 +52,7 @@ __all__ = [
     "LogmelConfig",
     "LossConfig",
     "ModelConfig",
+    "Objective",
     "SearchConfig",
     "SimilarityConfig",
     "StorageConfig",

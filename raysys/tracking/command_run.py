@@ -123,14 +123,14 @@ def log_similarity(
     log.figure(tree, "similarity/dendrogram.png")
 
 
-def log_balance(log: RunLog, plans: Sequence[BalancePlan], corpus: Corpus, table: str) -> None:
+def log_balance(log: RunLog, plans: Sequence[BalancePlan], table: str, *, corpus: Corpus) -> None:
     """What mixup added: the table of pairs (CSV), counts before and after (JSON), and the bar chart of both.
 
     Args:
         log: run.
         plans: one a fold.
-        corpus: for the emotions' names.
         table: the pairs of all folds, with a header.
+        corpus: for the emotions' names.
     """
     log.file(table.encode(), "balance/plan.csv")
     counts = [{"before": plan.before.tolist(), "after": plan.after.tolist()} for plan in plans]

@@ -28,7 +28,7 @@ from raysys.training.checkpoint import (
 )
 from raysys.training.metrics import score
 from raysys.training.predictions import Predictions
-from raysys.training.task import EpochRecord
+from raysys.training.task import EpochRecord, rank
 
 OnEpoch = Callable[[EpochRecord], bool]
 """Called after every epoch; False stops the fold."""
@@ -91,7 +91,8 @@ def train_fold(
             raise FoldFailedError(f"fold {fold}: the training loss is {loss} in epoch {epoch}")
         val_scores = _validate(model, objective, val, settings.batch_size)
         record = EpochRecord(epoch, loss, val_scores, time.perf_counter() - started)
-        improved = not best or _rank(record, settings) > _rank(_best(progress), settings)
+        select = settings.select
+        improved = not best or rank(val_scores, select) > rank(_best(progress).val, select)
         if improved:
             best = copy.deepcopy(model.state_dict())
         progress = Progress((*progress.history, record), epoch if improved else progress.best_epoch)
@@ -141,12 +142,6 @@ def _is_over(progress: Progress, settings: TrainingConfig) -> bool:
 
 def _best(progress: Progress) -> EpochRecord:
     return progress.history[progress.best_epoch - 1]
-
-
-def _rank(record: EpochRecord, settings: TrainingConfig) -> tuple[float, float]:
-    """What makes an epoch better: its score, then (small validation parts tie often) its loss."""
-    loss = record.val["loss"]
-    return (-loss if settings.select == "loss" else record.val[settings.select], -loss)
 
 
 def _train_epoch(

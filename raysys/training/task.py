@@ -1,6 +1,8 @@
 """What goes to a worker and what comes back: small, picklable, without torch, so that any process can hold it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from raysys.config import Config
 
@@ -55,3 +57,40 @@ class FoldResult:
     folder: str
     stopped: bool = False
     """Whether it was told to stop before training was over; it has then no test predictions."""
+
+
+def fold_tasks(
+    trial: str,
+    config: Config,
+    folder: str,
+    similarity: Sequence[Any] | None,
+    n_folds: int,
+    milestones: tuple[int, ...] = (),
+) -> list[FoldTask]:
+    """One task a fold, each with its own folder (`fold_K`) under `folder`, a path or URI.
+
+    Args:
+        trial: name.
+        config: of all folds.
+        folder: the trial's.
+        similarity: S of the emotion-aware term for each fold, [fold][class][class], or None.
+        n_folds: number of folds.
+        milestones: see `FoldTask`.
+    """
+    priors = [None] * n_folds if similarity is None else similarity
+    return [
+        FoldTask(
+            trial,
+            fold,
+            config,
+            f"{folder}/fold_{fold}",
+            None if prior is None else tuple(map(tuple, prior)),
+            milestones,
+        )
+        for fold, prior in enumerate(priors)
+    ]
+
+
+def rank(val: Mapping[str, float], select: str) -> tuple[float, float]:
+    """What makes an epoch better: its score, then (small validation parts tie often) its loss."""
+    return (-val["loss"] if select == "loss" else val[select], -val["loss"])

@@ -126,3 +126,66 @@ def test_cancelling_a_trial_drops_its_pending_folds_and_stops_its_leased_ones():
     assert book.report(A.key, 0, "x", 1) == (True, "stop")
     assert book.settle(A.key, 0, "x")
     assert book.take(0, "x") == other
+
+
+def trial(count: int, milestones: tuple[int, ...], name: str = "t") -> list[Fold]:
+    return [Fold(name, k, milestones) for k in range(count)]
+
+
+def test_a_fold_at_a_milestone_makes_room_for_those_that_are_behind():
+    first, second = trial(2, (2,))
+    book = book_with(first, second)
+    book.hello(0, "x")
+    assert book.take(0, "x") == first
+    assert book.report(first.key, 0, "x", 1)[1] == "go"
+    assert book.report(first.key, 0, "x", 2)[1] == "pause"
+    assert book.hand_back(first.key, 0, "x")
+    assert book.take(0, "x") == second
+    assert book.report(second.key, 0, "x", 2)[1] == "go"  # nobody is behind it now
+    assert book.settle(second.key, 0, "x")
+    assert book.take(0, "x") == first
+    assert book.report(first.key, 0, "x", 2) == (False, "go")  # told again of what it did before
+    assert book.open_count == 1
+
+
+def test_folds_that_run_side_by_side_do_not_wait_for_each_other():
+    first, second = trial(2, (2,))
+    book = book_with(first, second)
+    book.hello(0, "x")
+    book.hello(1, "y")
+    book.take(0, "x")
+    book.take(1, "y")
+    assert book.report(first.key, 0, "x", 2)[1] == "go"
+
+
+def test_another_trials_folds_are_not_waited_for():
+    (first,), (other,) = trial(1, (2,)), trial(1, (2,), "u")
+    book = book_with(first, other)
+    book.hello(0, "x")
+    assert book.take(0, "x") == first
+    assert book.report(first.key, 0, "x", 2)[1] == "go"
+
+
+def test_the_earliest_trial_goes_first_and_of_it_the_fold_furthest_behind():
+    mine, later = trial(3, (1,)), trial(1, (1,), "u")
+    book = book_with(*mine, *later)
+    book.hello(0, "x")
+    for fold in mine[:2]:
+        assert book.take(0, "x") == fold
+        assert book.report(fold.key, 0, "x", 1)[1] == "pause"
+        book.hand_back(fold.key, 0, "x")
+    assert book.take(0, "x") == mine[2]
+    book.settle(mine[2].key, 0, "x")
+    assert [book.take(0, "x"), book.take(0, "x"), book.take(0, "x")] == [*mine[:2], *later]
+
+
+def test_a_fold_that_was_cancelled_while_it_paused_does_not_come_back():
+    first, second = trial(2, (1,))
+    book = book_with(first, second)
+    book.hello(0, "x")
+    book.take(0, "x")
+    assert book.report(first.key, 0, "x", 1)[1] == "pause"
+    assert book.cancel("t") == [second.key]
+    assert not book.hand_back(first.key, 0, "x")
+    assert book.open_count == 0
+    assert book.take(0, "x") is None

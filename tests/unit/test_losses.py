@@ -12,6 +12,7 @@ from raysys.models.output import ModelOutput
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.3, 0.1, 0.4]], requires_grad=True)
 ONE_HOT = torch.eye(3)[[0, 2]]
 ONES = torch.ones(2)
+ONES3 = torch.ones(3)
 
 
 def test_kl_to_one_hot_targets_is_cross_entropy():
@@ -62,10 +63,10 @@ def test_the_objective_adds_omega_times_the_term_and_spreads_smoothed_targets():
     weights = torch.ones(3)
     kl = kl_loss(LOGITS, ONE_HOT, ONES)
     aware = emotion_aware_loss(LOGITS, ONE_HOT, similarity, ONES)
-    both = Objective(LossConfig(omega=0.7), weights, similarity)(output, batch)
+    both = Objective(LossConfig(omega=0.7), weights, ONES3, similarity)(output, batch)
     torch.testing.assert_close(both, kl + 0.7 * aware)
-    torch.testing.assert_close(Objective(LossConfig(), weights, None)(output, batch), kl)
-    smoothed = Objective(LossConfig(), weights, None, label_smoothing=0.3)(output, batch)
+    torch.testing.assert_close(Objective(LossConfig(), weights, ONES3, None)(output, batch), kl)
+    smoothed = Objective(LossConfig(), weights, ONES3, None, label_smoothing=0.3)(output, batch)
     targets = 0.7 * ONE_HOT + 0.1
     torch.testing.assert_close(smoothed, kl_loss(LOGITS, targets, ONES))
 

@@ -11,7 +11,7 @@ from raysys.errors import ConfigError, TrackingError
 from raysys.storage import Folder
 from raysys.tracking.client import connect, experiment_id, tracking_uri
 from raysys.tracking.figures import confusion_figure, emotion_dendrogram, similarity_heat_map
-from raysys.tracking.run import RunLog
+from raysys.tracking.run import RunLog, Writer
 
 
 @pytest.fixture
@@ -21,6 +21,11 @@ def client(tmp_path: Path) -> MlflowClient:
 
 def new_run(client: MlflowClient, folder: Path) -> str:
     return client.create_run(experiment_id(client, "demo", Folder(str(folder)))).info.run_id
+
+
+def open_log(client: MlflowClient, run_id: str, *, resumed: bool = False) -> tuple[RunLog, Writer]:
+    writer = Writer(client, patience_seconds=60)
+    return RunLog(writer, lambda: run_id, resumed=resumed), writer
 
 
 def test_the_uri_is_the_configs_else_the_environments_else_sqlite_beside_the_runs(
@@ -41,13 +46,14 @@ def test_the_uri_is_the_configs_else_the_environments_else_sqlite_beside_the_run
 
 def test_metrics_params_tags_files_and_the_end_are_written_in_order(client, tmp_path: Path):
     run_id = new_run(client, tmp_path)
-    log = RunLog(client, run_id, patience_seconds=60)
+    log, writer = open_log(client, run_id)
     log.params({f"p{k}": k for k in range(250)})
     for step in range(1, 4):
         log.metrics({"val/ua": step / 10, "val/nan": float("nan")}, step=step)
     log.file(b"content", "deep/down/file.bin")
     log.tags({"a": "b"})
-    log.finish("FINISHED")
+    log.end("FINISHED")
+    writer.finish()
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert len(run.data.params) == 250
@@ -60,21 +66,23 @@ def test_metrics_params_tags_files_and_the_end_are_written_in_order(client, tmp_
 def test_a_resumed_run_gets_no_point_twice(client, tmp_path: Path):
     run_id = new_run(client, tmp_path)
     for resumed, steps in ((False, range(1, 4)), (True, range(1, 6))):
-        log = RunLog(client, run_id, patience_seconds=60, resumed=resumed)
+        log, writer = open_log(client, run_id, resumed=resumed)
         for step in steps:
             log.metrics({"val/ua": float(step)}, step=step)
-        log.finish("FINISHED")
+        log.end("FINISHED")
+        writer.finish()
     assert [p.step for p in client.get_metric_history(run_id, "val/ua")] == [1, 2, 3, 4, 5]
 
 
 def test_a_refused_write_is_told_at_the_end(client, tmp_path: Path):
     run_id = new_run(client, tmp_path)
-    log = RunLog(client, run_id, patience_seconds=60)
+    log, writer = open_log(client, run_id)
     log.params({"p": 1})
     log.params({"p": 2})  # MLflow does not let a parameter change
     log.metrics({"m": 1.0})
     with pytest.raises(TrackingError, match="refused a write"):
-        log.finish("FINISHED")
+        log.end("FINISHED")
+        writer.finish()
     assert client.get_run(run_id).data.metrics == {"m": 1.0}
 
 

@@ -19,10 +19,11 @@ from raysys.features.normalise import Normaliser, by_speaker
 from raysys.features.store import Ragged
 from raysys.storage import Folder
 from raysys.training.baseline import baseline_scores, pool_over_time
-from raysys.training.fold import CorpusArrays, FoldTask, read_result, run_fold
+from raysys.training.fold import CorpusArrays, read_result, run_fold
 from raysys.training.loop import train_fold
 from raysys.training.metrics import score
 from raysys.training.predictions import read_predictions
+from raysys.training.task import FoldTask
 from tests.conftest import with_training
 
 N, CLASSES = 60, 3
@@ -39,15 +40,16 @@ def arrays(seed: int = 0) -> CorpusArrays:
         values[:, 0] += np.repeat(labels, lengths) * 1.5
         return Ragged(values.astype(np.float16), np.concatenate([[0], np.cumsum(lengths)]))
 
-    targets = np.eye(CLASSES, dtype=np.float32)[labels]
-    return CorpusArrays({"audio": ragged(5), "text": ragged(4)}, labels, targets)
+    votes = np.zeros((N, CLASSES), dtype=np.int64)
+    return CorpusArrays({"audio": ragged(5), "text": ragged(4)}, labels, votes, (FOLD,))
 
 
 FOLD = Fold(0, np.arange(0, 36), np.arange(36, 48), np.arange(48, 60))
+TARGETS = np.eye(CLASSES, dtype=np.float32)[np.arange(N) % CLASSES]
 
 
 def task(config: Config, folder: Path) -> FoldTask:
-    return FoldTask("t", FOLD, config, str(folder))
+    return FoldTask("t", 0, config, str(folder))
 
 
 def go_on(record: object) -> bool:
@@ -80,7 +82,7 @@ def test_stopping_and_resuming_equals_going_on(small: Config, tmp_path: Path, lr
         arrays(),
         lambda record: seen.append(record.epoch) or True,
     )
-    assert seen == [1, 2, 3, 4, 5, 6]  # two from the checkpoint, the third done again
+    assert seen == [1, 2, 3, 4, 5, 6]  # three from the checkpoint
     assert [r.train_loss for r in resumed.history] == [r.train_loss for r in whole.history]
     for name in ("weights.safetensors", "test_embeddings.npy", "test_probabilities.npy"):
         assert (tmp_path / "halves" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -93,7 +95,7 @@ def test_training_cannot_see_the_test_part(small: Config, tmp_path: Path):
         ragged.values[ragged.offsets[48] :] = np.nan
     labels = poisoned.labels.copy()
     labels[48:] = 0
-    poisoned = CorpusArrays(poisoned.features, labels, poisoned.targets)
+    poisoned = replace(poisoned, labels=labels)
     first = run_fold(task(small, tmp_path / "a"), clean, go_on)
     second = run_fold(task(small, tmp_path / "b"), poisoned, go_on)
     assert [r.val for r in first.history] == [r.val for r in second.history]
@@ -108,7 +110,7 @@ def test_a_part_holds_its_own_utterances_and_no_others():
         data.features,
         FOLD.val,
         labels=data.labels,
-        targets=data.targets,
+        targets=TARGETS,
         normalisers={},
         device="cpu",
     )
@@ -127,7 +129,7 @@ def test_shuffled_batches_hold_every_utterance_once_and_differ_between_epochs():
         data.features,
         FOLD.train,
         labels=data.labels,
-        targets=data.targets,
+        targets=TARGETS,
         normalisers={},
         device="cpu",
     )

@@ -1,0 +1,300 @@
+"""The space of a study: which settings, what each may be, and how it looks to Optuna.
+
+    SearchConfig.space -> checked Space -> Optuna distributions
+    Optuna's params  <-encode- / -decode->  values by the settings' names
+
+mu1 and mu2 must stay on the simplex mu1 + mu2 <= 1. A bound that moves with mu1 would take mu2 out of TPE's joint
+model, so Optuna proposes mu2's share of what mu1 leaves instead: the rule holds by construction, every range is fixed.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from raysys.config import Config, Distribution, field_names, replaced
+from raysys.errors import ConfigError, nearest
+
+SYMBOLS = {
+    "loss.mu1": "mu1",
+    "loss.mu2": "mu2",
+    "balance.sigma": "sigma",
+    "balance.p": "p",
+    "loss.tau": "tau",
+    "loss.gamma": "gamma",
+    "loss.alpha": "alpha",
+    "loss.omega": "omega",
+    "training.weight_decay": "lambda",
+}
+"""Setting -> its symbol in the papers; reports use it."""
+
+_GROUPS = ("model", "loss", "balance", "training")
+_FIXED = {"loss.similarity", "training.device"}
+_NEEDS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    # setting -> (another setting -> values with which the first does nothing)
+    "balance.sigma": {"balance.method": ("off", "smallest", "uniform")},
+    "balance.p": {"balance.method": ("off", "smallest")},
+    "balance.n": {"balance.method": ("off", "smallest", "pdds")},
+    "loss.tau": {"loss.mu1": (0.0,)},
+    "loss.gamma": {"loss.mu1": (0.0,)},
+    "loss.alpha": {"loss.mu1": (0.0,)},
+}
+_PUBLISHED = (
+    # MultiEMO's scripts for IEMOCAP and MELD; PDDS with the best p and the first p of Liang et al. 2023.
+    {"loss.mu1": 0.4, "loss.mu2": 0.4, "loss.tau": 0.8, "loss.gamma": 2.4, "loss.alpha": 1.1}
+    | {"balance.sigma": 1.0, "balance.p": 0.8},
+    {"loss.mu1": 0.3, "loss.mu2": 0.3, "loss.tau": 1.4, "loss.gamma": 2.0, "loss.alpha": 1.2}
+    | {"balance.sigma": 1.0, "balance.p": 0.5},
+)
+_DIGITS = 12
+"""Of mu2, so that a value that was coded as a share comes back as itself."""
+_MU1, _MU2, _SHARE = "loss.mu1", "loss.mu2", "loss.mu2_share"
+
+
+def symbol(setting: str) -> str:
+    """How a setting is called in reports: its paper's symbol, or its own name."""
+    return SYMBOLS.get(setting, setting)
+
+
+@dataclass(frozen=True)
+class Space:
+    """A checked space around a base config; made by `make_space`."""
+
+    base: Config
+    settings: Mapping[str, Distribution]
+
+    @cached_property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Optuna's view: parameter -> distribution. mu2 appears as its share, beside mu1."""
+        found = {name: self._to_optuna(name) for name in self.settings}
+        if self._on_simplex:
+            found[_SHARE] = FloatDistribution(0.0, 1.0)
+            del found[_MU2]
+        return found
+
+    def decode(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Values by the settings' names, from Optuna's parameters."""
+        values = {name: params[name] for name in self.settings if name in params}
+        for name, item in self.settings.items():
+            if item.choices:
+                values[name] = item.choices[_labels(item).index(params[name])]
+        if self._on_simplex:
+            low, room = self._mu2_room(values[_MU1])
+            values[_MU2] = round(low + params[_SHARE] * room, _DIGITS)
+        return {name: values[name] for name in self.settings}
+
+    def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Optuna's parameters for given values."""
+        params = dict(values)
+        for name, item in self.settings.items():
+            if item.choices:
+                params[name] = _labels(item)[item.choices.index(values[name])]
+        if self._on_simplex:
+            low, room = self._mu2_room(values[_MU1])
+            params[_SHARE] = (values[_MU2] - low) / room if room > 0 else 0.0
+            del params[_MU2]
+        return params
+
+    def config(self, values: Mapping[str, Any]) -> Config:
+        """The base config with these values.
+
+        Raises:
+            ConfigError: they do not go together.
+        """
+        config: Config = replaced(self.base, dict(values))
+        return config
+
+    def published_points(self) -> list[dict[str, Any]]:
+        """Values that papers published, where they lie in the space; other settings as in the base config."""
+        points: list[dict[str, Any]] = []
+        for published in _PUBLISHED:
+            if not published.keys() & self.settings.keys():
+                continue
+            point = {name: self._start(name, published.get(name)) for name in self.settings}
+            if self._on_simplex:
+                low, room = self._mu2_room(point[_MU1])
+                point[_MU2] = min(point[_MU2], low + room)
+            if point not in points:
+                points.append(point)
+        return points
+
+    @property
+    def _on_simplex(self) -> bool:
+        ranges = [name for name in (_MU1, _MU2) if name in self.settings]
+        return len(ranges) == 2 and not any(self.settings[name].choices for name in ranges)
+
+    def _mu2_room(self, mu1: float) -> tuple[float, float]:
+        """Smallest mu2, and how far above it mu2 may lie beside this mu1."""
+        low, high = _ends(self.settings[_MU2])
+        return low, max(0.0, min(high, 1 - mu1) - low)
+
+    def _to_optuna(self, name: str) -> BaseDistribution:
+        item = self.settings[name]
+        if item.choices:
+            return CategoricalDistribution(_labels(item))
+        low, high = _ends(item)
+        if _kind(self.base, name) is int:
+            return IntDistribution(int(low), int(high), log=item.log, step=int(item.step or 1))
+        return FloatDistribution(low, high, log=item.log, step=item.step)
+
+    def _start(self, name: str, published: Any) -> Any:
+        """The published value, else the base's, else the middle: the first that lies in the space."""
+        item, base = self.settings[name], _value(self.base, name)
+        if item.choices:
+            return next((v for v in (published, base) if v in item.choices), item.choices[0])
+        low, high = _ends(item)
+        inside = [v for v in (published, base) if v is not None and low <= v <= high]
+        middle = (low * high) ** 0.5 if item.log else (low + high) / 2
+        value = inside[0] if inside else middle
+        return round(value) if _kind(self.base, name) is int else float(value)
+
+
+def make_space(config: Config) -> Space:
+    """Check the space of a config.
+
+    Raises:
+        ConfigError: an unknown or fixed setting, an empty range, values that the setting refuses, mu1 + mu2 above 1, or
+            a setting without effect.
+    """
+    settings = config.search.space
+    if not settings:
+        raise ConfigError("search.space is empty: name settings to search, as in configs/studies/")
+    for name, item in settings.items():
+        _check_name(name, config)
+        _check_shape(name, item, config)
+        _check_effect(name, settings, config)
+    _check_simplex(settings, config)
+    for name, item in settings.items():
+        others = {mu: 0.0 for mu in (_MU1, _MU2) if mu in settings and mu != name}
+        for value in item.choices or _ends(item):
+            replaced(config, {**others, name: _typed(config, name, value)})
+    return Space(config, settings)
+
+
+def _check_name(name: str, config: Config) -> None:
+    known = field_names(type(config))
+    searchable = [n for n, group in known.items() if group is None and n.split(".")[0] in _GROUPS]
+    if name not in known:
+        raise ConfigError(f"search.space: unknown setting '{name}': {nearest(name, searchable)}")
+    if known[name] is not None:
+        raise ConfigError(f"search.space: '{name}' is a group of settings: name one of them")
+    if name not in searchable or name in _FIXED:
+        raise ConfigError(
+            f"search.space: '{name}' is the same for all trials of a study: search settings of {', '.join(_GROUPS)}"
+        )
+
+
+def _check_shape(name: str, item: Distribution, config: Config) -> None:
+    kind, where = _kind(config, name), f"search.space: '{name}'"
+    ends = (item.low, item.high)
+    if item.choices:
+        if ends != (None, None) or item.log or item.step:
+            raise ConfigError(f"{where} has choices and a range: keep one of them")
+        for choice in item.choices:
+            _typed(config, name, choice)
+        return
+    if item.low is None or item.high is None:
+        raise ConfigError(f"{where} needs low and high, or choices")
+    if kind not in (int, float):
+        raise ConfigError(f"{where} is not a number: give choices instead of low and high")
+    if not item.low < item.high:
+        raise ConfigError(f"{where} is empty: low {item.low:g} must be below high {item.high:g}")
+    if item.log and item.low <= 0:
+        raise ConfigError(f"{where} is on a log scale: low {item.low:g} must be above 0")
+    if item.log and item.step:
+        raise ConfigError(f"{where} has log and step: keep one of them")
+    whole = all(float(end).is_integer() for end in (item.low, item.high, item.step or 1))
+    if kind is int and not whole:
+        raise ConfigError(f"{where} holds whole numbers: low, high and step must be whole")
+
+
+def _check_effect(name: str, settings: Mapping[str, Distribution], config: Config) -> None:
+    for other, idle in _NEEDS.get(name, {}).items():
+        if other not in settings and _value(config, other) in idle:
+            raise ConfigError(
+                f"search.space: '{name}' does nothing while {other} is {_value(config, other)!r}: set "
+                f"--{other} or search it too"
+            )
+
+
+def _check_simplex(settings: Mapping[str, Distribution], config: Config) -> None:
+    lowest, highest = [], []
+    for name in (_MU1, _MU2):
+        value = _value(config, name)
+        ends = _numbers(settings[name]) if name in settings else (value,)
+        lowest.append(min(ends))
+        highest.append(max(ends))
+    searched = [name for name in (_MU1, _MU2) if name in settings]
+    ranges = [name for name in searched if not settings[name].choices]
+    if len(ranges) == 2:  # mu2 gives way to mu1, but not below its low
+        worst, what = highest[0] + lowest[1], "mu1's high + mu2's low"
+    else:
+        worst, what = sum(highest), "the largest mu1 + mu2"
+    if searched and worst > 1 + 1e-9:
+        raise ConfigError(
+            f"search.space: {what} is {worst:g}, but mu1 + mu2 must be at most 1: narrow {' or '.join(searched)}"
+        )
+
+
+def _labels(item: Distribution) -> list[Any]:
+    """Choices as Optuna stores them: a list becomes its JSON text."""
+    return [json.dumps(list(c)) if isinstance(c, tuple) else c for c in item.choices]
+
+
+def _ends(item: Distribution) -> tuple[float, float]:
+    assert item.low is not None
+    assert item.high is not None
+    return item.low, item.high
+
+
+def _numbers(item: Distribution) -> tuple[float, ...]:
+    return tuple(float(c) for c in item.choices) if item.choices else _ends(item)  # type: ignore[arg-type]
+
+
+def _value(config: Config, name: str) -> Any:
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _kind(config: Config, name: str) -> type:
+    return type(_value(config, name))
+
+
+def _typed(config: Config, name: str, value: Any) -> Any:
+    """A value of a choice or range in the setting's own type.
+
+    Raises:
+        ConfigError: it is of another kind, or not one of the setting's words.
+    """
+    kind, words = _kind(config, name), _words(config, name)
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not fits or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(
+            f"search.space: '{name}' cannot be {value!r}: it is of type {kind.__name__}"
+        )
+    for word in value if isinstance(value, tuple) else (value,):
+        if words and word not in words:
+            raise ConfigError(f"search.space: '{name}' cannot be {word!r}: {nearest(word, words)}")
+    return float(value) if kind is float else value
+
+
+def _words(config: Config, name: str) -> tuple[str, ...]:
+    """What a setting that takes a few words may be; empty for any other."""
+    group, _, last = name.rpartition(".")
+    hint = get_type_hints(type(_value(config, group)))[last]
+    inner = get_args(hint)
+    if get_origin(hint) is tuple:
+        hint, inner = inner[0], get_args(inner[0])
+    return inner if get_origin(hint) is Literal else ()

@@ -1,0 +1,267 @@
+"""A study: rounds of trials over one fold pool, then the honest result.
+
+Config -> Space, Plan -> FoldPool <- the untuned configuration, then the trials of every round
+complete trials -> SimilarityAggregator -> averaged matrices -> the next round's S
+validation scores -> chosen -> its test opened -> result.json, best.yaml, MLflow, terminal
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+from rich.console import Console
+
+from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
+from raysys.cluster.plan import Plan, make_plan, write_plan
+from raysys.cluster.pool import FoldPool
+from raysys.cluster.run_folder import RunRecord, choose_folder, read_record, write_record
+from raysys.cluster.session import ray_session
+from raysys.config import Config, Objective, digest, replaced, to_dict
+from raysys.errors import ConfigError, RaysysError, TrackingError
+from raysys.report import print_audit
+from raysys.search.figures import study_figures
+from raysys.search.journal import Journal, TrialRecord
+from raysys.search.preset import best_preset
+from raysys.search.report import print_study
+from raysys.search.result import UNTUNED, choose, honest_result, mean_and_std
+from raysys.search.rounds import RoundEnd, StudyRounds, untuned_config, with_omega
+from raysys.search.space import SYMBOLS, Space, make_space
+from raysys.search.view import StudyView
+from raysys.search.watch import PoolWatch
+from raysys.storage import Folder, resolve_folder
+from raysys.tracking.client import tracking_uri, ui_command
+from raysys.tracking.study import StudyLog
+from raysys.training.baseline import baseline_scores
+from raysys.training.fold import run_fold, warm_up
+
+_GIVE_UP_SECONDS = 5.0
+_NO_LIMIT = 1_000_000
+
+
+def tune(config: Config, *, resume: bool, console: Console) -> dict[str, Any]:
+    """Search a space and report the choice.
+
+    Args:
+        config: everything; `search` says what to search.
+        resume: go on with the latest study of the same identity.
+        console: for progress and report.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        RaysysError: bad input (before Ray starts), lost workers, or an untuned configuration that fails.
+    """
+    begun = time.monotonic()
+    space = make_space(config)
+    _check(config, space)
+    plan = _make_plan(config)
+    runs = resolve_folder(config.storage.runs)
+    folder = choose_folder(runs, config.name, plan.identity, resume=resume)
+    if resume and _is_finished(folder, config):
+        console.print(f"{folder.path()} is finished already", highlight=False, soft_wrap=True)
+        result: dict[str, Any] = folder.read_json("result.json")
+        ui = ui_command(tracking_uri(config.tracking, runs))
+        print_study(console, result, folder=folder.path(), ui=ui)
+        return result
+    print_audit(console, [vars(finding) for finding in plan.audit])
+    try:
+        log = StudyLog(
+            config,
+            plan.corpus,
+            runs=runs,
+            name=folder.name,
+            identity=plan.identity,
+            run_id=read_record(folder).run_id if resume else "",
+            symbols=SYMBOLS,
+        )
+    except RaysysError:
+        if not resume:
+            folder.delete()
+        raise
+    record = RunRecord(plan.identity, log.experiment_id, log.run_id, "RUNNING")
+    try:
+        write_record(folder, record)
+        write_plan(plan, folder)
+        result = _run(config, space, plan, folder, log, console, begun)
+    except BaseException as error:
+        killed = isinstance(error, KeyboardInterrupt)
+        write_record(folder, replace(record, status="KILLED" if killed else "FAILED"))
+        _give_up(log, "KILLED" if killed else "FAILED", console)
+        raise
+    write_record(folder, replace(record, status="FINISHED"))
+    print_study(console, result, folder=folder.path(), ui=ui_command(log.uri))
+    log.finish("FINISHED")
+    return result
+
+
+def _run(
+    config: Config,
+    space: Space,
+    plan: Plan,
+    folder: Folder,
+    log: StudyLog,
+    console: Console,
+    begun: float,
+) -> dict[str, Any]:
+    """The part that needs Ray, then the choice."""
+    for name in ("folds.json", "audit.json"):
+        log.json(folder.read_json(name), name)
+    search, n_folds, journal = config.search, len(plan.folds), Journal(folder)
+    connecting = time.monotonic()
+    with _aside() as aside, ray_session(config.cluster):
+        baseline = aside.submit(baseline_scores, plan.arrays, plan.folds)
+        aggregator = start_aggregator(config.similarity, len(plan.corpus.emotions), config.seed)
+        with FoldPool(
+            run_fold,
+            config.cluster,
+            folder=folder / ".pool",
+            most_tasks=n_folds * (search.concurrency + 1 if search.concurrency else _NO_LIMIT),
+            shared=plan.arrays,
+            deliver=DeliverEmbeddings(aggregator),
+            warm_up=warm_up,
+        ) as pool:
+            watch = PoolWatch(pool, required=UNTUNED)
+            rounds = StudyRounds(
+                config,
+                space,
+                plan,
+                pool=pool,
+                watch=watch,
+                aggregator=aggregator,
+                journal=journal,
+                log=log,
+                aside=aside,
+            )
+            view = StudyView(
+                console,
+                objective=search.objectives[0],
+                total=search.num_trials * search.rounds,
+                n_folds=n_folds,
+                workers=pool.workers,
+            )
+            with view:
+                ends = rounds.run(view)
+        seconds = {
+            "startup": (watch.began or connecting) - connecting,
+            "utilisation": watch.utilisation,
+            "workers": pool.workers,
+        }
+        simple = baseline.result()
+    records = journal.read()
+    result: dict[str, Any] = {
+        "kind": "study",
+        "corpus": plan.corpus.name,
+        "model": f"{config.model.name} ({' + '.join(config.model.modalities)})",
+        "emotions": list(plan.corpus.emotions),
+        "objectives": list(search.objectives),
+        **honest_result(
+            [rounds.untuned, *(c for end in ends for c in end.candidates)],
+            search.objectives,
+            plan.folds,
+        ),
+        "baseline": mean_and_std(simple),
+        "rounds": [_round_row(end, search.objectives[0]) for end in ends],
+        "trials": [asdict(record) for record in records],
+        "epochs": _epochs(records),
+        "seconds": {"total": time.monotonic() - begun, **seconds},
+        "audit": [asdict(finding) for finding in plan.audit],
+        "mlflow": {"experiment_id": log.experiment_id, "run_id": log.run_id},
+    }
+    chosen = result["chosen"]
+    base = next(end.config for end in ends if end.round == chosen["round"])
+    preset = best_preset(replaced(base, chosen["values"]), result, study=folder.path())
+    folder.write_bytes("best.yaml", preset.encode())
+    folder.write_json("result.json", result)
+    result = folder.read_json("result.json")
+    log.result(result, study_figures(space, records, search.objectives), preset)
+    _drop_unfinished(records, journal, n_folds)
+    return result
+
+
+@contextmanager
+def _aside() -> Iterator[ThreadPoolExecutor]:
+    """A thread for what need not hold up the next trial; what it has not begun is dropped after an error."""
+    aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="study")
+    try:
+        yield aside
+    except BaseException:
+        aside.shutdown(wait=False, cancel_futures=True)
+        raise
+    aside.shutdown()
+
+
+def _drop_unfinished(records: list[TrialRecord], journal: Journal, n_folds: int) -> None:
+    """Checkpoints of trials that were stopped or failed: nobody goes on with them."""
+    for record in records:
+        for fold in range(n_folds if record.state != "COMPLETE" else 0):
+            (journal.folder / record.name / f"fold_{fold}").delete()
+
+
+def _make_plan(config: Config) -> Plan:
+    """The plan of the untuned configuration, whose identity is that of the study."""
+    search = config.search
+    plan = make_plan(with_omega(untuned_config(config), search))
+    same = {"seconds": 0.0, "concurrency": 0}
+    if search.rounds == 1:  # a study may be resumed with more trials
+        same["num_trials"] = 1
+    identity = digest(plan.identity, to_dict(config.loss), to_dict(replace(search, **same)))  # type: ignore[arg-type]
+    return replace(plan, config=config, identity=identity)
+
+
+def _check(config: Config, space: Space) -> None:
+    """Refuse what would do nothing, or cannot be done.
+
+    Raises:
+        ConfigError: see the messages.
+    """
+    search = config.search
+    epochs = config.training.max_epochs
+    if search.scheduler == "asha" and search.grace_epochs >= epochs:
+        raise ConfigError(
+            f"search.grace_epochs is {search.grace_epochs}, but training ends after {epochs} epochs: lower it, or set "
+            "--search.scheduler none"
+        )
+    if search.rounds > 1 and not (config.loss.omega or "loss.omega" in search.space):
+        raise ConfigError(
+            "search.rounds feeds the similarity matrix back into the emotion-aware loss, which is off: set "
+            "--loss.omega or search it"
+        )
+    if search.rounds > 1 and resolve_folder(config.storage.runs).local_path is None:
+        raise ConfigError("search.rounds needs storage.runs on a disk that all nodes see")
+
+
+def _is_finished(folder: Folder, config: Config) -> bool:
+    """Whether the study has its result, and as many trials as are wanted now."""
+    if not folder.exists("result.json"):
+        return False
+    wanted = config.search.num_trials * config.search.rounds
+    return len(folder.read_json("result.json")["trials"]) >= wanted
+
+
+def _give_up(log: StudyLog, status: str, console: Console) -> None:
+    """Mark a study that has ended without a result; what ended it is more important than what MLflow says."""
+    try:
+        log.finish(status, patience_seconds=_GIVE_UP_SECONDS)
+    except TrackingError as error:
+        console.print(str(error), highlight=False, soft_wrap=True)
+
+
+def _epochs(records: list[TrialRecord]) -> dict[str, float]:
+    """Epochs of folds that trials did, could have done at most, and the share that was saved."""
+    done = sum(record.epochs for record in records)
+    most = sum(record.most_epochs for record in records)
+    return {"done": done, "most": most, "saved": 1 - done / most if most else 0.0}
+
+
+def _round_row(end: RoundEnd, objective: Objective) -> dict[str, Any]:
+    best = choose(end.candidates, objective) if end.candidates else None
+    return {
+        "round": end.round,
+        "name": best and best.name,
+        "best": best and best.mean(objective),
+        "moved": end.moved,
+    }

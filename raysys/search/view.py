@@ -1,0 +1,175 @@
+"""What a user sees while a study runs: a live table in a terminal, a line a trial elsewhere."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from raysys.search.journal import TrialRecord
+from raysys.search.searcher import direction
+from raysys.search.space import symbol
+
+_LATEST = 8
+"""Ended trials in the table."""
+_REFRESH_SECONDS = 0.25
+_COLOURS = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "red"}
+
+
+class StudyView:
+    """Trials done, running, pruned and failed; the best so far; folds a minute; time left.
+
+    Args:
+        console: where to show it.
+        objective: the first one; what "best" means.
+        total: trials of the study.
+        n_folds: folds of a trial.
+        workers: folds trained at the same time.
+    """
+
+    def __init__(
+        self, console: Console, *, objective: str, total: int, n_folds: int, workers: int
+    ) -> None:
+        self._console = console
+        self._objective = objective
+        self._total = total
+        self._n_folds = n_folds
+        self._workers = workers
+        self._running: dict[str, tuple[Mapping[str, Any], int, float | None]] = {}
+        self._ended: list[TrialRecord] = []
+        self._folds = 0
+        self._before = 0
+        self._began = time.monotonic()
+        self._shown = 0.0
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> "StudyView":
+        if self._console.is_terminal:
+            self._live.start()
+        workers = f"{self._workers} worker(s)"
+        self._say(f"starting {workers} for {self._total} trials of {self._n_folds} folds")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def recall(self, records: list[TrialRecord]) -> None:
+        """Trials that had ended before the study was resumed."""
+        self._ended += records
+        self._before += len(records)
+        if records:
+            self._say(f"{len(records)} trials had ended before; going on")
+
+    def started(self, name: str, values: Mapping[str, Any]) -> None:
+        """A trial starts."""
+        self._running[name] = (values, 0, None)
+        self.refresh()
+
+    def point(self, name: str, epoch: int, score: float | None) -> None:
+        """All folds of a trial have reached an epoch."""
+        values = self._running[name][0] if name in self._running else {}
+        self._running[name] = (values, epoch, score)
+        self.refresh()
+
+    def folds(self, count: int) -> None:
+        """Folds that have a result, in all."""
+        self._folds = count
+        self.refresh()
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial has ended, one way or another."""
+        self._running.pop(record.name, None)
+        self._ended.append(record)
+        score = self._score(record)
+        what = record.reason if record.state == "FAILED" else f"val {self._objective} {score}"
+        self._say(
+            f"{record.name} {record.state.lower()}: {what}, {describe(record.values)}; {self._counts()}"
+        )
+        self.refresh(force=True)
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Draw again, not too often."""
+        now = time.monotonic()
+        if self._console.is_terminal and (force or now - self._shown > _REFRESH_SECONDS):
+            self._shown = now
+            self._live.update(Group(Text(self._counts()), self._table()), refresh=True)
+
+    def _counts(self) -> str:
+        states = [str(record.state) for record in self._ended]
+        counts = ", ".join(
+            f"{states.count(state)} {word}"
+            for state, word in (("COMPLETE", "done"), ("PRUNED", "pruned"), ("FAILED", "failed"))
+        )
+        minutes = (time.monotonic() - self._began) / 60
+        pace = f"{self._folds / minutes:.1f} folds/min" if minutes > 0.05 else ""
+        parts = [f"{counts}, {len(self._running)} running of {self._total}", self._best()]
+        return "; ".join(part for part in (*parts, pace, self._time_left(minutes)) if part)
+
+    def _best(self) -> str:
+        done = [record for record in self._ended if record.state == "COMPLETE"]
+        if not done:
+            return ""
+        sign = -1 if direction(self._objective) == "minimize" else 1
+        best = max(done, key=lambda record: sign * record.scores[self._objective])
+        return f"best {best.name} {self._score(best)} ({describe(best.values)})"
+
+    def _time_left(self, minutes: float) -> str:
+        ended = len(self._ended) - self._before
+        if not ended:
+            return ""
+        left = minutes / ended * (self._total - len(self._ended))
+        return f"about {left:.0f} min left" if left >= 1 else "under 1 min left"
+
+    def _score(self, record: TrialRecord) -> str:
+        score = record.scores.get(self._objective)
+        return "-" if score is None else show_score(self._objective, score)
+
+    def _say(self, line: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def _table(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+        for column in ("trial", "state", "epoch", f"val {self._objective}", "values"):
+            table.add_column(column)
+        for record in self._ended[-_LATEST:]:
+            row = (str(record.curve[-1].epoch) if record.curve else "-", self._score(record))
+            state = record.state.lower()
+            table.add_row(
+                record.name,
+                state,
+                *row,
+                describe(record.values),
+                style=_COLOURS[record.state],
+            )
+        for name, (values, epoch, score) in self._running.items():
+            shown = "-" if score is None else show_score(self._objective, score)
+            table.add_row(name, "running", str(epoch or "-"), shown, describe(values))
+        return table
+
+
+def describe(values: Mapping[str, Any]) -> str:
+    """Values under their papers' symbols, in one line."""
+    return ", ".join(f"{symbol(name)} {show_value(value)}" for name, value in values.items())
+
+
+def show_value(value: Any) -> str:
+    """A value as people read it."""
+    if isinstance(value, tuple | list):
+        return " + ".join(map(str, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def show_score(objective: str, score: float) -> str:
+    """A loss as it is, other scores in per cent."""
+    return f"{score:.3f}" if objective == "loss" else f"{100 * score:.1f}"

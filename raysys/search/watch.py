@@ -1,0 +1,65 @@
+"""What the pool has done for a study so far: epochs, results and failures by trial, and how busy its workers were."""
+
+import time
+from collections import defaultdict
+
+from raysys.cluster.pool import FoldPool
+from raysys.errors import FoldFailedError
+
+
+class PoolWatch:
+    """Reads the pool's events, once each.
+
+    Args:
+        pool: to watch.
+        required: a trial without which there is no study.
+    """
+
+    def __init__(self, pool: FoldPool, *, required: str) -> None:
+        self._pool = pool
+        self._required = required
+        self._taken: dict[int, float] = {}
+        self._busy = 0.0
+        self._first: float | None = None
+        self._last = 0.0
+        self.epochs: dict[str, int] = defaultdict(int)
+        """Trial -> epochs that its folds have done, in this command."""
+        self.folds = 0
+        """Folds that have a result."""
+        self.began: float | None = None
+        """`time.monotonic()` when the first fold was seen to start."""
+        self.settled: dict[str, set[int]] = defaultdict(set)
+        """Trial -> folds that have a result or have failed."""
+
+    def poll(self, wait_seconds: float = 0.0) -> None:
+        """Take note of what has happened since the last call.
+
+        Raises:
+            PoolError: the pool has no workers, or has ended.
+            FoldFailedError: a fold of the required trial failed.
+        """
+        for event in self._pool.poll(wait_seconds):
+            if event.key is None:
+                continue
+            trial, fold = event.key
+            if event.kind == "taken":
+                if self._first is None:
+                    self._first, self.began = event.seconds, time.monotonic()
+                self._taken[event.rank] = event.seconds
+            elif event.kind == "epoch":
+                self.epochs[trial] += 1
+            elif event.rank in self._taken:
+                self._busy += event.seconds - self._taken.pop(event.rank)
+                self._last = event.seconds
+            if event.kind in ("done", "failed"):
+                self.settled[trial].add(fold)
+                self.folds += event.kind == "done"
+            if event.kind == "failed" and trial == self._required:
+                reason = "; ".join(event.payload)
+                raise FoldFailedError(f"fold {fold} of the {trial} configuration failed: {reason}")
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the workers' time, from the first fold's start to the last one's end, in which they had a fold."""
+        span = self._last - (self._first or 0.0)
+        return self._busy / (span * self._pool.workers) if self._busy else 0.0

@@ -1,0 +1,148 @@
+"""A study as an MLflow run, its trials as nested runs by the parent tag: what is logged, and under which name.
+
+trial    params mu1, mu2, sigma, p, ... (the papers' symbols, or the setting's name); val/ua, ... by epoch, mean over
+         the folds; best_val/ua, ... at the end; tags raysys.trial, raysys.state; similarity/*, config.json, balance/*
+study    the search settings; best_val/ua over trials (step = trial number); test/..., nested/..., untuned/...,
+         difference/... when the study has ended; figures/*, trials.json, result.json, best.yaml
+
+No trial run ever holds a test score: the study opens the chosen one's, on the parent.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+
+from raysys.balance import BalancePlan
+from raysys.config import Config, to_dict
+from raysys.corpus.table import Corpus
+from raysys.similarity import Origin, SimilaritySummary
+from raysys.storage import Folder
+from raysys.tracking.command_run import CommandRun, log_balance, log_similarity
+from raysys.tracking.run import RunLog
+
+_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED"}
+"""Trial state -> MLflow status. A stopped trial is KILLED there: MLflow has no word for it."""
+
+
+_ENDS = {"": "mean", "_low": "low", "_high": "high"}
+
+
+class StudyLog(CommandRun):
+    """Logs one study and its trials; see `CommandRun` for the arguments.
+
+    Args:
+        symbols: setting -> how it is called.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        corpus: Corpus,
+        *,
+        runs: Folder,
+        name: str,
+        identity: str,
+        run_id: str,
+        symbols: Mapping[str, str],
+    ) -> None:
+        super().__init__(
+            config,
+            corpus,
+            kind="study",
+            runs=runs,
+            name=name,
+            identity=identity,
+            run_id=run_id,
+        )
+        self._corpus = corpus
+        self._symbols = symbols
+        self._trials: dict[str, RunLog] = {}
+
+    def logged_trials(self) -> set[str]:
+        """Names of the trials whose runs are complete."""
+        parent = f"tags.`mlflow.parentRunId` = '{self.run_id}'"
+        found = self.client.search_runs([self.experiment_id], parent, max_results=50_000)
+        ended = [run for run in found if run.info.status != "RUNNING"]
+        return {run.data.tags["raysys.trial"] for run in ended}
+
+    def trial_started(self, name: str, values: Mapping[str, Any]) -> None:
+        """Open the trial's run: the one that it has, when the study was resumed."""
+        find = partial(self._find_trial, name)
+        log = self._trials[name] = RunLog(self.writer, find, resumed=self.resumed)
+        log.params({self._symbols.get(key, key): value for key, value in values.items()})
+
+    def trial_point(self, name: str, epoch: int, val: Mapping[str, float]) -> None:
+        """Validation scores after an epoch, mean over the folds."""
+        self._trials[name].metrics({f"val/{key}": v for key, v in val.items()}, step=epoch)
+
+    def trial_ended(
+        self, name: str, state: str, scores: Mapping[str, float], reason: str = ""
+    ) -> None:
+        """The trial's state and the scores that it ended with."""
+        log = self._trials[name]
+        log.metrics({f"best_val/{key}": value for key, value in scores.items()})
+        log.tags({"raysys.state": state.lower()} | ({"raysys.reason": reason} if reason else {}))
+        log.end(_STATUS[state])
+
+    def trial_result(
+        self,
+        name: str,
+        config: Config,
+        summary: SimilaritySummary,
+        origin: Origin,
+        balance: tuple[Sequence[BalancePlan], str] | None,
+    ) -> None:
+        """Files of a trial that has all its folds: config, averaged matrix, and what mixup added (plans, table)."""
+        log = self._trials[name]
+        log.json(to_dict(config), "config.json")
+        log_similarity(log, summary, self._corpus.emotions, origin, self._corpus.name)
+        if balance is not None:
+            log_balance(log, *balance, corpus=self._corpus)
+
+    def result(self, result: Mapping[str, Any], figures: Mapping[str, Figure], best: str) -> None:
+        """The end of the study.
+
+        Args:
+            result: what result.json holds.
+            figures: artifact name -> picture.
+            best: the best configuration as YAML.
+        """
+        self.log.metrics(_summary_metrics(result))
+        self.log.json(result, "result.json")
+        self.log.json(result["trials"], "trials.json")
+        self.log.file(best.encode(), "best.yaml")
+        self.log.tags({"raysys.chosen": result["chosen"]["name"]})
+        for name, figure in figures.items():
+            self.log.figure(figure, f"figures/{name}.png")
+
+    def _find_trial(self, name: str) -> str:
+        client: MlflowClient = self.client
+        parent = f"tags.`mlflow.parentRunId` = '{self.run_id}'"
+        found = client.search_runs(
+            [self.experiment_id], f"{parent} and tags.`raysys.trial` = '{name}'", max_results=1
+        )
+        if found:
+            client.update_run(found[0].info.run_id, status="RUNNING")
+            return str(found[0].info.run_id)
+        tags = {
+            "mlflow.parentRunId": self.run_id,
+            "raysys.trial": name,
+            "raysys.kind": "trial",
+            "mlflow.source.name": "jobs.tune",
+            "mlflow.source.type": "JOB",
+        }
+        run = client.create_run(self.experiment_id, run_name=name, tags=tags)
+        return str(run.info.run_id)
+
+
+def _summary_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    values = {f"best_val/{k}": v for k, v in result["chosen"]["val"].items()}
+    for part in ("test", "nested", "untuned"):
+        values |= {f"{part}/{k}": v for k, v in result[part]["mean"].items()}
+        values |= {f"{part}/{k}_std": v for k, v in result[part]["std"].items()}
+    for metric, difference in result["difference"].items():
+        values |= {f"difference/{metric}{end}": difference[key] for end, key in _ENDS.items()}
+    return values | {f"seconds/{k}": v for k, v in result["seconds"].items()}
