@@ -7,6 +7,7 @@ mu1 and mu2 must stay on the simplex mu1 + mu2 <= 1. A bound that moves with mu1
 model, so Optuna proposes mu2's share of what mu1 leaves instead: the rule holds by construction, every range is fixed.
 """
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -172,10 +173,8 @@ def make_space(config: Config) -> Space:
         _check_shape(name, item, config)
         _check_effect(name, settings, config)
     _check_simplex(settings, config)
-    for name, item in settings.items():
-        others = {mu: 0.0 for mu in (_MU1, _MU2) if mu in settings and mu != name}
-        for value in item.choices or _ends(item):
-            replaced(config, {**others, name: _typed(config, name, value)})
+    for name in settings:
+        _check_values(name, settings, config)
     return Space(config, settings)
 
 
@@ -223,6 +222,31 @@ def _check_effect(name: str, settings: Mapping[str, Distribution], config: Confi
                 f"search.space: '{name}' does nothing while {other} is {_value(config, other)!r}: set "
                 f"--{other} or search it too"
             )
+
+
+def _check_values(name: str, settings: Mapping[str, Distribution], config: Config) -> None:
+    """Refuse an end or choice that the config refuses, whatever its group's other settings are.
+
+    Raises:
+        ConfigError: as the config says it.
+    """
+    group = name.rpartition(".")[0]
+    beside = {n: item for n, item in settings.items() if n != name and n.startswith(f"{group}.")}
+    if group == "loss":
+        beside = {n: Distribution(choices=(0.0,)) for n in beside if n in (_MU1, _MU2)}
+    for value in settings[name].choices or _ends(settings[name]):
+        refusal: ConfigError | None = None
+        for others in itertools.product(*(item.choices or _ends(item) for item in beside.values())):
+            values = {**dict(zip(beside, others, strict=True)), name: value}
+            try:
+                replaced(config, {n: _typed(config, n, v) for n, v in values.items()})
+            except ConfigError as error:
+                refusal = refusal or error
+            else:
+                refusal = None
+                break
+        if refusal is not None:
+            raise refusal
 
 
 def _check_simplex(settings: Mapping[str, Distribution], config: Config) -> None:

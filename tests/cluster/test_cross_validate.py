@@ -134,8 +134,15 @@ def test_the_averaged_matrix_of_a_run_feeds_the_next_runs_loss(reference: Refere
     loss = replace(reference.config.loss, omega=0.5, similarity=source)
     fed = run(replace(reference.config, name="fed", loss=loss))
     assert numbers(fed) != numbers(reference.result)
-    tasks = make_plan(replace(reference.config, loss=loss)).tasks("t", Folder("/tmp"))
-    np.testing.assert_array_equal(tasks[0].similarity, reference.result["similarity"]["average"])
+    plan = make_plan(replace(reference.config, loss=loss))
+    per_fold = np.array(reference.result["similarity"]["per_fold"], dtype=float)
+    for task in plan.tasks("t", Folder("/tmp")):
+        # S rests on test parts: a fold gets the mean of the other folds' matrices
+        others = np.nanmean(np.delete(per_fold, task.fold, axis=0), axis=0)
+        np.testing.assert_allclose(task.similarity, others)
+    assert any("each fold takes the average of the others'" in f.message for f in plan.audit)
+    reseeded = make_plan(replace(reference.config, loss=loss, seed=1))  # other val parts
+    assert any("it may carry test labels" in f.message for f in reseeded.audit)
 
 
 def test_a_fold_that_diverges_fails_the_run_with_its_reason(small: Config):
