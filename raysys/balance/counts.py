@@ -74,7 +74,9 @@ def wanted_counts(
 
     off: as they are. smallest: the rarest clear class raised to the median of the clear classes. uniform: every kind
     raised to n. pdds: small clear classes topped up, then ambiguous kinds smoothed. The paper's three ablations and its
-    method (section 3.4, Table 2). A kind whose emotions lack clear utterances cannot be mixed and stays.
+    method (section 3.4, Table 2). With `pairs: observed`, pdds leaves alone the pairs of emotions that no annotators
+    ever gave together: our restriction, since a mixture of two such emotions may resemble a third. A kind whose
+    emotions lack clear utterances cannot be mixed and stays.
     """
     clear = np.diag(counts)
     wanted = counts.copy()
@@ -85,5 +87,8 @@ def wanted_counts(
         wanted = np.maximum(counts, config.n)
     elif config.method == "pdds":
         wanted = np.rint(smoothed_counts(topped_up(counts), config.sigma)).astype(np.int64)
+        if config.pairs == "observed":
+            seen = (counts + counts.T > 0) | np.eye(len(counts), dtype=bool)
+            wanted = np.where(seen, wanted, counts)
     can_mix = (clear[:, None] > 0) & (clear[None, :] > 0)
     return np.where(can_mix, np.maximum(wanted, counts), counts)

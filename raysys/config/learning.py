@@ -94,6 +94,8 @@ class BalanceConfig:
     between the two emotions of every pair)."""
     sigma: float = 1.0
     """PDDS: width of the Gaussian kernel of Eq. 1, in steps of the clear-ambiguous-ambiguous-clear distribution."""
+    pairs: Literal["all", "observed"] = "all"
+    """PDDS: smooth every pair of emotions, as the paper does, or only pairs that annotators gave together."""
     p: float = 0.8
     """Mixup coefficient of Eq. 2-3: share of the major emotion's utterance in a mixed one."""
     n: int = 400

@@ -18,6 +18,9 @@ from raysys.config import FoldsConfig
 from raysys.corpus.table import Corpus
 from raysys.errors import CorpusError
 
+_ALIKE = 0.05
+"""Shares of a val part that are no further apart from `val_fraction` than this count as equal."""
+
 Indices = Int64[np.ndarray, " _"]
 
 
@@ -64,8 +67,10 @@ def make_folds(corpus: Corpus, config: FoldsConfig, *, seed: int) -> tuple[Fold,
     groups = groups_of(corpus, config)
     _check_group_count(groups, config)
     folds = []
+    validated = np.zeros(len(corpus), dtype=np.int64)
     for index, (rest, test) in enumerate(_outer(corpus.labels, groups, config, seed)):
-        train, val = _inner(rest, corpus.labels, groups, config, seed)
+        train, val = _inner(rest, corpus.labels, groups, config, seed, validated)
+        validated[val] += 1
         folds.append(Fold(index, np.sort(train), np.sort(val), np.sort(test)))
     for fold in folds:
         _check_classes(fold, corpus)
@@ -95,17 +100,27 @@ def _outer(
 
 
 def _inner(
-    rest: np.ndarray, labels: np.ndarray, groups: np.ndarray, config: FoldsConfig, seed: int
+    rest: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    config: FoldsConfig,
+    seed: int,
+    validated: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split what is not test: whole groups, about `val_fraction` of the utterances, classes alike."""
+    """Split what is not test: whole groups, about `val_fraction` of the utterances, classes alike.
+
+    Of splits that do this alike, the one whose val part has served least so far (`validated` counts the folds in
+    which an utterance was val), so that no single group decides in all folds.
+    """
     wanted = max(2, round(1 / config.val_fraction))
     n_splits = min(wanted, len(set(groups[rest].tolist())))
     splits = _stratified(n_splits, labels[rest], groups[rest], seed)
 
-    def misfit(split: tuple[np.ndarray, np.ndarray]) -> tuple[int, float]:
+    def misfit(split: tuple[np.ndarray, np.ndarray]) -> tuple[int, float, float]:
         train, val = split
         missing = len(set(labels[rest].tolist()) - set(labels[rest[train]].tolist()))
-        return missing, abs(len(val) / len(rest) - config.val_fraction)
+        steps = abs(len(val) / len(rest) - config.val_fraction) // _ALIKE
+        return missing, steps, float(validated[rest[val]].mean()) if len(val) else np.inf
 
     train, val = min(splits, key=misfit)
     return rest[train], rest[val]

@@ -42,6 +42,7 @@ _FIXED = {"loss.similarity", "training.device"}
 _NEEDS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     # setting -> (another setting -> values with which the first does nothing)
     "balance.sigma": {"balance.method": ("off", "smallest", "uniform")},
+    "balance.pairs": {"balance.method": ("off", "smallest", "uniform")},
     "balance.p": {"balance.method": ("off", "smallest")},
     "balance.n": {"balance.method": ("off", "smallest", "pdds")},
     "loss.tau": {"loss.mu1": (0.0,)},

@@ -70,6 +70,15 @@ def test_every_method_keeps_what_there_is():
     assert pdds[2, 1] == round(0 + near * (40 + 3))  # the topped-up count of class 2
 
 
+def test_pairs_that_nobody_gave_together_can_be_left_alone():
+    config = BalanceConfig(method="pdds", sigma=1.0, pairs="observed")
+    observed = wanted_counts(COUNTS, config)
+    everything = wanted_counts(COUNTS, BalanceConfig(method="pdds", sigma=1.0))
+    assert observed[0, 2] == observed[2, 0] == 0 < everything[0, 2]
+    assert observed[2, 1] == everything[2, 1]  # 1 over 2 occurs, so 2 over 1 is smoothed too
+    assert np.diag(observed).tolist() == np.diag(everything).tolist()
+
+
 def test_smoothing_without_votes_creates_the_ambiguous_kinds():
     pdds = wanted_counts(np.diag([30, 20, 10]), BalanceConfig(method="pdds", sigma=1.0))
     assert (pdds[~np.eye(3, dtype=bool)] > 0).all()

@@ -56,6 +56,15 @@ def test_emodb_by_session_gives_the_usual_five_pairs_of_speakers(
     assert pairs == ["03 08", "09 10", "11 12", "13 14", "15 16"]
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_session_validates_in_nearly_all_folds(corpus: Corpus, seed: int):
+    config = FoldsConfig(method="leave_one_group_out", groups="session")
+    names = groups_of(corpus, config)
+    folds = make_folds(corpus, config, seed=seed)
+    chosen = [session for fold in folds for session in set(names[fold.val])]
+    assert max(map(chosen.count, chosen)) <= 2
+
+
 def tiny(n_groups: int, **columns: str) -> Corpus:
     rows = tuple(
         Utterance(f"u{g}{e}", e, text=f"{g} {e}", speaker=f"s{g}", dialogue_id=f"d{g}")
