@@ -169,6 +169,10 @@ def _refuse_unknown_flags(arguments: Sequence[str]) -> None:
 def _one_line(error: Exception, preset: Path | None) -> str:
     source = f"{preset} or the command line: " if preset else ""
     message = " ".join(str(error).split()).replace("Parser key ", "")
+    if '"search.space"' in message:
+        found = re.search(r"Option '\w+' is not accepted", message)
+        what = f" ({found.group()})" if found else ""
+        message = f"search.space: an entry is setting: {{low: A, high: B}} or setting: {{choices: [A, B]}}{what}"
     message = re.sub(r"<class '(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")
     message = message.replace("Expected a tuple", "Expected a list, as in [a,b]")
     return f"{source}{message}; --help lists every setting"

@@ -5,10 +5,11 @@ from typing import Any
 
 from rich.console import Console
 
-from raysys.benchmarks import orchestration
+from raysys.benchmarks import orchestration, swfc
 from raysys.storage import Folder
 
 BENCHMARKS: Mapping[str, Callable[[Console, Folder], dict[str, Any]]] = {
     "orchestration": orchestration.measure,
+    "swfc": swfc.measure,
 }
 """Name -> measurement; what it returns is printed as one JSON object."""

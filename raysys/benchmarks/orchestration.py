@@ -5,7 +5,9 @@ Both sides do the same trivial folds on the same cores of a local Ray, one trial
     pool    submit 5 folds, wait for 5 results                 (raysys.cluster.pool)
     nested  a Tune trial that fits a Ray Train trainer         (the pattern of Ray's hyperparameter guide)
 
-Seconds are from the end of one trial to the end of the next, from the third trial on.
+Seconds are from the end of one trial to the end of the next, from the third trial on. Then a whole study, with Tune,
+Optuna, journal and MLflow, over folds that sleep for a second: what it takes beyond the folds, and how busy the workers
+are (`raysys.benchmarks.sleepy_study`).
 """
 
 import time
@@ -19,6 +21,7 @@ from ray.train import BackendConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from rich.console import Console
 
+from raysys.benchmarks import sleepy_study
 from raysys.cluster.leases import TaskKey
 from raysys.cluster.pool import FoldPool, slots
 from raysys.cluster.session import ray_session
@@ -80,11 +83,13 @@ def measure(console: Console, folder: Folder) -> dict[str, Any]:
         pool = _per_trial(_pool_ends(folder / "pool", cores))
         console.print(f"nested: {_NESTED_TRIALS} trials of the same folds, a trainer in each")
         nested = _per_trial(_nested_ends(folder / "nested", cores))
+        study = sleepy_study.measure(console, folder / "study", cores)
     return {
         "workers": cores,
         "pool_seconds_per_trial": pool,
         "nested_seconds_per_trial": nested,
         "ratio": nested / pool,
+        **study,
     }
 
 

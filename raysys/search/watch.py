@@ -59,7 +59,11 @@ class PoolWatch:
                 raise FoldFailedError(f"fold {fold} of the {trial} configuration failed: {reason}")
 
     @property
+    def span_seconds(self) -> float:
+        """From the first fold's start to the last one's end."""
+        return self._last - (self._first or 0.0) if self._last else 0.0
+
+    @property
     def utilisation(self) -> float:
         """Share of the workers' time, from the first fold's start to the last one's end, in which they had a fold."""
-        span = self._last - (self._first or 0.0)
-        return self._busy / (span * self._pool.workers) if self._busy else 0.0
+        return self._busy / (self.span_seconds * self._pool.workers) if self._busy else 0.0

@@ -101,6 +101,55 @@ def test_bad_input_ends_with_one_line_and_status_2(
     assert not (home / "runs" / "run").exists()
 
 
+SPACES = {
+    "unknown field": ('{"loss.mu3": {"low": 0, "high": 1}}', "unknown setting 'loss.mu3'"),
+    "empty range": ('{"loss.mu1": {"low": 0.5, "high": 0.5}}', "low 0.5 must be below high 0.5"),
+    "off the simplex": (
+        '{"loss.mu1": {"low": 0.6, "high": 0.9}, "loss.mu2": {"low": 0.5, "high": 0.6}}',
+        "mu1 + mu2 must be at most 1",
+    ),
+    "no distribution": ('{"loss.mu1": 3}', "setting: {low: A, high: B}"),
+    "unknown word": ('{"loss.mu1": {"lo": 0, "high": 1}}', "'lo' is not accepted"),
+    "empty": ("{}", "search.space is empty"),
+}
+
+
+@pytest.mark.parametrize("case", SPACES)
+def test_a_wrong_space_ends_with_one_line_before_ray_starts(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from jobs.tune import main as tune
+
+    space, message = SPACES[case]
+    monkeypatch.setenv("RAYSYS_HOME", str(tmp_path))
+    monkeypatch.setattr("ray.init", lambda *args, **options: pytest.fail("Ray was started"))
+    status = run_job(tune, ["--search.space", space])
+    printed = capsys.readouterr().err.strip()
+    assert status == 2
+    assert message in printed
+    assert len(printed.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_refuses_what_would_do_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from jobs.tune import main as tune
+
+    monkeypatch.setenv("RAYSYS_HOME", str(tmp_path))
+    space = ["--search.space", '{"training.learning_rate": {"low": 0.001, "high": 0.01}}']
+    for flags, message in (
+        (["--search.rounds", "2"], "emotion-aware loss, which is off"),
+        (["--search.grace_epochs", "30"], "training ends after 30 epochs"),
+        (["--loss.mu1", "0.7", "--loss.mu2", "0.6"], "at most 1 - loss.mu1"),
+        (["--model.modalities", "[audio]", "--loss.mu2", "0.2"], "with a single modality"),
+    ):
+        assert run_job(tune, [*space, *flags]) == 2
+        printed = capsys.readouterr().err.strip()
+        assert message in printed
+        assert len(printed.splitlines()) == 1
+
+
 def test_a_truncated_store_is_refused_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -57,6 +57,11 @@ def numbers(home: Path) -> dict[str, Any]:
     return {"trials": trials, **{key: result[key] for key in kept}}
 
 
+def count_files(home: Path) -> int:
+    """Checkpoints and weights of a study so far."""
+    return len(list(home.glob("runs/study/trials/*/fold_*/*.safetensors")))
+
+
 def kill_all(home: Path) -> None:
     """SIGKILL to Ray's processes of this home, each by its id."""
     for process in Path("/proc").iterdir():
@@ -77,11 +82,8 @@ def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(tmp_pat
         process = subprocess.Popen(
             command(preset, *flags), env=environment(home), stdout=output, stderr=output
         )
-        trials = home / "runs" / "study" / "trials"
-        before = len(list(trials.glob("*/fold_*/*.safetensors")))
-        began = wait_for(
-            lambda seen=before: len(list(trials.glob("*/fold_*/*.safetensors"))) > seen, 120
-        )
+        before = count_files(home)
+        began = wait_for(lambda seen=before: count_files(home) > seen, 120)
         moments.append(random.uniform(0.0, 8.0))
         time.sleep(moments[-1])
         process.kill()

@@ -7,9 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from raysys.commandline import parse
-from raysys.config import Config, TrainingConfig, digest, field_names, to_dict
+from raysys.config import (
+    Config,
+    TrainingConfig,
+    differences,
+    digest,
+    field_names,
+    replaced,
+    to_dict,
+)
 from raysys.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +28,9 @@ def parse_all(*arguments: str) -> Config:
     return parse(arguments, program="test")[0]
 
 
-@pytest.mark.parametrize("preset", sorted(ROOT.glob("configs/*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "preset", sorted(ROOT.glob("configs/**/*.yaml")), ids=lambda path: path.stem
+)
 def test_every_preset_parses_and_begins_with_its_record(preset: Path):
     config = parse_all(str(preset))
     assert config.name == preset.stem
@@ -34,6 +45,41 @@ def test_a_flag_overrides_the_preset_and_the_preset_the_default(tmp_path: Path):
     config = parse_all(str(preset), "--training.patience", "5")
     assert (config.training.batch_size, config.training.patience) == (7, 5)
     assert config.training.max_epochs == TrainingConfig().max_epochs
+
+
+def test_a_preset_builds_on_its_base_group_by_group(tmp_path: Path):
+    (tmp_path / "below.yaml").write_text("seed: 4\ntraining: {batch_size: 7, patience: 3}\n")
+    (tmp_path / "sub").mkdir()
+    preset = tmp_path / "sub" / "above.yaml"
+    preset.write_text("base: ../below.yaml\ntraining: {patience: 5}\n")
+    config = parse_all(str(preset))
+    assert (config.seed, config.training.batch_size, config.training.patience) == (4, 7, 5)
+    assert config.name == "above"
+
+
+def test_a_space_replaces_that_of_its_base(tmp_path: Path):
+    low_high = "{low: 0.1, high: 0.2}"
+    (tmp_path / "a.yaml").write_text(f"search: {{num_trials: 3, space: {{loss.mu1: {low_high}}}}}")
+    (tmp_path / "b.yaml").write_text(f"base: a.yaml\nsearch: {{space: {{loss.mu2: {low_high}}}}}")
+    config = parse_all(str(tmp_path / "b.yaml"))
+    assert list(config.search.space) == ["loss.mu2"]
+    assert config.search.num_trials == 3
+
+
+def test_what_differs_from_the_defaults_makes_the_same_config_again(tmp_path: Path):
+    config = parse_all(
+        "configs/studies/demo_loss_weights.yaml", "--loss.mu1", "0.30000000000000004"
+    )
+    preset = tmp_path / "again.yaml"
+    preset.write_text(yaml.safe_dump(differences(config, Config())))
+    assert parse_all(str(preset)) == config
+
+
+def test_replaced_values_are_checked_together():
+    config = replaced(Config(), {"loss.mu1": 0.6, "loss.mu2": 0.4, "model.cltnet.dim": 7})
+    assert (config.loss.mu1, config.loss.mu2, config.model.cltnet.dim) == (0.6, 0.4, 7)
+    with pytest.raises(ConfigError, match="loss.mu2 is 0.5, but must be at most"):
+        replaced(Config(), {"loss.mu1": 0.6, "loss.mu2": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -69,6 +115,7 @@ def test_a_bad_argument_is_answered_with_rule_and_remedy(arguments: list[str], m
         ("training: 3", "is a group of settings"),
         ("- 1", "must be a mapping"),
         ("a: [", "is not YAML"),
+        ("base: bad.yaml", "is its own base"),
     ],
 )
 def test_a_bad_preset_is_named_with_its_fault(tmp_path: Path, text: str, message: str):
@@ -98,7 +145,8 @@ def test_the_digest_covers_defaults_too():
 def readme_commands() -> list[list[str]]:
     """Arguments of every job that the README calls with a preset."""
     found = re.findall(
-        r"python -m jobs\.(?:prepare|cross_validate) +([^#`\n]*)", (ROOT / "README.md").read_text()
+        r"python -m jobs\.(?:prepare|cross_validate|tune) +([^#`\n]*)",
+        (ROOT / "README.md").read_text(),
     )
     return [shlex.split(line) for line in found if "--help" not in line]
 
