@@ -9,8 +9,7 @@ from raysys.cluster.pool import FoldPool
 from raysys.config import ClusterConfig, Config, Distribution, SearchConfig, replaced
 from raysys.corpus.table import Corpus, Utterance
 from raysys.search.callbacks import StudyCallback
-from raysys.search.journal import Journal
-from raysys.search.result import UNTUNED
+from raysys.search.journal import UNTUNED, Journal
 from raysys.search.searcher import StudySearcher
 from raysys.search.space import SYMBOLS, make_space
 from raysys.search.trial import Round
@@ -77,7 +76,7 @@ def measure(console: Console, folder: Folder, cores: int) -> dict[str, float]:
     with FoldPool(
         sleep_fold, ClusterConfig(workers=cores), folder=folder / ".pool", most_tasks=cores
     ) as pool:
-        watch = PoolWatch(pool, required=UNTUNED)
+        watch = PoolWatch(pool, required=UNTUNED, n_folds=_FOLDS)
         view = StudyView(
             Console(quiet=True), objective="ua", total=_TRIALS, n_folds=_FOLDS, workers=cores
         )

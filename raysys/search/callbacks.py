@@ -12,9 +12,9 @@ import ray.tune
 from ray.tune.experiment import Trial
 
 from raysys.cluster.pool import FoldPool
-from raysys.search.journal import CurvePoint, Journal, State, TrialRecord
+from raysys.search.journal import UNTUNED, CurvePoint, Journal, State, TrialRecord
 from raysys.search.trial import FIRST
-from raysys.search.view import StudyView
+from raysys.search.view import StudyView, describe
 from raysys.search.watch import PoolWatch
 from raysys.tracking.study import StudyLog
 
@@ -74,7 +74,9 @@ class StudyCallback(ray.tune.Callback):  # type: ignore[misc]
             raise self._error
         if time.monotonic() - self._polled > _POLL_SECONDS:
             self._watch.poll()
-            self._view.folds(self._watch.folds)
+            self._view.progress(self._watch.folds, self._watch.epochs)
+            if self._watch.has_required:
+                self._view.left(UNTUNED)
             self._polled = time.monotonic()
 
     def on_trial_start(
@@ -92,7 +94,7 @@ class StudyCallback(ray.tune.Callback):  # type: ignore[misc]
         )
         self._records[record.name] = record
         self._journal.write(record)
-        self._view.started(record.name, record.values)
+        self._view.started(record.name, describe(record.values))
         self._log.trial_started(record.name, record.values)
 
     def on_trial_result(

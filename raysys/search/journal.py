@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from raysys.storage import Folder
 
+UNTUNED = "untuned"
+"""Name of the base configuration, which runs beside the trials."""
 State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAILED"]
 
 

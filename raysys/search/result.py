@@ -24,9 +24,6 @@ from raysys.training.metrics import METRICS, score
 from raysys.training.predictions import read_predictions
 from raysys.training.task import FoldResult
 
-UNTUNED = "untuned"
-"""Name of the base configuration among the candidates."""
-
 
 @dataclass(frozen=True)
 class Candidate:

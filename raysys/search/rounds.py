@@ -20,8 +20,8 @@ from raysys.cluster.plan import Plan, balance_table
 from raysys.cluster.pool import FoldPool
 from raysys.config import Config, SearchConfig, replaced
 from raysys.search.callbacks import StudyCallback
-from raysys.search.journal import Journal, TrialRecord
-from raysys.search.result import UNTUNED, Candidate, choose
+from raysys.search.journal import UNTUNED, Journal, TrialRecord
+from raysys.search.result import Candidate, choose
 from raysys.search.searcher import StudySearcher
 from raysys.search.space import Space
 from raysys.search.trial import Round
@@ -111,6 +111,7 @@ class StudyRounds:
         base, matrices = untuned_config(self._config), self._plan.similarity
         average = None if matrices is None else matrices.mean(axis=0)
         self._submit_untuned(base)
+        view.started(UNTUNED, "the base configuration")
         for number in range(1, search.rounds + 1):
             self._round(number, base, matrices, view, deadline)
             candidates = self._candidates(number)
@@ -125,7 +126,7 @@ class StudyRounds:
             path = (self._journal.folder / best.name).path("similarity.json")
             base = replaced(base, {"loss.similarity": path})
             matrices, average = self._prior(base), measured
-        while len(self._watch.settled[UNTUNED]) < len(self._plan.folds):
+        while not self._watch.has_required:
             self._watch.poll(_WAIT_SECONDS)
         return ends
 

@@ -23,10 +23,10 @@ from raysys.config import Config, Objective, digest, replaced, to_dict
 from raysys.errors import ConfigError, RaysysError, TrackingError
 from raysys.report import print_audit
 from raysys.search.figures import study_figures
-from raysys.search.journal import Journal, TrialRecord
+from raysys.search.journal import UNTUNED, Journal, TrialRecord
 from raysys.search.preset import best_preset
 from raysys.search.report import print_study
-from raysys.search.result import UNTUNED, choose, honest_result, mean_and_std
+from raysys.search.result import choose, honest_result, mean_and_std
 from raysys.search.rounds import RoundEnd, StudyRounds, untuned_config, with_omega
 from raysys.search.space import SYMBOLS, Space, make_space
 from raysys.search.view import StudyView
@@ -124,7 +124,7 @@ def _run(
             deliver=DeliverEmbeddings(aggregator),
             warm_up=warm_up,
         ) as pool:
-            watch = PoolWatch(pool, required=UNTUNED)
+            watch = PoolWatch(pool, required=UNTUNED, n_folds=n_folds)
             rounds = StudyRounds(
                 config,
                 space,

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from raysys.search.journal import TrialRecord
+from raysys.search.journal import UNTUNED, TrialRecord
 from raysys.search.searcher import direction
 from raysys.search.space import symbol
 
@@ -40,7 +40,9 @@ class StudyView:
         self._total = total
         self._n_folds = n_folds
         self._workers = workers
-        self._running: dict[str, tuple[Mapping[str, Any], int, float | None]] = {}
+        self._running: dict[str, tuple[str, int, float | None]] = {}
+        """Trial -> values in words, epoch that all folds have reached, score there."""
+        self._epochs: Mapping[str, int] = {}
         self._ended: list[TrialRecord] = []
         self._folds = 0
         self._before = 0
@@ -70,21 +72,25 @@ class StudyView:
         if records:
             self._say(f"{len(records)} trials had ended before; going on")
 
-    def started(self, name: str, values: Mapping[str, Any]) -> None:
-        """A trial starts."""
+    def started(self, name: str, values: str) -> None:
+        """A trial starts, with these values in words."""
         self._running[name] = (values, 0, None)
         self.refresh()
 
     def point(self, name: str, epoch: int, score: float | None) -> None:
         """All folds of a trial have reached an epoch."""
-        values = self._running[name][0] if name in self._running else {}
+        values = self._running[name][0] if name in self._running else ""
         self._running[name] = (values, epoch, score)
         self.refresh()
 
-    def folds(self, count: int) -> None:
-        """Folds that have a result, in all."""
-        self._folds = count
+    def progress(self, folds: int, epochs: Mapping[str, int]) -> None:
+        """Folds that have a result, in all; trial -> epochs that its folds have done."""
+        self._folds, self._epochs = folds, epochs
         self.refresh()
+
+    def left(self, name: str) -> None:
+        """Something that is no trial of the study, but was started, has ended."""
+        self._running.pop(name, None)
 
     def ended(self, record: TrialRecord) -> None:
         """A trial has ended, one way or another."""
@@ -111,8 +117,9 @@ class StudyView:
             for state, word in (("COMPLETE", "done"), ("PRUNED", "pruned"), ("FAILED", "failed"))
         )
         minutes = (time.monotonic() - self._began) / 60
-        pace = f"{self._folds / minutes:.1f} folds/min" if minutes > 0.05 else ""
-        parts = [f"{counts}, {len(self._running)} running of {self._total}", self._best()]
+        pace = f"{self._folds / minutes:.1f} folds/min" if self._folds else ""
+        running = sum(name != UNTUNED for name in self._running)
+        parts = [f"{counts}, {running} running, of {self._total} trials", self._best()]
         return "; ".join(part for part in (*parts, pace, self._time_left(minutes)) if part)
 
     def _best(self) -> str:
@@ -140,21 +147,24 @@ class StudyView:
 
     def _table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-        for column in ("trial", "state", "epoch", f"val {self._objective}", "values"):
-            table.add_column(column)
+        for column in (
+            "trial",
+            "state",
+            "epoch",
+            "folds' epochs",
+            f"val {self._objective}",
+            "values",
+        ):
+            table.add_column(column, no_wrap=True)
         for record in self._ended[-_LATEST:]:
-            row = (str(record.curve[-1].epoch) if record.curve else "-", self._score(record))
-            state = record.state.lower()
-            table.add_row(
-                record.name,
-                state,
-                *row,
-                describe(record.values),
-                style=_COLOURS[record.state],
-            )
-        for name, (values, epoch, score) in self._running.items():
+            epoch = str(record.curve[-1].epoch) if record.curve else "-"
+            row = (record.name, record.state.lower(), epoch, str(record.epochs))
+            values = describe(record.values)
+            table.add_row(*row, self._score(record), values, style=_COLOURS[record.state])
+        for name, (values, reached, score) in self._running.items():
             shown = "-" if score is None else show_score(self._objective, score)
-            table.add_row(name, "running", str(epoch or "-"), shown, describe(values))
+            done = str(self._epochs.get(name, 0))
+            table.add_row(name, "running", str(reached or "-"), done, shown, values)
         return table
 
 

@@ -13,9 +13,10 @@ class PoolWatch:
     Args:
         pool: to watch.
         required: a trial without which there is no study.
+        n_folds: of each trial.
     """
 
-    def __init__(self, pool: FoldPool, *, required: str) -> None:
+    def __init__(self, pool: FoldPool, *, required: str, n_folds: int) -> None:
         self._pool = pool
         self._required = required
         self._taken: dict[int, float] = {}
@@ -28,8 +29,7 @@ class PoolWatch:
         """Folds that have a result."""
         self.began: float | None = None
         """`time.monotonic()` when the first fold was seen to start."""
-        self.settled: dict[str, set[int]] = defaultdict(set)
-        """Trial -> folds that have a result or have failed."""
+        self._required_left = n_folds
 
     def poll(self, wait_seconds: float = 0.0) -> None:
         """Take note of what has happened since the last call.
@@ -51,12 +51,17 @@ class PoolWatch:
             elif event.rank in self._taken:
                 self._busy += event.seconds - self._taken.pop(event.rank)
                 self._last = event.seconds
-            if event.kind in ("done", "failed"):
-                self.settled[trial].add(fold)
-                self.folds += event.kind == "done"
+            if event.kind == "done":
+                self.folds += 1
+                self._required_left -= trial == self._required
             if event.kind == "failed" and trial == self._required:
                 reason = "; ".join(event.payload)
                 raise FoldFailedError(f"fold {fold} of the {trial} configuration failed: {reason}")
+
+    @property
+    def has_required(self) -> bool:
+        """Whether the required trial has all its folds."""
+        return self._required_left == 0
 
     @property
     def span_seconds(self) -> float:

@@ -62,11 +62,10 @@ class StudyLog(CommandRun):
         self._trials: dict[str, RunLog] = {}
 
     def logged_trials(self) -> set[str]:
-        """Names of the trials whose runs are complete."""
+        """Names of the trials whose runs are complete: their state is written last."""
         parent = f"tags.`mlflow.parentRunId` = '{self.run_id}'"
         found = self.client.search_runs([self.experiment_id], parent, max_results=50_000)
-        ended = [run for run in found if run.info.status != "RUNNING"]
-        return {run.data.tags["raysys.trial"] for run in ended}
+        return {r.data.tags["raysys.trial"] for r in found if "raysys.state" in r.data.tags}
 
     def trial_started(self, name: str, values: Mapping[str, Any]) -> None:
         """Open the trial's run: the one that it has, when the study was resumed."""
@@ -82,7 +81,7 @@ class StudyLog(CommandRun):
         self, name: str, state: str, scores: Mapping[str, float], reason: str = ""
     ) -> None:
         """The trial's state and the scores that it ended with."""
-        log = self._trials[name]
+        log = self._trials.pop(name)
         log.metrics({f"best_val/{key}": value for key, value in scores.items()})
         log.tags({"raysys.state": state.lower()} | ({"raysys.reason": reason} if reason else {}))
         log.end(_STATUS[state])
@@ -117,6 +116,16 @@ class StudyLog(CommandRun):
         self.log.tags({"raysys.chosen": result["chosen"]["name"]})
         for name, figure in figures.items():
             self.log.figure(figure, f"figures/{name}.png")
+
+    def finish(self, status: str, *, patience_seconds: float | None = None) -> None:
+        """End the study's run, and the runs of trials that it leaves unfinished.
+
+        Raises:
+            TrackingError: see `Writer.finish`.
+        """
+        for log in self._trials.values():
+            log.end("KILLED")
+        super().finish(status, patience_seconds=patience_seconds)
 
     def _find_trial(self, name: str) -> str:
         client: MlflowClient = self.client
