@@ -1,19 +1,19 @@
-"""Pictures of a study, by Optuna: history, importances, contour, parallel coordinates, Pareto front.
+"""Pictures of a study: history, importances, contour, parallel coordinates, Pareto front.
 
-Optuna's own parameters hold mu2 as a share of what mu1 leaves. The pictures are drawn from a study of the values
-themselves, under their papers' symbols.
+Optuna can draw most of these, but not the trials that were stopped, and its parameters hold mu2 as a share of what mu1
+leaves. Here stopped trials are grey crosses at the score that they had, and values go by their papers' symbols. Drawn
+without pyplot, so nothing is global and no screen is needed.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
+import numpy as np
 import optuna
-import optuna.visualization.matplotlib as plots
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from raysys.config import Objective
@@ -22,93 +22,188 @@ from raysys.search.searcher import direction
 from raysys.search.space import Space, symbol
 from raysys.search.view import show_value
 
+_COLOURS = "viridis"
+_FEWEST_FOR_CONTOURS = 5
+
 
 def study_figures(
-    space: Space, records: Sequence[TrialRecord], objectives: Sequence[Objective]
+    space: Space,
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    *,
+    untuned: float,
 ) -> dict[str, Figure]:
     """The pictures that the trials suffice for, by name.
 
     Args:
         space: of the study.
-        records: its trials; those that are complete or pruned are shown.
-        objectives: the first is what "best" means; with two or three, a Pareto front is drawn.
+        records: its trials; those that are complete or were stopped are shown.
+        objectives: the first is what is shown; with two, a Pareto front too.
+        untuned: the first objective of the untuned configuration.
     """
-    first = _study(space, records, objectives[:1])
-    done = [trial for trial in first.trials if trial.state == TrialState.COMPLETE]
+    first = objectives[0]
+    shown = [record for record in records if record.state in ("COMPLETE", "PRUNED")]
+    shown = [record for record in shown if first in record.scores]
+    done = [record for record in shown if record.state == "COMPLETE"]
     if not done:
         return {}
-    name = f"validation {objectives[0]}, mean over folds"
-    figures = {"history": _draw(plots.plot_optimization_history, first, target_name=name)}
-    names = list(first.best_trial.params)
-    if len(done) > 1:
-        figures["parallel_coordinate"] = _draw(
-            plots.plot_parallel_coordinate, first, target_name=name
-        )
-    varied = [n for n in names if len({repr(trial.params[n]) for trial in done}) > 1]
-    if len(done) > 2 and varied:
-        figures["importances"] = _draw(plots.plot_param_importances, first, target_name=name)
-        pair = ["mu1", "mu2"] if {"mu1", "mu2"} <= set(names) else varied[:2]
-        if len(pair) == 2 and set(pair) <= set(varied):
-            figures["contour"] = _draw(plots.plot_contour, first, params=pair, target_name=name)
-    if len(objectives) in (2, 3):
-        several = _study(space, records, objectives)
-        figures["pareto_front"] = _draw(
-            plots.plot_pareto_front, several, target_names=list(objectives)
-        )
+    figures = {
+        "history": _history(shown, first, untuned),
+        "parallel_coordinate": _parallel_coordinates(space, shown, first),
+    }
+    varied = [n for n in space.settings if len({repr(record.values[n]) for record in done}) > 1]
+    if len(done) > 1 and varied:
+        figures["importances"] = _importances(space, done, varied, first)
+    numeric = [n for n in varied if not space.settings[n].choices]
+    pair = ["loss.mu1", "loss.mu2"] if {"loss.mu1", "loss.mu2"} <= set(numeric) else numeric[:2]
+    if len(pair) == 2:
+        figures["contour"] = _contour(shown, pair, first)
+    if len(objectives) > 1:
+        figures["pareto_front"] = _pareto_front(done, objectives[:2])
     return figures
 
 
-def _study(
-    space: Space, records: Sequence[TrialRecord], objectives: Sequence[Objective]
-) -> optuna.Study:
-    distributions = {symbol(name): _shown(space, name) for name in space.settings}
+def _history(records: Sequence[TrialRecord], objective: Objective, untuned: float) -> Figure:
+    figure, axes = _blank(8, 4.5, f"validation {objective} of the trials, mean over folds")
+    done = [record for record in records if record.state == "COMPLETE"]
+    _crosses(axes, records, lambda record: (record.number, record.scores[objective]))
+    numbers = [record.number for record in done]
+    scores = [record.scores[objective] for record in done]
+    best = np.minimum if direction(objective) == "minimize" else np.maximum
+    axes.step(numbers, best.accumulate(scores), where="post", color="tab:red", label="best so far")
+    axes.scatter(numbers, scores, color="tab:blue", zorder=3, label="complete")
+    axes.axhline(untuned, color="0.3", linestyle="--", linewidth=1, label="untuned")
+    axes.set_xlabel("trial")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_ylabel(objective)
+    axes.legend(frameon=False)
+    return _finished(figure)
+
+
+def _parallel_coordinates(
+    space: Space, records: Sequence[TrialRecord], objective: Objective
+) -> Figure:
+    names = list(space.settings)
+    figure, axes = _blank(2.5 + 1.5 * len(names), 4.5, "values of the trials")
+    colours = _colours(records, objective)
+    heights = np.array([[_height(space, n, r.values[n]) for n in names] for r in records])
+    order = np.argsort([record.state == "COMPLETE" for record in records], kind="stable")
+    for k in order:
+        complete = records[k].state == "COMPLETE"
+        colour = colours.to_rgba(records[k].scores[objective]) if complete else "0.8"
+        style = "-" if complete else ":"
+        axes.plot(heights[k], color=colour, linestyle=style, marker="o", markersize=3)
+    for column, name in enumerate(names):
+        ends = space.settings[name].choices or (space.settings[name].low, space.settings[name].high)
+        axes.axvline(column, color="0.85", linewidth=1, zorder=0)
+        axes.text(column, -0.04, show_value(ends[0]), ha="center", va="top", fontsize=8)
+        axes.text(column, 1.03, show_value(ends[-1]), ha="center", va="bottom", fontsize=8)
+    axes.set_xticks(range(len(names)), [symbol(name) for name in names])
+    axes.tick_params(axis="x", pad=14, length=0)
+    axes.set_yticks([])
+    axes.spines[["left", "bottom"]].set_visible(False)
+    figure.colorbar(colours, ax=axes, label=f"validation {objective} (dotted: stopped early)")
+    return _finished(figure)
+
+
+def _importances(
+    space: Space, done: Sequence[TrialRecord], names: Sequence[str], objective: Objective
+) -> Figure:
+    """By Optuna's default evaluator, over the complete trials."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(directions=[direction(objective) for objective in objectives])
-    for record in records:
-        if record.state not in ("COMPLETE", "PRUNED"):
-            continue
-        complete = record.state == "COMPLETE"
-        curve = {point.epoch: point.objectives[objectives[0]] for point in record.curve}
+    study = optuna.create_study(direction=direction(objective))
+    for record in done:
         study.add_trial(
             create_trial(
-                state=TrialState.COMPLETE if complete else TrialState.PRUNED,
-                params={symbol(n): _plain(v) for n, v in record.values.items()},
-                distributions=distributions,
-                values=[record.scores[o] for o in objectives] if complete else None,
-                intermediate_values=curve if len(objectives) == 1 else {},
+                state=TrialState.COMPLETE,
+                params=record.params,
+                distributions=space.distributions,
+                value=record.scores[objective],
             )
         )
-    return study
+    found = optuna.importance.get_param_importances(study)
+    shares = {symbol(n.removesuffix("_share")): value for n, value in found.items()}
+    figure, axes = _blank(
+        7, 1.5 + 0.45 * len(shares), f"importance for {objective}, {len(done)} complete trials"
+    )
+    axes.barh(list(shares)[::-1], list(shares.values())[::-1], color="tab:blue")
+    axes.set_xlabel("share of importance (PED-ANOVA)")
+    return _finished(figure)
 
 
-def _shown(space: Space, name: str) -> BaseDistribution:
+def _contour(records: Sequence[TrialRecord], pair: Sequence[str], objective: Objective) -> Figure:
+    x, y = pair
+    figure, axes = _blank(6.5, 5, f"validation {objective} over {symbol(x)} and {symbol(y)}")
+    done = [record for record in records if record.state == "COMPLETE"]
+    colours = _colours(records, objective)
+    points = np.array([[record.values[x], record.values[y]] for record in done])
+    scores = np.array([record.scores[objective] for record in done])
+    across, up = points[:, 0], points[:, 1]
+    spread = np.linalg.matrix_rank(points - points.mean(axis=0)) == 2
+    if len(done) >= _FEWEST_FOR_CONTOURS and spread:
+        axes.tricontourf(across, up, scores, levels=12, cmap=_COLOURS, norm=colours.norm, alpha=0.6)
+    _crosses(axes, records, lambda record: (record.values[x], record.values[y]))
+    rgba = colours.to_rgba(scores)
+    axes.scatter(across, up, color=rgba, edgecolor="k", zorder=3, label="complete")
+    axes.set_xlabel(symbol(x))
+    axes.set_ylabel(symbol(y))
+    axes.legend(frameon=False)
+    figure.colorbar(colours, ax=axes, label=f"validation {objective}")
+    return _finished(figure)
+
+
+def _pareto_front(done: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Figure:
+    x, y = objectives
+    figure, axes = _blank(6, 5, "complete trials, validation")
+    signs = [-1 if direction(objective) == "minimize" else 1 for objective in objectives]
+    points = np.array([[record.scores[x], record.scores[y]] for record in done])
+    better = points * signs
+    beaten = [
+        bool(((better >= row).all(axis=1) & (better > row).any(axis=1)).any()) for row in better
+    ]
+    front = ~np.array(beaten)
+    for rows, colour, label in ((~front, "0.6", "beaten"), (front, "tab:red", "Pareto front")):
+        axes.scatter(points[rows, 0], points[rows, 1], color=colour, label=label)
+    for record, (a, b) in zip(done, points, strict=True):
+        axes.annotate(record.name, (a, b), fontsize=7, xytext=(4, 3), textcoords="offset points")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(frameon=False)
+    return _finished(figure)
+
+
+def _crosses(axes: Axes, records: Sequence[TrialRecord], place: Any) -> None:
+    """The stopped trials."""
+    stopped = [place(record) for record in records if record.state == "PRUNED"]
+    if stopped:
+        x, y = np.array(stopped).T
+        axes.scatter(x, y, marker="x", color="0.6", label="stopped early")
+
+
+def _colours(records: Sequence[TrialRecord], objective: Objective) -> ScalarMappable:
+    scores = [r.scores[objective] for r in records if r.state == "COMPLETE"]
+    return ScalarMappable(Normalize(min(scores), max(scores)), cmap=_COLOURS)
+
+
+def _height(space: Space, name: str, value: Any) -> float:
+    """Where a value stands between the ends of its range, or among its choices: 0 to 1."""
     item = space.settings[name]
     if item.choices:
-        return CategoricalDistribution([_plain(choice) for choice in item.choices])
-    assert item.low is not None
-    assert item.high is not None
-    return FloatDistribution(item.low, item.high, log=item.log)
+        return item.choices.index(value) / max(len(item.choices) - 1, 1)
+    low, high = float(item.low or 0.0), float(item.high or 0.0)
+    if item.log:
+        low, high, value = np.log(low), np.log(high), np.log(value)
+    return float((value - low) / (high - low))
 
 
-def _plain(value: Any) -> Any:
-    return show_value(value) if isinstance(value, tuple) else value
+def _blank(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
 
 
-def _draw(plot: Callable[..., Any], study: optuna.Study, **options: Any) -> Figure:
-    with _quiet():
-        axes = plot(study, **options)
-        figure: Figure = (axes if hasattr(axes, "figure") else axes.flat[0]).figure
-        figure.tight_layout()
-        plt.close(figure)
+def _finished(figure: Figure) -> Figure:
+    figure.tight_layout()
     return figure
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without a screen, and without warnings about the plots' being experimental."""
-    backend = plt.get_backend()
-    plt.switch_backend("Agg")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    plt.switch_backend(backend)

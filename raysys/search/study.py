@@ -177,7 +177,9 @@ def _run(
     folder.write_bytes("best.yaml", preset.encode())
     folder.write_json("result.json", result)
     result = folder.read_json("result.json")
-    log.result(result, study_figures(space, records, search.objectives), preset)
+    untuned = rounds.untuned.mean(search.objectives[0])
+    figures = study_figures(space, records, search.objectives, untuned=untuned)
+    log.result(result, figures, preset)
     _drop_unfinished(records, journal, n_folds)
     return result
 

@@ -14,6 +14,7 @@ from raysys.config import Config, Distribution, LossConfig, SearchConfig, replac
 from raysys.corpus.folds import Fold
 from raysys.errors import ConfigError
 from raysys.search.curve import MeanCurve
+from raysys.search.figures import study_figures
 from raysys.search.journal import CurvePoint, Journal, TrialRecord, trial_name
 from raysys.search.result import (
     Candidate,
@@ -352,3 +353,27 @@ def test_asha_is_told_of_the_trials_that_had_ended():
         bad = SimpleNamespace(trial_id="new")
         scheduler.on_trial_add(None, bad)
         assert scheduler.on_trial_result(None, bad, {"epoch": 2, FIRST: 0.1}) == decision
+
+
+@pytest.mark.parametrize("complete", [0, 1, 2, 6])
+def test_pictures_are_drawn_from_few_trials_too(complete: int, tmp_path: Path):
+    lists = Distribution(choices=(("audio",), ("audio", "text")))
+    space = make_space(study({**MU, "model.modalities": lists}))
+    records = []
+    for k in range(8):
+        values = {
+            "loss.mu1": 0.1 * k,
+            "loss.mu2": 0.02 * k**2 % 0.2,
+            "model.modalities": ("audio",),
+        }
+        state = "COMPLETE" if k < complete else "PRUNED"
+        params = space.encode(values)
+        scores = {"ua": 0.5 + 0.01 * k, "loss": 1.0}
+        records.append(TrialRecord(trial_name(k), k, 1, values, params, state, [], scores))
+    records.append(TrialRecord(trial_name(8), 8, 1, records[0].values, records[0].params, "FAILED"))
+    figures = study_figures(space, records, ["ua", "loss"], untuned=0.5)
+    wanted = {"history", "parallel_coordinate", "pareto_front"} if complete else set()
+    assert set(figures) == wanted | ({"importances", "contour"} if complete > 1 else set())
+    for name, figure in figures.items():
+        figure.savefig(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").stat().st_size > 3000
