@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from optuna.trial import TrialState, create_trial
 
 from raysys.config import Objective
@@ -74,7 +75,7 @@ def _history(records: Sequence[TrialRecord], objective: Objective, untuned: floa
     axes.scatter(numbers, scores, color="tab:blue", zorder=3, label="complete")
     axes.axhline(untuned, color="0.3", linestyle="--", linewidth=1, label="untuned")
     axes.set_xlabel("trial")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(objective)
     axes.legend(frameon=False)
     return _finished(figure)
