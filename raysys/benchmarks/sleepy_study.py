@@ -91,9 +91,7 @@ def measure(console: Console, folder: Folder, cores: int) -> dict[str, float]:
                 log,
                 round_number=1,
                 most_epochs=lambda values: _EPOCHS * _FOLDS,
-                on_complete=lambda record: log.trial_ended(
-                    record.name, record.state, record.scores
-                ),
+                on_end=lambda record: log.trial_ended(record.name, record.state, record.scores),
             ),
             Round(config, (folder / "trials").uri, _FOLDS, ("ua",), (), None),
             search,

@@ -32,7 +32,7 @@ class StudyCallback(ray.tune.Callback):  # type: ignore[misc]
         log: of the study.
         round_number: from 1.
         most_epochs: of a trial's values, the epochs that its folds could do at most.
-        on_complete: called with every trial that has all its folds.
+        on_end: called with every trial that has ended.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class StudyCallback(ray.tune.Callback):  # type: ignore[misc]
         *,
         round_number: int,
         most_epochs: Callable[[dict[str, Any]], int],
-        on_complete: Callable[[TrialRecord], None],
+        on_end: Callable[[TrialRecord], None],
     ) -> None:
         self._pool = pool
         self._watch = watch
@@ -54,7 +54,7 @@ class StudyCallback(ray.tune.Callback):  # type: ignore[misc]
         self._log = log
         self._round = round_number
         self._most_epochs = most_epochs
-        self._on_complete = on_complete
+        self._on_end = on_end
         self._records: dict[str, TrialRecord] = {}
         self._polled = 0.0
         self._error: Exception | None = None
@@ -143,10 +143,7 @@ class StudyCallback(ray.tune.Callback):  # type: ignore[misc]
             record = replace(self._records[name], state=state, epochs=self._count_epochs(name))
             self._journal.write(record)
             self._view.ended(record)
-            if state == "COMPLETE":
-                self._on_complete(record)
-            else:
-                self._log.trial_ended(record.name, state, record.scores, record.reason)
+            self._on_end(record)
         except Exception as error:  # Tune would log it and go on; `on_step_begin` raises it
             self._error = self._error or error
 

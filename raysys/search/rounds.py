@@ -19,6 +19,7 @@ from jaxtyping import Float64
 from raysys.cluster.plan import Plan, balance_table
 from raysys.cluster.pool import FoldPool
 from raysys.config import Config, SearchConfig, replaced
+from raysys.corpus.audit import Finding
 from raysys.search.callbacks import StudyCallback
 from raysys.search.journal import UNTUNED, Journal, TrialRecord
 from raysys.search.result import Candidate, choose
@@ -30,7 +31,7 @@ from raysys.search.view import StudyView
 from raysys.search.watch import PoolWatch
 from raysys.similarity import SimilaritySummary, similarity_from_record, similarity_record
 from raysys.storage import resolve_folder
-from raysys.tracking.priors import resolve_prior
+from raysys.tracking.priors import Prior, resolve_prior
 from raysys.tracking.study import StudyLog
 from raysys.training.fold import read_result
 from raysys.training.task import fold_tasks
@@ -49,6 +50,8 @@ class RoundEnd:
     """Trials that have all their folds."""
     moved: float | None
     """Frobenius distance between this round's S and the best trial's averaged matrix; None without an S."""
+    finding: Finding | None
+    """What the audit says of this round's S."""
 
 
 class StudyRounds:
@@ -108,7 +111,7 @@ class StudyRounds:
         search = self._search
         deadline = time.monotonic() + search.seconds if search.seconds else None
         ends: list[RoundEnd] = []
-        base, matrices = untuned_config(self._config), self._plan.similarity
+        base, matrices, finding = untuned_config(self._config), self._plan.similarity, None
         average = None if matrices is None else matrices.mean(axis=0)
         self._submit_untuned(base)
         view.started(UNTUNED, "the base configuration")
@@ -120,12 +123,13 @@ class StudyRounds:
             moved = None
             if measured is not None and average is not None:
                 moved = float(np.linalg.norm(np.nan_to_num(measured - average)))
-            ends.append(RoundEnd(number, base, candidates, moved))
+            ends.append(RoundEnd(number, base, candidates, moved, finding))
             if best is None or number == search.rounds:
                 break
             path = (self._journal.folder / best.name).path("similarity.json")
             base = replaced(base, {"loss.similarity": path})
-            matrices, average = self._prior(base), measured
+            prior = self._prior(base)
+            matrices, finding, average = prior.matrices, prior.finding, measured
         while not self._watch.has_required:
             self._watch.poll(_WAIT_SECONDS)
         return ends
@@ -163,7 +167,7 @@ class StudyRounds:
             self._log,
             round_number=number,
             most_epochs=partial(most_epochs, max_epochs=base.training.max_epochs, n_folds=n_folds),
-            on_complete=self._on_complete,
+            on_end=self._on_end,
         )
         shared = Round(
             base,
@@ -208,14 +212,15 @@ class StudyRounds:
             self._log.trial_started(record.name, record.values)
             for point in record.curve:
                 self._log.trial_point(record.name, point.epoch, point.val)
-            if record.state == "COMPLETE":
-                self._on_complete(record)
-            else:
-                self._log.trial_ended(record.name, record.state, record.scores, record.reason)
+            self._on_end(record)
 
-    def _on_complete(self, record: TrialRecord) -> None:
-        """Have the aggregation actor average the trial's matrices, aside; log and store them."""
-        self._finishing.append(self._aside.submit(self._finish_trial, record))
+    def _on_end(self, record: TrialRecord) -> None:
+        """Have the aggregation actor average a complete trial's matrices, aside, or forget what it has of another."""
+        if record.state == "COMPLETE":
+            self._finishing.append(self._aside.submit(self._finish_trial, record))
+        else:
+            self._aggregator.drop.remote(record.name)
+            self._log.trial_ended(record.name, record.state, record.scores, record.reason)
 
     def _finish_trial(self, record: TrialRecord) -> None:
         plan, folder = self._plan, self._journal.folder / record.name
@@ -246,7 +251,8 @@ class StudyRounds:
         record = (self._journal.folder / best.name).read_json("similarity.json")
         return similarity_from_record(record, self._plan.corpus.emotions, best.name)
 
-    def _prior(self, base: Config) -> Float64[np.ndarray, "fold class class"] | None:
+    def _prior(self, base: Config) -> Prior:
+        """S of a round after the first: its config names the best trial's matrices."""
         prior = resolve_prior(
             with_omega(base, self._search),
             self._plan.corpus.emotions,
@@ -254,7 +260,8 @@ class StudyRounds:
             n_folds=len(self._plan.folds),
             runs=resolve_folder(self._config.storage.runs),
         )
-        return None if prior is None else prior.matrices
+        assert prior is not None
+        return prior
 
 
 def untuned_config(config: Config) -> Config:

@@ -20,6 +20,7 @@ from raysys.cluster.pool import FoldPool
 from raysys.cluster.run_folder import RunRecord, choose_folder, read_record, write_record
 from raysys.cluster.session import ray_session
 from raysys.config import Config, Objective, digest, replaced, to_dict
+from raysys.corpus.audit import Finding
 from raysys.errors import ConfigError, RaysysError, TrackingError
 from raysys.report import print_audit
 from raysys.search.figures import study_figures
@@ -168,7 +169,7 @@ def _run(
         "trials": [asdict(record) for record in records],
         "epochs": _epochs(records),
         "seconds": {"total": time.monotonic() - begun, **seconds},
-        "audit": [asdict(finding) for finding in plan.audit],
+        "audit": [asdict(finding) for finding in (*plan.audit, *_findings(ends))],
         "mlflow": {"experiment_id": log.experiment_id, "run_id": log.run_id},
     }
     chosen = result["chosen"]
@@ -257,6 +258,11 @@ def _epochs(records: list[TrialRecord]) -> dict[str, float]:
     done = sum(record.epochs for record in records)
     most = sum(record.most_epochs for record in records)
     return {"done": done, "most": most, "saved": 1 - done / most if most else 0.0}
+
+
+def _findings(ends: list[RoundEnd]) -> list[Finding]:
+    """What the audit says of the matrices that rounds fed back."""
+    return [end.finding for end in ends if end.finding]
 
 
 def _round_row(end: RoundEnd, objective: Objective) -> dict[str, Any]:

@@ -109,7 +109,8 @@ class StudyLog(CommandRun):
             figures: artifact name -> picture.
             best: the best configuration as YAML.
         """
-        self.log.metrics(_summary_metrics(result))
+        # A study that was extended has a result at each of its lengths.
+        self.log.metrics(_summary_metrics(result), step=len(result["trials"]))
         self.log.json(result, "result.json")
         self.log.json(result["trials"], "trials.json")
         self.log.file(best.encode(), "best.yaml")

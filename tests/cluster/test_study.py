@@ -167,6 +167,10 @@ def test_a_finished_study_goes_on_when_more_trials_are_wanted(
     assert len(more["trials"]) == 5
     assert more["mlflow"] == result["mlflow"]
     assert len(trial_runs(config, more)) == 5
+    client = MlflowClient(f"sqlite:///{config.storage.runs}/mlflow.db")
+    logged = client.get_metric_history(more["mlflow"]["run_id"], "test/ua")
+    assert [point.step for point in logged] == [4, 5]
+    assert logged[-1].value == pytest.approx(more["test"]["mean"]["ua"])
 
 
 @pytest.mark.slow
@@ -246,6 +250,7 @@ def test_rounds_feed_the_best_matrix_back_and_say_how_much_it_moved(small: Confi
     values = {t["name"]: t["values"] for t in result["trials"]}
     assert values["trial_002"] == values[first]  # the best goes first in the next round
     assert "the matrix moved by" in result["printed"]
+    assert any("the average of the others'" in finding["message"] for finding in result["audit"])
 
 
 def test_several_objectives_give_a_pareto_front(small: Config):
