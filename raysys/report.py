@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -121,12 +121,17 @@ def build_result(
         "emotions": list(emotions),
         "folds": folds,
         "mean": {p: {m: float(v.mean()) for m, v in columns[p].items()} for p in parts},
-        "std": {p: {m: float(v.std(ddof=1)) for m, v in columns[p].items()} for p in parts},
+        "std": {p: {m: spread(v) for m, v in columns[p].items()} for p in parts},
         "similarity": matrices | {"fold_counts": similarity.fold_counts.tolist()},
         "seconds": asdict(seconds),
         "audit": [asdict(finding) for finding in audit],
         "mlflow": dict(mlflow),
     }
+
+
+def spread(scores: Float64[np.ndarray, " fold"]) -> float:
+    """Standard deviation over folds, divisor n - 1; NaN for a single one."""
+    return float(scores.std(ddof=1)) if len(scores) > 1 else float("nan")
 
 
 def print_result(console: Console, result: Mapping[str, Any], *, folder: str, ui: str) -> None:
@@ -173,7 +178,8 @@ def _score_table(result: Mapping[str, Any]) -> Table:
     table.add_section()
 
     def percent(values: Mapping[str, Any], part: str, name: str) -> str:
-        return f"{100 * values[part][name]:.1f}"
+        value = values[part][name]  # the deviation of a single fold is unknown
+        return "-" if value is None else f"{100 * value:.1f}"
 
     for title, values in (("mean", result["mean"]), ("+- std", result["std"])):
         row = [title, "", percent(values, "val", "ua")]

@@ -25,7 +25,7 @@ class CorpusConfig:
     """Which corpus to read, and from where."""
 
     name: str = "demo"
-    """Reader: demo (generated, synthetic), emodb, or manifest (your own CSV or Parquet)."""
+    """Reader: demo (generated, synthetic), emodb, meld, or manifest (your own CSV or Parquet)."""
     root: str = ""
     """Folder of the corpus; audio paths are relative to it. The demo needs none."""
     manifest: str = ""
@@ -128,8 +128,9 @@ class FeaturesConfig:
 class FoldsConfig:
     """How utterances are divided into train, val and test."""
 
-    method: Literal["stratified_group", "leave_one_group_out"] = "stratified_group"
-    """stratified_group (scikit-learn's StratifiedGroupKFold) or leave_one_group_out (a fold a group)."""
+    method: Literal["stratified_group", "leave_one_group_out", "official"] = "stratified_group"
+    """stratified_group (scikit-learn's StratifiedGroupKFold), leave_one_group_out (a fold a group), or official (one
+    fold: the corpus' own train, val and test)."""
     groups: Literal["speaker", "session", "dialogue"] = "speaker"
     """What may never be in two parts of a fold."""
     n_splits: int = 5

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from raysys.config import Config, CorpusConfig
-from raysys.corpus import demo, emodb, manifest
+from raysys.corpus import demo, emodb, manifest, meld
 from raysys.corpus.check import check_corpus
 from raysys.corpus.table import Corpus, RawCorpus
 from raysys.errors import lookup
@@ -13,6 +13,7 @@ READERS: Mapping[str, Callable[[CorpusConfig, Folder], RawCorpus]] = {
     "demo": demo.read,
     "emodb": emodb.read,
     "manifest": manifest.read,
+    "meld": meld.read,
 }
 """Corpus name -> reader. A new corpus is one module and one line here."""
 

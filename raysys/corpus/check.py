@@ -6,8 +6,11 @@ Each problem names the row, the rule and the remedy. Problems of single utteranc
 
 import hashlib
 import math
+import shutil
+import subprocess
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -16,6 +19,8 @@ from raysys.config import CorpusConfig
 from raysys.corpus.table import Corpus, Quarantined, RawCorpus, Utterance
 from raysys.errors import CorpusError, nearest
 
+_VIDEO = {".mp4", ".mkv", ".mov", ".avi", ".webm"}
+_VIDEO_HZ = 16000
 _SKIP = "mend it or pass --corpus.skip_bad true"
 
 
@@ -41,12 +46,17 @@ def check_corpus(raw: RawCorpus, config: CorpusConfig, *, modalities: tuple[str,
         raise CorpusError(f"corpus.emotions must be two or more different names, not {emotions}")
     good: list[_Checked] = []
     bad: list[Quarantined] = []
+    known: list[Quarantined] = []
     seen: set[str] = set()
     for row, where in zip(raw.utterances, raw.origin, strict=True):
         try:
             good.append(_check_row(row, raw, emotions, modalities, seen, where=where))
         except CorpusError as problem:
-            bad.append(Quarantined(row.utterance_id, str(problem)))
+            reason = raw.known_bad.get(row.utterance_id)
+            if reason is None:
+                bad.append(Quarantined(row.utterance_id, str(problem)))
+            else:
+                known.append(Quarantined(row.utterance_id, f"known: {reason}"))
         seen.add(row.utterance_id)
     if bad and not config.skip_bad:
         more = f" (and {len(bad) - 1} more bad rows)" if len(bad) > 1 else ""
@@ -58,7 +68,7 @@ def check_corpus(raw: RawCorpus, config: CorpusConfig, *, modalities: tuple[str,
         emotions=tuple(emotions),
         utterances=tuple(item.utterance for item in good),
         audio_digests=tuple(item.audio_digest for item in good),
-        quarantine=tuple(bad),
+        quarantine=(*bad, *known),
         synthetic=raw.synthetic,
     )
 
@@ -119,6 +129,10 @@ def read_audio(row: Utterance, path: object, where: str) -> tuple[np.ndarray, in
     Raises:
         CorpusError: the file cannot be decoded, or start and end do not lie in it.
     """
+    if Path(str(path)).suffix.lower() in _VIDEO:
+        samples = _sound_of_video(Path(str(path)), where)
+        first, last = _stretch(row, _VIDEO_HZ, len(samples), where)
+        return samples[first:last], _VIDEO_HZ
     try:
         with soundfile.SoundFile(path) as file:
             rate, total = int(file.samplerate), len(file)
@@ -129,6 +143,20 @@ def read_audio(row: Utterance, path: object, where: str) -> tuple[np.ndarray, in
         reason = " ".join(str(error).split())
         raise CorpusError(f"{where}: cannot decode audio {path}: {reason}") from error
     return samples.mean(axis=1), rate
+
+
+def _sound_of_video(path: Path, where: str) -> np.ndarray:
+    """Mono samples of a film, at `_VIDEO_HZ`, by ffmpeg: libsndfile does not read films."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise CorpusError(f"{where}: {path} needs ffmpeg: install it, or convert the clips to .wav")
+    command = [program, "-v", "error", "-i", str(path), "-map", "a:0", "-ac", "1"]
+    command += ["-ar", str(_VIDEO_HZ), "-f", "f32le", "-"]
+    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        reason = " ".join(done.stderr.decode(errors="replace").split())[-200:]
+        raise CorpusError(f"{where}: cannot decode audio {path}: {reason}")
+    return np.frombuffer(done.stdout, dtype="<f4").astype(np.float32)
 
 
 def _stretch(row: Utterance, rate: int, total: int, where: str) -> tuple[int, int]:

@@ -65,6 +65,10 @@ def make_folds(corpus: Corpus, config: FoldsConfig, *, seed: int) -> tuple[Fold,
         CorpusError: too few groups, or a fold whose train part lacks an emotion.
     """
     groups = groups_of(corpus, config)
+    if config.method == "official":
+        folds = [_official(corpus)]
+        _check_classes(folds[0], corpus)
+        return tuple(folds)
     _check_group_count(groups, config)
     folds = []
     validated = np.zeros(len(corpus), dtype=np.int64)
@@ -75,6 +79,18 @@ def make_folds(corpus: Corpus, config: FoldsConfig, *, seed: int) -> tuple[Fold,
     for fold in folds:
         _check_classes(fold, corpus)
     return tuple(folds)
+
+
+def _official(corpus: Corpus) -> Fold:
+    """The corpus' own parts."""
+    split = np.array([row.split for row in corpus.utterances])
+    for row in corpus.utterances:
+        if row.split not in ("train", "val", "test"):
+            raise CorpusError(
+                f"utterance '{row.utterance_id}' has the split '{row.split}', but folds.method official needs train, "
+                "val or test: fill it or set --folds.method"
+            )
+    return Fold(0, *(np.flatnonzero(split == part) for part in ("train", "val", "test")))
 
 
 def _check_group_count(groups: np.ndarray, config: FoldsConfig) -> None:

@@ -6,7 +6,7 @@ Readers return rows as they find them; `raysys.corpus.check` turns them into a `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -54,6 +54,8 @@ class RawCorpus:
     origin: tuple[str, ...]
     """Where each utterance stands (file, line or row), for error messages."""
     synthetic: bool = False
+    known_bad: Mapping[str, str] = field(default_factory=dict)
+    """Utterances that are unusable in every copy of the corpus -> why; left out where they fail a check."""
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,19 @@ def _score_table(result: Mapping[str, Any]) -> Table:
     }
     for name, part in rows.items():
         mean, std = result[part]["mean"], result[part]["std"]
-        cells = [f"{100 * mean[m]:.1f} +- {100 * std[m]:.1f}" for m in METRICS]
+        cells = [f"{_percent(mean[m])} +- {_percent(std[m])}" for m in METRICS]
         table.add_row(name, *cells, style="bold" if part == "test" else "")
     table.add_section()
     cells = []
     for metric in METRICS:
-        one = {key: 100 * value for key, value in result["difference"][metric].items()}
-        cells.append(f"{one['mean']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]")
+        one = {key: _percent(v, "+.1f") for key, v in result["difference"][metric].items()}
+        cells.append(f"{one['mean']} [{one['low']}, {one['high']}]")
     table.add_row("chosen - untuned", *map(Text, cells))
     table.caption = "Differences over folds with their 95 % interval (Nadeau & Bengio 2003)."
     table.caption_justify = "left"
     return table
+
+
+def _percent(value: float | None, style: str = ".1f") -> str:
+    """A share in per cent; what a single fold cannot tell is null in result.json."""
+    return "-" if value is None else format(100 * value, style)

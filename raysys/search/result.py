@@ -18,6 +18,7 @@ from scipy import stats
 
 from raysys.config import Objective
 from raysys.corpus.folds import Fold
+from raysys.report import spread
 from raysys.search.searcher import direction
 from raysys.storage import Folder
 from raysys.training.metrics import METRICS, score
@@ -102,7 +103,7 @@ def paired_difference(
     count = len(difference)
     ratio = np.mean([len(fold.test) / len(fold.train) for fold in folds])
     mean = float(difference.mean())
-    half = 0.0
+    half = float("nan")
     if count > 1:
         quantile = stats.t.ppf((1 + confidence) / 2, count - 1)
         half = float(quantile * difference.std(ddof=1) * np.sqrt(1 / count + ratio))
@@ -160,10 +161,9 @@ def _better(objective: Objective, value: float) -> float:
 
 
 def mean_and_std(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """`mean` and `std` (divisor n - 1) over folds, by metric."""
+    """`mean` and `std` over folds, by metric."""
     columns = {name: np.array([one[name] for one in scores]) for name in scores[0]}
-    spread = 1 if len(scores) > 1 else 0
     return {
         "mean": {name: float(column.mean()) for name, column in columns.items()},
-        "std": {name: float(column.std(ddof=spread)) for name, column in columns.items()},
+        "std": {name: spread(column) for name, column in columns.items()},
     }

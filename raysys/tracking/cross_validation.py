@@ -81,4 +81,5 @@ def _summary_metrics(result: Mapping[str, Any]) -> dict[str, float]:
         values[f"baseline/{name}"] = result["mean"]["baseline"][name]
     for fold in result["folds"]:
         values |= {f"fold_{fold['fold']}/test/{name}": v for name, v in fold["test"].items()}
-    return values | {f"seconds/{name}": v for name, v in result["seconds"].items()}
+    values |= {f"seconds/{name}": v for name, v in result["seconds"].items()}
+    return {name: value for name, value in values.items() if value is not None}

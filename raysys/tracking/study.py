@@ -155,4 +155,5 @@ def _summary_metrics(result: Mapping[str, Any]) -> dict[str, float]:
         values |= {f"{part}/{k}_std": v for k, v in result[part]["std"].items()}
     for metric, difference in result["difference"].items():
         values |= {f"difference/{metric}{end}": difference[key] for end, key in _ENDS.items()}
-    return values | {f"seconds/{k}": v for k, v in result["seconds"].items()}
+    values |= {f"seconds/{k}": v for k, v in result["seconds"].items()}
+    return {name: value for name, value in values.items() if value is not None}

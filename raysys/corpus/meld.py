@@ -1,0 +1,118 @@
+"""Reader `meld`: MELD, dialogues of the series Friends (Poria et al., ACL 2019, arXiv:1810.02508).
+
+Reads the release's three tables, `train_sent_emo.csv`, `dev_sent_emo.csv` and `test_sent_emo.csv`, from the root or
+from `train/`, `dev/`, `test/` below it, with the official split. A dialogue is numbered anew in each split; a session
+here is an episode. Turns are counted in the order of Utterance_ID: the release itself lacks some, which is no error.
+
+Audio is `dia{D}_utt{U}.wav` or `.mp4` in the release's folders (or in one named like the split); the tables alone serve
+models that only read text.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from raysys.config import CorpusConfig
+from raysys.corpus.manifest import corpus_root
+from raysys.corpus.table import RawCorpus, Utterance
+from raysys.errors import CorpusError
+from raysys.storage import Folder
+
+EMOTIONS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+
+BROKEN_CLIPS = {
+    "train_dia125_utt3": "the release's clip cannot be decoded",
+    "val_dia110_utt7": "the release has no such clip",
+}
+"""Utterances without usable audio in every copy of the release; models that hear leave them out."""
+
+_SPLITS = {"train": "train", "dev": "val", "test": "test"}
+"""Name in the release -> part."""
+_CLIP_FOLDERS = {
+    "train": ("train_splits", "train/train_splits", "train"),
+    "dev": ("dev_splits_complete", "dev/dev_splits_complete", "dev"),
+    "test": ("output_repeated_splits_test", "test/output_repeated_splits_test", "test"),
+}
+_COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID", "Season", "Episode")
+
+
+def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
+    """Read the three tables under `corpus.root`.
+
+    Raises:
+        CorpusError: a table is missing, lacks a column, or has a broken row.
+    """
+    root = corpus_root(config)
+    rows, origin = [], []
+    for split in _SPLITS:
+        table = _table(root, split)
+        for where, row in _rows(table):
+            rows.append(replace(_utterance(row, split, where), audio=_clip(root, split, row)))
+            origin.append(where)
+    order = sorted(range(len(rows)), key=lambda k: (rows[k].dialogue_id, rows[k].turn))
+    turns: dict[str, int] = {}
+    numbered = list(rows)
+    for k in order:  # the release lacks some turns: count those that are there
+        dialogue = rows[k].dialogue_id
+        numbered[k] = replace(rows[k], turn=turns.setdefault(dialogue, 0))
+        turns[dialogue] += 1
+    return RawCorpus("meld", root, EMOTIONS, tuple(numbered), tuple(origin), known_bad=BROKEN_CLIPS)
+
+
+def _table(root: Path, split: str) -> Path:
+    name = f"{split}_sent_emo.csv"
+    for path in (root / name, root / split / name):
+        if path.is_file():
+            return path
+    raise CorpusError(f"no {name} in {root}: set --corpus.root to the unpacked MELD release")
+
+
+def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or [])]
+            if missing:
+                raise CorpusError(f"{table}: column '{missing[0]}' is missing; it must be there")
+            for row in reader:
+                where = f"{table}:{reader.line_num}"
+                if None in row or None in row.values():
+                    expected = len(reader.fieldnames or [])
+                    raise CorpusError(f"{where}: the row does not have {expected} fields: mend it")
+                yield where, row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{table} is not UTF-8 CSV: {error}") from error
+
+
+def _utterance(row: dict[str, Any], split: str, where: str) -> Utterance:
+    numbers = {}
+    for name in ("Dialogue_ID", "Utterance_ID", "Season", "Episode"):
+        try:
+            numbers[name] = int(row[name])
+        except ValueError as error:
+            raise CorpusError(
+                f"{where}: {name} is {row[name]!r}, but must be a whole number: mend the row"
+            ) from error
+    dialogue = f"{_SPLITS[split]}_dia{numbers['Dialogue_ID']}"
+    return Utterance(
+        utterance_id=f"{dialogue}_utt{numbers['Utterance_ID']}",
+        dialogue_id=dialogue,
+        turn=numbers["Utterance_ID"],
+        speaker=row["Speaker"].strip(),
+        session=f"s{numbers['Season']:02d}e{numbers['Episode']:02d}",
+        text=row["Utterance"],
+        label=row["Emotion"].strip().lower(),
+        split=_SPLITS[split],
+    )
+
+
+def _clip(root: Path, split: str, row: dict[str, str]) -> str:
+    """Path of the utterance's audio under the root; empty when there is none."""
+    stem = f"dia{int(row['Dialogue_ID'])}_utt{int(row['Utterance_ID'])}"
+    for folder in _CLIP_FOLDERS[split]:
+        for kind in ("wav", "mp4"):
+            if (root / folder / f"{stem}.{kind}").is_file():
+                return f"{folder}/{stem}.{kind}"
+    return ""

@@ -1,0 +1,145 @@
+"""MELD as it is released: the real tables, small copies with clips, and what is broken in them."""
+
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from raysys.config import Config, CorpusConfig, FoldsConfig, ModelConfig
+from raysys.corpus import read_corpus
+from raysys.corpus.folds import make_folds
+from raysys.corpus.table import Corpus, Utterance
+from raysys.errors import CorpusError
+from raysys.storage import Folder
+from tests.conftest import SHARED
+
+HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
+OFFICIAL = FoldsConfig(method="official", groups="dialogue")
+EMOTIONS = ("joy", "neutral")
+
+
+def read(root: Path, *modalities: str, **corpus: object) -> Corpus:
+    config = Config(
+        corpus=CorpusConfig(name="meld", root=str(root), **corpus),
+        model=ModelConfig(modalities=modalities or ("text",)),
+    )
+    return read_corpus(config, cache=Folder(str(root)))
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A release of two dialogues a split; the second of each lacks turn 1. Clips are in the release's folders."""
+    random = np.random.default_rng(0)
+    folders = {
+        "train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test",
+    }  # fmt: skip
+    for split, folder in folders.items():
+        (tmp_path / folder).mkdir()
+        rows = [HEADER]
+        for dialogue, turn in ((0, 0), (0, 1), (125, 0), (125, 3)):
+            label = "joy" if turn % 2 else "neutral"
+            times = '"00:00:01,000","00:00:02,000"'
+            rows.append(
+                f'1,"So, dialogue {dialogue}",Ross,{label},positive,{dialogue},{turn},1,2,{times}'
+            )
+            clip = tmp_path / folder / f"dia{dialogue}_utt{turn}.wav"
+            soundfile.write(clip, 0.1 * random.standard_normal(4000), 16000)
+        (tmp_path / f"{split}_sent_emo.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def test_the_real_tables_have_the_published_counts_and_the_official_split():
+    root = SHARED / "data" / "meld"
+    if not root.is_dir():
+        pytest.skip(f"no MELD tables at {root}")
+    corpus = read(root)
+    assert len(corpus) == 13_708
+    assert Counter(row.split for row in corpus.utterances) == {
+        "train": 9989, "val": 1109, "test": 2610,
+    }  # fmt: skip
+    assert Counter(row.label for row in corpus.utterances)["neutral"] == 4710 + 470 + 1256
+    assert len({row.dialogue_id for row in corpus.utterances}) == 1038 + 114 + 280
+    assert any("\u2019" in row.text for row in corpus.utterances)  # typographic quotes survive
+    (fold,) = make_folds(corpus, OFFICIAL, seed=0)
+    assert [len(rows) for rows in fold.parts().values()] == [9989, 1109, 2610]
+
+
+def test_turns_are_counted_where_the_release_lacks_some(release: Path):
+    corpus = read(release, emotions=EMOTIONS)
+    turns = {row.utterance_id: row.turn for row in corpus.utterances}
+    assert turns["train_dia125_utt0"] == 0
+    assert turns["train_dia125_utt3"] == 1
+    row = corpus.utterances[0]
+    assert (row.text, row.speaker, row.session) == ("So, dialogue 0", "Ross", "s01e02")
+    assert row.audio == "train_splits/dia0_utt0.wav"
+
+
+def test_clips_are_heard_and_known_broken_ones_left_out(release: Path):
+    corpus = read(release, "audio", emotions=EMOTIONS)
+    assert len(corpus) == 12  # the copy is sound here, so nothing is left out
+    (release / "train_splits" / "dia125_utt3.wav").write_bytes(b"broken")
+    corpus = read(release, "audio", emotions=EMOTIONS)
+    assert len(corpus) == 11
+    (left_out,) = corpus.quarantine
+    assert left_out.utterance_id == "train_dia125_utt3"
+    assert "known" in left_out.reason
+    (release / "train_splits" / "dia0_utt0.wav").unlink()
+    with pytest.raises(CorpusError, match="no audio path"):
+        read(release, "audio", emotions=EMOTIONS)
+
+
+def test_films_are_heard_where_ffmpeg_is(release: Path):
+    ffmpeg = shutil.which("ffmpeg")
+    clip = release / "train_splits" / "dia0_utt0.wav"
+    film = clip.with_suffix(".mp4")
+    if ffmpeg is None:
+        clip.rename(film)
+        with pytest.raises(CorpusError, match="needs ffmpeg: install it, or convert"):
+            read(release, "audio", emotions=EMOTIONS)
+        pytest.skip("no ffmpeg on this machine: films are refused with the remedy")
+    subprocess.run([ffmpeg, "-v", "error", "-i", str(clip), str(film)], check=True)
+    before, _ = soundfile.read(clip)
+    clip.unlink()
+    corpus = read(release, "audio", emotions=EMOTIONS)
+    assert corpus.utterances[0].audio == "train_splits/dia0_utt0.mp4"
+    assert corpus.audio_digests[0]
+    assert len(before) == 4000
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("positive,0,1,", "positive,0,one,", "Utterance_ID is 'one', but must be a whole number"),
+        (",positive,0,1,1,2", ",positive,0,1,1", "does not have 11 fields"),
+        ("joy,positive,0", "joi,positive,0", "did you mean 'joy'|unknown emotion 'joi'"),
+        ("Dialogue_ID,", "Dialogue,", "column 'Dialogue_ID' is missing"),
+    ],
+)
+def test_a_broken_row_is_named_with_its_line(release: Path, old: str, new: str, message: str):
+    table = release / "train_sent_emo.csv"
+    text = table.read_text()
+    assert old in text
+    table.write_text(text.replace(old, new, 1))
+    with pytest.raises(CorpusError, match=message) as caught:
+        read(release, emotions=EMOTIONS)
+    assert "train_sent_emo.csv" in str(caught.value)
+
+
+def test_a_missing_table_is_named(release: Path):
+    (release / "dev_sent_emo.csv").unlink()
+    with pytest.raises(CorpusError, match=r"no dev_sent_emo\.csv in"):
+        read(release)
+
+
+def test_the_official_split_needs_every_utterance_in_a_part(release: Path):
+    corpus = read(release, emotions=EMOTIONS)
+    (fold,) = make_folds(corpus, OFFICIAL, seed=0)
+    assert [len(rows) for rows in fold.parts().values()] == [4, 4, 4]
+    rows = (*corpus.utterances, Utterance("x", "joy", session="s01e02"))
+    changed = Corpus("c", corpus.root, corpus.emotions, rows, ("",) * len(rows))
+    with pytest.raises(CorpusError, match="needs train, val or test"):
+        make_folds(changed, FoldsConfig(method="official", groups="session"), seed=0)
