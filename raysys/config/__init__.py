@@ -17,6 +17,7 @@ from raysys.config.data import (
     FeaturesConfig,
     FoldsConfig,
     HashedConfig,
+    IemocapConfig,
     LogmelConfig,
     TransformersConfig,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "FeaturesConfig",
     "FoldsConfig",
     "HashedConfig",
+    "IemocapConfig",
     "LogmelConfig",
     "LossConfig",
     "ModelConfig",

@@ -21,11 +21,22 @@ class DemoConfig:
 
 
 @dataclass(frozen=True)
+class IemocapConfig:
+    """Which part of IEMOCAP."""
+
+    classes: Literal["six", "four"] = "six"
+    """six (anger, excitement, frustration, happiness, neutral, sadness) or four (excitement counts as happiness,
+    frustration is left out)."""
+    improvised: bool = False
+    """Improvised dialogues only: the scripted ones repeat their lines in every session."""
+
+
+@dataclass(frozen=True)
 class CorpusConfig:
     """Which corpus to read, and from where."""
 
     name: str = "demo"
-    """Reader: demo (generated, synthetic), emodb, meld, or manifest (your own CSV or Parquet)."""
+    """Reader: demo (generated, synthetic), emodb, iemocap, meld, or manifest (your own CSV or Parquet)."""
     root: str = ""
     """Folder of the corpus; audio paths are relative to it. The demo needs none."""
     manifest: str = ""
@@ -36,6 +47,8 @@ class CorpusConfig:
     """Move unusable utterances to a quarantine list in the report instead of stopping at the first."""
     demo: DemoConfig = field(default_factory=DemoConfig)
     """The generated corpus."""
+    iemocap: IemocapConfig = field(default_factory=IemocapConfig)
+    """Part of IEMOCAP."""
 
 
 @dataclass(frozen=True)

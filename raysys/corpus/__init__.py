@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from raysys.config import Config, CorpusConfig
-from raysys.corpus import demo, emodb, manifest, meld
+from raysys.corpus import demo, emodb, iemocap, manifest, meld
 from raysys.corpus.check import check_corpus
 from raysys.corpus.table import Corpus, RawCorpus
 from raysys.errors import lookup
@@ -12,6 +12,7 @@ from raysys.storage import Folder
 READERS: Mapping[str, Callable[[CorpusConfig, Folder], RawCorpus]] = {
     "demo": demo.read,
     "emodb": emodb.read,
+    "iemocap": iemocap.read,
     "manifest": manifest.read,
     "meld": meld.read,
 }
