@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,10 +17,10 @@ from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
 from raysys.cluster.plan import Plan, balance_table, make_plan, write_plan
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.progress import ProgressView
-from raysys.cluster.run_folder import RunRecord, choose_folder, read_record, write_record
+from raysys.cluster.run_folder import choose_folder, read_record, recorded
 from raysys.cluster.session import ray_session
 from raysys.config import Config
-from raysys.errors import FoldFailedError, RaysysError, TrackingError
+from raysys.errors import FoldFailedError, RaysysError
 from raysys.report import account_seconds, build_result, confusion_counts, print_audit, print_result
 from raysys.similarity import SimilaritySummary
 from raysys.storage import Folder, resolve_folder
@@ -34,8 +33,6 @@ from raysys.training.predictions import read_predictions
 from raysys.training.task import FoldResult
 
 T = TypeVar("T")
-
-_GIVE_UP_SECONDS = 5.0
 
 
 def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[str, Any]:
@@ -76,28 +73,12 @@ def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[st
         if not resume:
             folder.delete()
         raise
-    record = RunRecord(plan.identity, log.experiment_id, log.run_id, "RUNNING")
-    try:
-        write_record(folder, record)
+    with recorded(folder, plan.identity, log, console):
         write_plan(plan, folder)
         result = _run(plan, folder, log, console, begun)
-    except BaseException as error:
-        killed = isinstance(error, KeyboardInterrupt)
-        _give_up(folder, replace(record, status="KILLED" if killed else "FAILED"), log, console)
-        raise
-    write_record(folder, replace(record, status="FINISHED"))
     print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
     log.finish("FINISHED")
     return result
-
-
-def _give_up(folder: Folder, record: RunRecord, log: CrossValidationLog, console: Console) -> None:
-    """Mark a run that has ended without a result; what ended it is more important than what MLflow says."""
-    write_record(folder, record)
-    try:
-        log.finish(record.status, patience_seconds=_GIVE_UP_SECONDS)
-    except TrackingError as error:
-        console.print(str(error), highlight=False, soft_wrap=True)
 
 
 def _run(

@@ -6,11 +6,19 @@ A new command never writes into the folder of an old one. `--resume` takes the l
 (config, corpus, features, code) is that of the command.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from raysys.errors import StorageError
+from rich.console import Console
+
+from raysys.errors import StorageError, TrackingError
 from raysys.storage import Folder
+from raysys.tracking.command_run import CommandRun
+
+_GIVE_UP_SECONDS = 5.0
+"""For MLflow, after an error: what ended the command is more important than what MLflow says."""
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -68,6 +76,24 @@ def read_record(folder: Folder) -> RunRecord:
 def write_record(folder: Folder, record: RunRecord) -> None:
     """Write run.json."""
     folder.write_json("run.json", asdict(record))
+
+
+@contextmanager
+def recorded(folder: Folder, identity: str, log: CommandRun, console: Console) -> Iterator[None]:
+    """run.json says RUNNING inside, and afterwards how it ended; after an error MLflow says so too."""
+    record = RunRecord(identity, log.experiment_id, log.run_id, "RUNNING")
+    try:
+        write_record(folder, record)
+        yield
+    except BaseException as error:
+        status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        write_record(folder, replace(record, status=status))
+        try:
+            log.finish(status, patience_seconds=_GIVE_UP_SECONDS)
+        except TrackingError as unheard:
+            console.print(str(unheard), highlight=False, soft_wrap=True)
+        raise
+    write_record(folder, replace(record, status="FINISHED"))
 
 
 def _entry(name: str, number: int) -> str:

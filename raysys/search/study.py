@@ -17,11 +17,11 @@ from rich.console import Console
 from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
 from raysys.cluster.plan import Plan, make_plan, write_plan
 from raysys.cluster.pool import FoldPool
-from raysys.cluster.run_folder import RunRecord, choose_folder, read_record, write_record
+from raysys.cluster.run_folder import choose_folder, read_record, recorded
 from raysys.cluster.session import ray_session
 from raysys.config import Config, Objective, digest, replaced, to_dict
 from raysys.corpus.audit import Finding
-from raysys.errors import ConfigError, RaysysError, TrackingError
+from raysys.errors import ConfigError, RaysysError
 from raysys.report import print_audit
 from raysys.search.figures import study_figures
 from raysys.search.journal import UNTUNED, Journal, TrialRecord
@@ -38,7 +38,6 @@ from raysys.tracking.study import StudyLog
 from raysys.training.baseline import baseline_scores
 from raysys.training.fold import run_fold, warm_up
 
-_GIVE_UP_SECONDS = 5.0
 _NO_LIMIT = 1_000_000
 
 
@@ -83,17 +82,9 @@ def tune(config: Config, *, resume: bool, console: Console) -> dict[str, Any]:
         if not resume:
             folder.delete()
         raise
-    record = RunRecord(plan.identity, log.experiment_id, log.run_id, "RUNNING")
-    try:
-        write_record(folder, record)
+    with recorded(folder, plan.identity, log, console):
         write_plan(plan, folder)
         result = _run(config, space, plan, folder, log, console, begun)
-    except BaseException as error:
-        killed = isinstance(error, KeyboardInterrupt)
-        write_record(folder, replace(record, status="KILLED" if killed else "FAILED"))
-        _give_up(log, "KILLED" if killed else "FAILED", console)
-        raise
-    write_record(folder, replace(record, status="FINISHED"))
     print_study(console, result, folder=folder.path(), ui=ui_command(log.uri))
     log.finish("FINISHED")
     return result
@@ -243,14 +234,6 @@ def _is_finished(folder: Folder, config: Config) -> bool:
         return False
     wanted = config.search.num_trials * config.search.rounds
     return len(folder.read_json("result.json")["trials"]) >= wanted
-
-
-def _give_up(log: StudyLog, status: str, console: Console) -> None:
-    """Mark a study that has ended without a result; what ended it is more important than what MLflow says."""
-    try:
-        log.finish(status, patience_seconds=_GIVE_UP_SECONDS)
-    except TrackingError as error:
-        console.print(str(error), highlight=False, soft_wrap=True)
 
 
 def _epochs(records: list[TrialRecord]) -> dict[str, float]:
