@@ -38,6 +38,7 @@ def print_study(console: Console, result: Mapping[str, Any], *, folder: str, ui:
         f"chosen       {chosen['name']} by validation {objectives[0]} {score}: {values}",
         soft_wrap=True,
     )
+    console.print(f"untuned      {describe(result['untuned_values'])}", soft_wrap=True)
     if len(objectives) > 1:
         for one in result["pareto"]:
             scores = ", ".join(f"{o} {show_score(o, one[o])}" for o in objectives)

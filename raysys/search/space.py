@@ -114,6 +114,10 @@ class Space:
         config: Config = replaced(self.base, dict(values))
         return config
 
+    def base_values(self) -> dict[str, Any]:
+        """What the searched settings are in the base config."""
+        return {name: _value(self.base, name) for name in self.settings}
+
     def published_points(self) -> list[dict[str, Any]]:
         """Values that papers published, where they lie in the space; other settings as in the base config."""
         points: list[dict[str, Any]] = []

@@ -155,6 +155,7 @@ def _run(
             search.objectives,
             plan.folds,
         ),
+        "untuned_values": space.base_values(),
         "baseline": mean_and_std(simple),
         "rounds": [_round_row(end, search.objectives[0]) for end in ends],
         "trials": [asdict(record) for record in records],
