@@ -96,6 +96,20 @@ def _as_interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt(f"signal {number}")
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe, and with YAML 1.2's truths: `off`, `on`, `yes` and `no` are words, as in `balance.method: off`."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":bool")]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
 def _parser(program: str) -> ArgumentParser:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
@@ -118,7 +132,7 @@ def _read_preset(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
             f"preset {path} is not a file: give the path of a YAML file (configs/*.yaml)"
         )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"preset {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):

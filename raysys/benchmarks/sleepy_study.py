@@ -90,6 +90,7 @@ def measure(console: Console, folder: Folder, cores: int) -> dict[str, float]:
                 view,
                 log,
                 round_number=1,
+                deadline=None,
                 most_epochs=lambda values: _EPOCHS * _FOLDS,
                 on_end=lambda record: log.trial_ended(record.name, record.state, record.scores),
             ),

@@ -2,8 +2,8 @@
 
     runs/<name>, runs/<name>-2, ...    each with run.json: identity, MLflow run, status
 
-A new command never writes into the folder of an old one. `--resume` takes the latest folder of the name whose identity
-(config, corpus, features, code) is that of the command.
+A new command never writes into the folder of an old one. `--resume` takes the latest unfinished folder of the name
+whose identity (config, corpus, features, code) is that of the command, else the latest finished one.
 """
 
 from collections.abc import Iterator
@@ -51,10 +51,11 @@ def choose_folder(runs: Folder, name: str, identity: str, *, resume: bool) -> Fo
         while not (runs / _entry(name, number)).claim():  # another command may be starting too
             number += 1
         return runs / _entry(name, number)
-    for number in sorted(taken, reverse=True):
-        folder = taken[number]
-        if read_record(folder).identity == identity:
-            return folder
+    latest = [taken[number] for number in sorted(taken, reverse=True)]
+    same = [folder for folder in latest if read_record(folder).identity == identity]
+    unfinished = [folder for folder in same if read_record(folder).status != "FINISHED"]
+    if same:
+        return (unfinished or same)[0]
     raise StorageError(
         f"nothing to resume: no run '{name}' in {runs.path()} has exactly these settings, data and "
         "code: run without --resume"

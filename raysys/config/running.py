@@ -21,7 +21,7 @@ class Distribution:
     """Propose by the logarithm; low must be above 0."""
     step: float | None = None
     """Distance between values of a range; none is continuous (1 for whole numbers)."""
-    choices: tuple[bool | int | float | str | tuple[str, ...], ...] = ()
+    choices: tuple[str | bool | int | float | tuple[str, ...], ...] = ()
     """The values themselves, instead of a range."""
 
 

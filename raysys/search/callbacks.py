@@ -31,6 +31,7 @@ class StudyCallback(ray.tune.Callback):  # type: ignore[misc]
         view: of the study.
         log: of the study.
         round_number: from 1.
+        deadline: of `time.monotonic()`, after which trials are stopped; None is never.
         most_epochs: of a trial's values, the epochs that its folds could do at most.
         on_end: called with every trial that has ended.
     """
@@ -44,6 +45,7 @@ class StudyCallback(ray.tune.Callback):  # type: ignore[misc]
         log: StudyLog,
         *,
         round_number: int,
+        deadline: float | None,
         most_epochs: Callable[[dict[str, Any]], int],
         on_end: Callable[[TrialRecord], None],
     ) -> None:
@@ -53,6 +55,7 @@ class StudyCallback(ray.tune.Callback):  # type: ignore[misc]
         self._view = view
         self._log = log
         self._round = round_number
+        self._deadline = deadline
         self._most_epochs = most_epochs
         self._on_end = on_end
         self._records: dict[str, TrialRecord] = {}
@@ -124,8 +127,11 @@ class StudyCallback(ray.tune.Callback):  # type: ignore[misc]
         last = trial.last_result or {}
         if self._records[trial.config["trial"]].reason:
             state: State = "FAILED"
+        elif last.get("final"):
+            state = "COMPLETE"
         else:
-            state = "COMPLETE" if last.get("final") else "PRUNED"
+            late = self._deadline is not None and time.monotonic() > self._deadline
+            state = "STOPPED" if late else "PRUNED"
         self._end(trial.config["trial"], state)
 
     def on_trial_error(

@@ -15,7 +15,8 @@ from raysys.storage import Folder
 
 UNTUNED = "untuned"
 """Name of the base configuration, which runs beside the trials."""
-State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAILED"]
+State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAILED", "STOPPED"]
+"""PRUNED was stopped by the scheduler, STOPPED by the time limit: a resumed study goes on with it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class TrialRecord:
     """What `epochs` could have been at most."""
     reason: str = ""
     """Why it failed."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a resumed study leaves it as it is."""
+        return self.state in ("COMPLETE", "PRUNED", "FAILED")
 
 
 class Journal:

@@ -23,10 +23,10 @@ def best_preset(config: Config, result: dict[str, Any], *, study: str) -> str:
     score = show_score(objective, chosen["val"][objective])
     head = [
         f"Chosen by a study on {result['corpus']}: {chosen['name']}.",
-        f"           {describe(chosen['values']) or 'nothing changed'}",
+        f"           {describe(chosen['values']) or 'no trial did better than the untuned configuration'}",
         f"Source:    the best of {len(result['trials'])} trials and the untuned configuration,",
-        f"           by validation {objective} ({study}).",
-        "Command:   python -m jobs.cross_validate best.yaml",
+        f"           by validation {objective}.",
+        f"Command:   python -m jobs.cross_validate {study}/best.yaml",
         f"Hardware:  {result['seconds']['workers']} worker(s).",
         f"Expected:  validation {objective} {score}; test UA {100 * result['test']['mean']['ua']:.1f}, nested estimate "
         f"{100 * result['nested']['mean']['ua']:.1f} (means over folds, %).",

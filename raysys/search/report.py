@@ -19,21 +19,25 @@ def print_study(console: Console, result: Mapping[str, Any], *, folder: str, ui:
     """Trials, choice, test scores with the nested estimate and the difference, rounds, time, where to look further."""
     chosen, objectives = result["chosen"], result["objectives"]
     states = [trial["state"] for trial in result["trials"]]
-    console.print(
-        f"trials       {states.count('COMPLETE')} complete, {states.count('PRUNED')} pruned, "
-        f"{states.count('FAILED')} failed"
-    )
+    counts = [
+        f"{states.count(state)} {state.lower()}" for state in ("COMPLETE", "PRUNED", "FAILED")
+    ]
+    if "STOPPED" in states:
+        counts.append(f"{states.count('STOPPED')} stopped by the time limit (--resume goes on)")
+    console.print(f"trials       {', '.join(counts)}", soft_wrap=True)
     saved = result["epochs"]
-    console.print(
-        f"compute      {saved['done']} of at most {saved['most']} epochs of folds: {100 * saved['saved']:.0f} % saved "
-        f"by stopping {states.count('PRUNED')} trials early"
-    )
+    if saved["most"]:
+        console.print(
+            f"compute      {saved['done']} of at most {saved['most']} epochs of folds: {100 * saved['saved']:.0f} % "
+            f"saved by stopping {states.count('PRUNED')} trial(s) early",
+            soft_wrap=True,
+        )
     for trial in [trial for trial in result["trials"] if trial["state"] == "FAILED"]:
         console.print(
             f"failed       {trial['name']}: {trial['reason']}", style="yellow", soft_wrap=True
         )
     score = show_score(objectives[0], chosen["val"][objectives[0]])
-    values = describe(chosen["values"]) or "the untuned configuration"
+    values = describe(chosen["values"]) or "no trial did better than the untuned configuration"
     console.print(
         f"chosen       {chosen['name']} by validation {objectives[0]} {score}: {values}",
         soft_wrap=True,
@@ -54,7 +58,8 @@ def print_study(console: Console, result: Mapping[str, Any], *, folder: str, ui:
     seconds = result["seconds"]
     console.print(
         f"time         {seconds['total']:.0f} s: start-up {seconds['startup']:.1f} s; workers busy "
-        f"{100 * seconds['utilisation']:.0f} % from the first fold to the last"
+        f"{100 * seconds['utilisation']:.0f} % from the first fold to the last",
+        soft_wrap=True,
     )
     print_audit(console, result["audit"])
     console.print(f"run folder   {folder}", soft_wrap=True)

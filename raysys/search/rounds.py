@@ -146,7 +146,7 @@ class StudyRounds:
         search, n_folds = self._search, len(self._plan.folds)
         numbers = range((number - 1) * search.num_trials, number * search.num_trials)
         records = [record for record in self._journal.read() if record.round == number]
-        ended = [record for record in records if record.state != "RUNNING"]
+        ended = [record for record in records if record.has_ended]
         self._bases[number] = base
         self._recall(ended, view)
         max_epochs = longest_training(base, search)
@@ -166,6 +166,7 @@ class StudyRounds:
             view,
             self._log,
             round_number=number,
+            deadline=deadline,
             most_epochs=partial(most_epochs, max_epochs=base.training.max_epochs, n_folds=n_folds),
             on_end=self._on_end,
         )

@@ -61,9 +61,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.study = optuna.create_study(directions=directions)
         known = {record.number for record in records}
         for record in records:
-            if record.state != "RUNNING":
+            if record.has_ended:
                 self.study.add_trial(self._frozen(record))
-        unfinished = [record for record in records if record.state == "RUNNING"]
+        unfinished = [record for record in records if not record.has_ended]
         fresh = [number for number in numbers if number not in known]
         self._startup = max(_LEAST_RANDOM, min(_MOST_RANDOM, len(numbers) // 3))
         first = {numbers.start + k: space.encode(point) for k, point in enumerate(points)}

@@ -9,6 +9,7 @@ model, so Optuna proposes mu2's share of what mu1 leaves instead: the rule holds
 
 import itertools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -160,6 +161,8 @@ class Space:
         inside = [v for v in (published, base) if v is not None and low <= v <= high]
         middle = (low * high) ** 0.5 if item.log else (low + high) / 2
         value = inside[0] if inside else middle
+        if item.step:
+            value = low + round((value - low) / item.step) * item.step
         return round(value) if _kind(self.base, name) is int else float(value)
 
 
@@ -200,8 +203,10 @@ def _check_shape(name: str, item: Distribution, config: Config) -> None:
     kind, where = _kind(config, name), f"search.space: '{name}'"
     ends = (item.low, item.high)
     if item.choices:
-        if ends != (None, None) or item.log or item.step:
+        if ends != (None, None) or item.log or item.step is not None:
             raise ConfigError(f"{where} has choices and a range: keep one of them")
+        if len(set(item.choices)) != len(item.choices):
+            raise ConfigError(f"{where} has a choice twice: name each once")
         for choice in item.choices:
             _typed(config, name, choice)
         return
@@ -209,15 +214,30 @@ def _check_shape(name: str, item: Distribution, config: Config) -> None:
         raise ConfigError(f"{where} needs low and high, or choices")
     if kind not in (int, float):
         raise ConfigError(f"{where} is not a number: give choices instead of low and high")
+    if not (math.isfinite(item.low) and math.isfinite(item.high)):
+        raise ConfigError(f"{where} must have an end: low {item.low:g} and high {item.high:g}")
     if not item.low < item.high:
         raise ConfigError(f"{where} is empty: low {item.low:g} must be below high {item.high:g}")
     if item.log and item.low <= 0:
         raise ConfigError(f"{where} is on a log scale: low {item.low:g} must be above 0")
-    if item.log and item.step:
-        raise ConfigError(f"{where} has log and step: keep one of them")
+    if item.step is not None:
+        _check_step(where, item.step, item)
     whole = all(float(end).is_integer() for end in (item.low, item.high, item.step or 1))
     if kind is int and not whole:
         raise ConfigError(f"{where} holds whole numbers: low, high and step must be whole")
+
+
+def _check_step(where: str, step: float, item: Distribution) -> None:
+    low, high = _ends(item)
+    if item.log:
+        raise ConfigError(f"{where} has log and step: keep one of them")
+    if not (0 < step <= high - low):
+        raise ConfigError(f"{where}: step {step:g} must be above 0 and at most high - low")
+    steps = (high - low) / step
+    if abs(steps - round(steps)) > 1e-6:
+        raise ConfigError(
+            f"{where}: high {high:g} must be low {low:g} plus whole steps of {step:g}"
+        )
 
 
 def _check_effect(name: str, settings: Mapping[str, Distribution], config: Config) -> None:
@@ -262,6 +282,11 @@ def _check_simplex(settings: Mapping[str, Distribution], config: Config) -> None
         lowest.append(min(ends))
         highest.append(max(ends))
     searched = [name for name in (_MU1, _MU2) if name in settings]
+    uneven = settings.get(_MU2, Distribution())
+    if len(searched) == 2 and not settings[_MU1].choices and (uneven.log or uneven.step):
+        raise ConfigError(
+            f"search.space: beside {_MU1}, {_MU2} is proposed as a share of what mu1 leaves: leave out its log and step"
+        )
     ranges = [name for name in searched if not settings[name].choices]
     if len(ranges) == 2:  # mu2 gives way to mu1, but not below its low
         worst, what = highest[0] + lowest[1], "mu1's high + mu2's low"
@@ -309,7 +334,8 @@ def _typed(config: Config, name: str, value: Any) -> Any:
     fits = isinstance(value, (int, float) if kind is float else kind)
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
-    if not fits or (isinstance(value, bool) and kind is not bool):
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if not fits or not finite or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(
             f"search.space: '{name}' cannot be {value!r}: it is of type {kind.__name__}"
         )

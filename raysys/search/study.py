@@ -21,7 +21,8 @@ from raysys.cluster.run_folder import choose_folder, read_record, recorded
 from raysys.cluster.session import ray_session
 from raysys.config import Config, Objective, digest, replaced, to_dict
 from raysys.corpus.audit import Finding
-from raysys.errors import ConfigError, RaysysError
+from raysys.errors import ConfigError, RaysysError, lookup
+from raysys.models import MODELS
 from raysys.report import print_audit
 from raysys.search.figures import study_figures
 from raysys.search.journal import UNTUNED, Journal, TrialRecord
@@ -167,11 +168,11 @@ def _run(
     chosen = result["chosen"]
     base = next(end.config for end in ends if end.round == chosen["round"])
     preset = best_preset(replaced(base, chosen["values"]), result, study=folder.path())
+    untuned = rounds.untuned.mean(search.objectives[0])
+    figures = study_figures(space, records, search.objectives, untuned=untuned)
     folder.write_bytes("best.yaml", preset.encode())
     folder.write_json("result.json", result)
     result = folder.read_json("result.json")
-    untuned = rounds.untuned.mean(search.objectives[0])
-    figures = study_figures(space, records, search.objectives, untuned=untuned)
     log.result(result, figures, preset)
     _drop_unfinished(records, journal, n_folds)
     return result
@@ -192,7 +193,7 @@ def _aside() -> Iterator[ThreadPoolExecutor]:
 def _drop_unfinished(records: list[TrialRecord], journal: Journal, n_folds: int) -> None:
     """Checkpoints of trials that were stopped or failed: nobody goes on with them."""
     for record in records:
-        for fold in range(n_folds if record.state != "COMPLETE" else 0):
+        for fold in range(n_folds if record.state in ("PRUNED", "FAILED") else 0):
             (journal.folder / record.name / f"fold_{fold}").delete()
 
 
@@ -225,22 +226,25 @@ def _check(config: Config, space: Space) -> None:
             "search.rounds feeds the similarity matrix back into the emotion-aware loss, which is off: set "
             "--loss.omega or search it"
         )
+    for name in space.settings["model.name"].choices if "model.name" in space.settings else ():
+        lookup(MODELS, str(name), kind="model")
     if search.rounds > 1 and resolve_folder(config.storage.runs).local_path is None:
         raise ConfigError("search.rounds needs storage.runs on a disk that all nodes see")
 
 
 def _is_finished(folder: Folder, config: Config) -> bool:
-    """Whether the study has its result, and as many trials as are wanted now."""
-    if not folder.exists("result.json"):
+    """Whether the study has ended well, with as many trials as are wanted now."""
+    if read_record(folder).status != "FINISHED":
         return False
     wanted = config.search.num_trials * config.search.rounds
-    return len(folder.read_json("result.json")["trials"]) >= wanted
+    return sum(record.has_ended for record in Journal(folder).read()) >= wanted
 
 
 def _epochs(records: list[TrialRecord]) -> dict[str, float]:
-    """Epochs of folds that trials did, could have done at most, and the share that was saved."""
-    done = sum(record.epochs for record in records)
-    most = sum(record.most_epochs for record in records)
+    """Epochs of folds that trials did, could have done at most, and the share that the scheduler saved."""
+    counted = [record for record in records if record.state in ("COMPLETE", "PRUNED")]
+    done = sum(record.epochs for record in counted)
+    most = sum(record.most_epochs for record in counted)
     return {"done": done, "most": most, "saved": 1 - done / most if most else 0.0}
 
 

@@ -18,7 +18,7 @@ from raysys.search.space import symbol
 _LATEST = 8
 """Ended trials in the table."""
 _REFRESH_SECONDS = 0.25
-_COLOURS = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "red"}
+_COLOURS = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "red", "STOPPED": "dim"}
 
 
 class StudyView:
@@ -70,7 +70,7 @@ class StudyView:
         self._ended += records
         self._before += len(records)
         if records:
-            self._say(f"{len(records)} trials had ended before; going on")
+            self._say(f"{len(records)} trial(s) had ended before; going on")
 
     def started(self, name: str, values: str) -> None:
         """A trial starts, with these values in words."""

@@ -23,7 +23,7 @@ from raysys.storage import Folder
 from raysys.tracking.command_run import CommandRun, log_balance, log_similarity
 from raysys.tracking.run import RunLog
 
-_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED"}
+_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED", "STOPPED": "KILLED"}
 """Trial state -> MLflow status. A stopped trial is KILLED there: MLflow has no word for it."""
 
 
@@ -83,7 +83,10 @@ class StudyLog(CommandRun):
         """The trial's state and the scores that it ended with."""
         log = self._trials.pop(name)
         log.metrics({f"best_val/{key}": value for key, value in scores.items()})
-        log.tags({"raysys.state": state.lower()} | ({"raysys.reason": reason} if reason else {}))
+        if state != "STOPPED":  # such a trial may go on: it is not complete
+            log.tags({"raysys.state": state.lower()})
+        if reason:
+            log.tags({"raysys.reason": reason})
         log.end(_STATUS[state])
 
     def trial_result(

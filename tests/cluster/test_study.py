@@ -18,7 +18,7 @@ from rich.console import Console
 from raysys.cluster.cross_validate import cross_validate
 from raysys.commandline import parse
 from raysys.config import Config, Distribution, SearchConfig, replaced
-from raysys.errors import FoldFailedError, PoolError
+from raysys.errors import ConfigError, FoldFailedError, PoolError
 from raysys.search.study import tune
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
@@ -229,6 +229,12 @@ def test_failing_trials_are_recorded_and_the_study_goes_on(small: Config):
     assert {runs[name].info.status for name in reasons} == {"FAILED"}
 
 
+def test_an_unknown_model_among_the_choices_ends_before_ray(small: Config):
+    space = {"model.name": Distribution(choices=("cltnet", "cltnett"))}
+    with pytest.raises(ConfigError, match="did you mean 'cltnet'"):
+        run(study(small, space=space))
+
+
 def test_an_untuned_configuration_that_fails_ends_the_study(small: Config):
     config = study(replaced(small, {"training.learning_rate": 1e30, "training.gradient_clip": 0.0}))
     with pytest.raises(FoldFailedError, match="of the untuned configuration failed"):
@@ -267,8 +273,15 @@ def test_several_objectives_give_a_pareto_front(small: Config):
 def test_after_its_time_a_study_starts_no_trial_and_reports_what_it_has(small: Config):
     config = study(small, num_trials=500, seconds=4.0)
     result = run(config)
-    assert 1 <= len(result["trials"]) < 500
+    count = len(result["trials"])
+    assert 1 <= count < 500
     assert result["chosen"]["name"]
+    late = [trial["name"] for trial in result["trials"] if trial["state"] == "STOPPED"]
+    assert ("stopped by the time limit" in result["printed"]) == bool(late)
+    search = replace(config.search, seconds=0.0, num_trials=count)
+    whole = run(replace(config, search=search), resume=True)
+    assert [trial["state"] for trial in whole["trials"]] == ["COMPLETE"] * count
+    assert sorted(trial_runs(config, whole)) == [trial["name"] for trial in whole["trials"]]
 
 
 def test_a_pool_without_room_ends_the_study(small: Config):

@@ -57,6 +57,18 @@ def test_a_preset_builds_on_its_base_group_by_group(tmp_path: Path):
     assert config.name == "above"
 
 
+@pytest.mark.parametrize("off", ["off", "'off'"])
+def test_off_is_a_word_and_not_a_truth(tmp_path: Path, off: str):
+    (tmp_path / "a.yaml").write_text(
+        f"balance: {{method: {off}}}\nsearch: {{space: {{balance.method: {{choices: [{off}, pdds]}}}}}}\n"
+        "corpus: {skip_bad: true}\n"
+    )
+    config = parse_all(str(tmp_path / "a.yaml"))
+    assert config.balance.method == "off"
+    assert config.search.space["balance.method"].choices == ("off", "pdds")
+    assert config.corpus.skip_bad is True
+
+
 def test_a_space_replaces_that_of_its_base(tmp_path: Path):
     low_high = "{low: 0.1, high: 0.2}"
     (tmp_path / "a.yaml").write_text(f"search: {{num_trials: 3, space: {{loss.mu1: {low_high}}}}}")

@@ -58,6 +58,16 @@ BAD = {
     "no number": (ranges(training__lr_schedule=(0, 1)), "give choices"),
     "wrong word": ({"training.lr_schedule": Distribution(choices=("cosin",))}, "mean 'cosine'"),
     "wrong type": ({"loss.mu1": Distribution(choices=("a",))}, "it is of type float"),
+    "step of 0": ({"loss.mu1": Distribution(0, 1, step=0.0)}, "step 0 must be above 0"),
+    "no step": ({"loss.mu1": Distribution(0, 1, step=float("nan"))}, "step nan must be above 0"),
+    "long step": ({"loss.mu1": Distribution(0, 1, step=3.0)}, "at most high - low"),
+    "uneven": ({"training.batch_size": Distribution(16, 65, step=16)}, "plus whole steps of 16"),
+    "endless": ({"loss.gamma": Distribution(0, float("inf"))}, "must have an end"),
+    "twice": ({"loss.mu1": Distribution(choices=(0.1, 0.1))}, "has a choice twice"),
+    "stepped share": (
+        {"loss.mu1": Distribution(0, 0.5), "loss.mu2": Distribution(0, 0.5, step=0.25)},
+        "leave out its log and step",
+    ),
     "no effect": (ranges(balance__sigma=(0.5, 1)), "does nothing while balance.method is 'off'"),
 }
 
@@ -65,7 +75,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_wrong_space_is_refused_in_one_line(case: str):
     space, message = BAD[case]
-    mu1 = 0.0 if "tau" not in str(space) else 0.2
+    mu1 = 0.2 if {"loss.tau", "loss.gamma"} & set(space) else 0.0
     with pytest.raises(ConfigError) as caught:
         make_space(study(space, mu1=mu1))
     assert message in str(caught.value)
@@ -96,6 +106,23 @@ def test_published_settings_are_the_first_points_where_they_lie_in_the_space():
     assert first == {"loss.mu1": 0.4, "loss.mu2": 0.4, "balance.p": 0.8}
     assert second == {"loss.mu1": 0.3, "loss.mu2": 0.3, "balance.p": 0.5}
     assert not make_space(study(ranges(training__learning_rate=(1e-4, 1e-2)))).published_points()
+
+
+def test_the_first_points_lie_on_the_grid():
+    config = replaced(
+        study(
+            {
+                "balance.p": Distribution(0.5, 0.9, step=0.1),
+                "loss.mu1": Distribution(0, 1, step=0.25),
+            }
+        ),
+        {"balance.method": "pdds"},
+    )
+    space = make_space(config)
+    for point in space.published_points():
+        for name, params in space.encode(point).items():
+            assert space.distributions[name]._contains(params)
+        assert space.decode(space.encode(point)) == point
 
 
 def test_choices_of_lists_and_whole_numbers_survive_optuna():
