@@ -14,7 +14,7 @@ from raysys.config import TrackingConfig
 from raysys.errors import TrackingError
 from raysys.storage import Folder
 from raysys.tracking.client import connect, experiment_id
-from raysys.tracking.run import RunLog
+from raysys.tracking.run import RunLog, Writer
 
 
 @pytest.mark.slow
@@ -49,14 +49,16 @@ def test_nothing_is_lost_while_the_server_is_away(tmp_path: Path, monkeypatch: p
     try:
         client = connect(TrackingConfig(uri=uri), Folder(str(tmp_path)))
         run_id = client.create_run(experiment_id(client, "demo", Folder(str(tmp_path)))).info.run_id
-        log = RunLog(client, run_id, patience_seconds=120)
+        writer = Writer(client, patience_seconds=120)
+        log = RunLog(writer, lambda: run_id)
         log.metrics({"m": 1.0}, step=1)
         stop(server)
         for step in range(2, 6):
             log.metrics({"m": float(step)}, step=step)
         time.sleep(3)
         server = start()
-        log.finish("FINISHED")
+        log.end("FINISHED")
+        writer.finish()
         assert [p.value for p in client.get_metric_history(run_id, "m")] == [1, 2, 3, 4, 5]
     finally:
         stop(server)
