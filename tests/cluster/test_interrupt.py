@@ -19,7 +19,7 @@ corpus: {name: demo, demo: {utterances: 150}}
 features: {logmel: {n_mels: 16}, hashed: {dim: 16}}
 folds: {method: leave_one_group_out, groups: session}
 model: {cltnet: {channels: 8, text_dim: 8, dim: 8, layers: 1, heads: 2}}
-training: {max_epochs: 60, patience: 60, batch_size: 16}
+training: {max_epochs: 120, patience: 120, batch_size: 16}
 similarity: {resamples: 50}
 """
 
@@ -96,7 +96,7 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
     )
     folds = home / "runs" / "small"
     started = wait_for(lambda: list(folds.glob("fold_*/checkpoint.safetensors")), 120)
-    time.sleep(1.0)
+    time.sleep(0.5)
     if sent == signal.SIGINT:
         os.killpg(process.pid, sent)  # a terminal's Ctrl-C reaches the whole process group
     else:
@@ -107,7 +107,7 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
     assert started, printed
     assert not (folds / "result.json").exists()
     # After kill -9 nobody is left to end Ray; its processes notice by and by.
-    patience = 150 if sent == signal.SIGKILL else 30
+    patience = 150 if sent == signal.SIGKILL else 60
     assert wait_for(lambda: not ray_processes(home), patience), ray_processes(home)
 
     record = json.loads((folds / "run.json").read_text())
@@ -130,5 +130,5 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
     run = client.get_run(record["run_id"])
     assert run.info.status == "FINISHED"
     curve = client.get_metric_history(record["run_id"], "fold_0/val/ua")
-    assert sorted(point.step for point in curve) == list(range(1, 61))
+    assert sorted(point.step for point in curve) == list(range(1, 121))
     assert not ray_processes(home)

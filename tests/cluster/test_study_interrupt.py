@@ -36,7 +36,7 @@ def command(preset: Path, *flags: str) -> list[str]:
 
 
 def write_preset(folder: Path) -> Path:
-    settings = SETTINGS.replace("max_epochs: 60, patience: 60", "max_epochs: 20, patience: 20")
+    settings = SETTINGS.replace("max_epochs: 120, patience: 120", "max_epochs: 20, patience: 20")
     preset = folder / "study.yaml"
     preset.write_text(settings + STUDY)
     return preset
@@ -90,7 +90,7 @@ def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(tmp_pat
         process.wait(timeout=60)
         output.seek(0)
         assert began, output.read()
-        if kill == 1:  # the whole Ray dies with it
+        if kill:  # the whole Ray dies with it
             kill_all(home)
         # Otherwise nobody is left to end Ray: its processes notice by and by.
         assert wait_for(lambda: not ray_processes(home), 150), ray_processes(home)
