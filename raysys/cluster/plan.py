@@ -85,7 +85,8 @@ def make_plan(config: Config) -> Plan:
     prior = resolve_prior(config, corpus.emotions, origin, n_folds=len(folds), runs=runs)
     store = prepare_features(corpus, config, cache=cache)
     features = _normalised(store, corpus, config)
-    arrays = CorpusArrays(features, corpus.labels, corpus.votes, folds)
+    _check_dialogues(corpus, folds, config)
+    arrays = CorpusArrays(features, corpus.labels, corpus.votes, folds, corpus.places)
     matrices = None if prior is None else prior.matrices
     known = None if matrices is None else matrices.tolist()
     identity = digest(to_dict(config), corpus.digest, store.digest, known, code_digest())
@@ -111,6 +112,21 @@ def code_digest() -> str:
         total.update(str(file.relative_to(package)).encode())
         total.update(file.read_bytes())
     return total.hexdigest()
+
+
+def _check_dialogues(corpus: Corpus, folds: tuple[Fold, ...], config: Config) -> None:
+    """A model that reads dialogues needs them whole."""
+    if not lookup(MODELS, config.model.name, kind="model").reads_dialogues:
+        return
+    dialogues = np.array(corpus.column("dialogue_id"))
+    for fold in folds:
+        parts = [set(dialogues[rows].tolist()) for rows in fold.parts().values()]
+        torn = (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
+        if torn:
+            raise ConfigError(
+                f"model {config.model.name} reads whole dialogues, but '{min(torn)}' is in two parts of fold "
+                f"{fold.index}: set --folds.groups dialogue or session"
+            )
 
 
 def _normalised(store: FeatureStore, corpus: Corpus, config: Config) -> Mapping[str, Ragged]:

@@ -26,6 +26,7 @@ from raysys.config.learning import (
     CltnetConfig,
     LossConfig,
     ModelConfig,
+    MultiemoConfig,
     SimilarityConfig,
     TrainingConfig,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "LogmelConfig",
     "LossConfig",
     "ModelConfig",
+    "MultiemoConfig",
     "Objective",
     "SearchConfig",
     "SimilarityConfig",

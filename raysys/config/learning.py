@@ -32,15 +32,48 @@ class CltnetConfig:
 
 
 @dataclass(frozen=True)
+class MultiemoConfig:
+    """Sizes of MultiEMO; the defaults are those of the authors' script for IEMOCAP."""
+
+    dim: int = 256
+    """Width of the utterance vectors and of the attention."""
+    state: int = 256
+    """Width of DialogueRNN's global, party and emotion states."""
+    context: tuple[Literal["audio", "text"], ...] = ()
+    """Modalities that DialogueRNN reads; empty is all."""
+    bidirectional: bool = True
+    """Read dialogues in both directions; otherwise an utterance's context is what came before it."""
+    fusion: bool = True
+    """Fuse modalities by cross-attention; without it their vectors are only concatenated."""
+    layers: int = 6
+    """Layers of cross-attention."""
+    heads: int = 4
+    """Attention heads a layer; must divide dim."""
+    feedforward: int = 1024
+    """Width of the feed-forward layers."""
+    dropout: float = 0.1
+    """Share of values dropped in training."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "state", "layers", "heads", "feedforward"):
+            require(getattr(self, name) >= 1, f"model.multiemo.{name}", getattr(self, name), ">= 1")
+        rule = f"a divisor of model.multiemo.dim ({self.dim})"
+        require(self.dim % self.heads == 0, "model.multiemo.heads", self.heads, rule)
+        require(0 <= self.dropout < 1, "model.multiemo.dropout", self.dropout, "in [0, 1)")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Which model, on which modalities."""
 
     name: str = "cltnet"
-    """Model: cltnet."""
+    """Model: cltnet (each utterance by itself) or multiemo (whole dialogues)."""
     modalities: tuple[Literal["audio", "text"], ...] = ("audio", "text")
     """Input streams that the model sees."""
     cltnet: CltnetConfig = field(default_factory=CltnetConfig)
     """Sizes of CLTNet."""
+    multiemo: MultiemoConfig = field(default_factory=MultiemoConfig)
+    """Sizes of MultiEMO."""
 
     def __post_init__(self) -> None:
         distinct = len(self.modalities) == len(set(self.modalities)) > 0
@@ -118,7 +151,7 @@ class TrainingConfig:
     select: Literal["ua", "wa", "weighted_f1", "loss"] = "ua"
     """Validation score that keeps the best epoch: ua, wa, weighted_f1 (higher is better) or loss (lower)."""
     batch_size: int = 64
-    """Utterances a step."""
+    """Utterances a step; dialogues, for a model that reads dialogues."""
     learning_rate: float = 0.001
     """Adam's step size, at its highest."""
     lr_schedule: Literal["constant", "cosine"] = "constant"

@@ -94,6 +94,14 @@ class Corpus:
         rows = [[(row.votes or {}).get(e, 0) for e in self.emotions] for row in self.utterances]
         return np.array(rows, dtype=np.int64)
 
+    @cached_property
+    def places(self) -> Int64[np.ndarray, "utterance 3"]:
+        """Dialogue, turn and speaker of every utterance, as numbers."""
+        dialogues = np.unique(self.column("dialogue_id"), return_inverse=True)[1]
+        speakers = np.unique(self.column("speaker"), return_inverse=True)[1]
+        turns = [row.turn for row in self.utterances]
+        return np.stack([dialogues, turns, speakers], axis=1).astype(np.int64)
+
     def column(self, name: Literal["speaker", "session", "dialogue_id", "text"]) -> list[str]:
         """One text column as a list."""
         return [str(getattr(row, name)) for row in self.utterances]

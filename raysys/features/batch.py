@@ -7,8 +7,8 @@ A `Part` holds copies of its own utterances only, so code that was given train a
 gathered by index from the resident frames; nothing is loaded while training.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,6 +32,35 @@ class Padded:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Which utterance of a batch is which turn of which dialogue."""
+
+    places: Int64[Tensor, "dialogue turn"]
+    """Position in the batch; 0 for padding."""
+    mask: Bool[Tensor, "dialogue turn"]
+    """True where there is a turn; padding is at the end."""
+    speakers: Int64[Tensor, "dialogue turn"]
+    """Who speaks, as a number from 0 within the dialogue."""
+
+    def arrange(self, values: Float[Tensor, "batch dim"]) -> Float[Tensor, "dialogue turn dim"]:
+        """Values of utterances in the places of their turns; zeros in padding."""
+        return values[self.places] * self.mask[..., None]
+
+    def flatten(self, values: Float[Tensor, "dialogue turn dim"]) -> Float[Tensor, "batch dim"]:
+        """Values of turns in the order of the batch's utterances."""
+        return values[self.mask][torch.argsort(self.places[self.mask])]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Where utterances stand in their dialogues; numbers may have gaps."""
+
+    dialogue: Int64[Tensor, " utterance"]
+    turn: Int64[Tensor, " utterance"]
+    speaker: Int64[Tensor, " utterance"]
+
+
+@dataclass(frozen=True)
 class Batch:
     """What a model and an objective see of some utterances."""
 
@@ -40,6 +69,8 @@ class Batch:
     labels: Int64[Tensor, " batch"]
     rows: Int64[Tensor, " batch"]
     """Positions in the part."""
+    layout: Layout | None = None
+    """Set in batches of whole dialogues."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +93,8 @@ class Part:
     labels: Int64[Tensor, " utterance"]
     mixtures: Mixtures | None = None
     """Set when there are more utterances than frames of their own."""
+    turns: Turns | None = None
+    """None: every utterance is a dialogue of its own."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,12 +139,49 @@ class Part:
                 torch.cat([own, minor]),
                 torch.cat([torch.ones_like(own, dtype=share.dtype), share]),
             ),
+            turns=self._turns_with(len(major)),
         )
 
     def batch(self, rows: Int64[Tensor, " batch"]) -> Batch:
         """The utterances at some positions of the part, padded to the longest among them."""
         modalities = {modality: self._padded(modality, rows) for modality in self.frames}
         return Batch(modalities, self.targets[rows], self.labels[rows], rows)
+
+    def dialogues(self) -> list[Int64[Tensor, " _"]]:
+        """Rows of every dialogue, in the order of its turns."""
+        if self.turns is None:
+            return list(torch.arange(len(self), device=self.labels.device).split(1))
+        by_turn = torch.argsort(self.turns.turn, stable=True)
+        order = by_turn[torch.argsort(self.turns.dialogue[by_turn], stable=True)]
+        _, lengths = torch.unique(self.turns.dialogue, return_counts=True)
+        return list(order.split(lengths.tolist()))
+
+    def of_dialogues(self, dialogues: Sequence[Int64[Tensor, " _"]]) -> Batch:
+        """A batch of whole dialogues, given by their rows, with their layout."""
+        rows = torch.cat(list(dialogues))
+        lengths = torch.tensor([len(one) for one in dialogues], device=rows.device)
+        turn = torch.arange(int(lengths.max()), device=rows.device)
+        mask = turn < lengths[:, None]
+        starts = lengths.cumsum(dim=0) - lengths
+        places = torch.where(mask, starts[:, None] + turn, 0)
+        speakers = torch.zeros_like(places)
+        if self.turns is not None:
+            for k, one in enumerate(dialogues):
+                known = torch.unique(self.turns.speaker[one], return_inverse=True)[1]
+                speakers[k, : len(one)] = known
+        return replace(self.batch(rows), layout=Layout(places, mask, speakers))
+
+    def _turns_with(self, added: int) -> Turns | None:
+        """Turns with so many more utterances, each a dialogue of its own."""
+        if self.turns is None:
+            return None
+        fresh = torch.arange(added, device=self.labels.device) + self.turns.dialogue.max() + 1
+        none = torch.zeros_like(fresh)
+        return Turns(
+            torch.cat([self.turns.dialogue, fresh]),
+            torch.cat([self.turns.turn, none]),
+            torch.cat([self.turns.speaker, none]),
+        )
 
     def _padded(self, modality: str, rows: Int64[Tensor, " batch"]) -> Padded:
         frames, offsets = self.frames[modality], self.offsets[modality]
@@ -122,28 +192,36 @@ class Part:
         return _mix(major, minor, self.mixtures.share[rows])
 
     def batches(
-        self, batch_size: int, *, shuffle: torch.Generator | None = None
+        self, batch_size: int, *, dialogues: bool = False, shuffle: torch.Generator | None = None
     ) -> Iterator[Batch]:
         """All utterances once.
 
         Args:
-            batch_size: utterances a batch; the last of a pass may be smaller.
-            shuffle: source of the order for training, where batches hold utterances of similar length in random
-                order; without it, from the shortest utterance to the longest.
+            batch_size: utterances a batch (dialogues, if `dialogues`); the last of a pass may be smaller.
+            dialogues: make batches of whole dialogues, with their layout.
+            shuffle: source of the order for training, where batches hold units of similar length in random order;
+                without it, from the shortest to the longest.
         """
-        lengths = self.longest.cpu()
-        if shuffle is None:
-            order = torch.argsort(lengths, stable=True)
-            groups = list(order.split(batch_size))
-        else:
-            order = torch.randperm(len(self), generator=shuffle)
-            buckets = [
-                b[torch.argsort(lengths[b], stable=True)] for b in order.split(_BUCKET * batch_size)
-            ]
-            groups = [rows for bucket in buckets for rows in bucket.split(batch_size)]
-            groups = [groups[k] for k in torch.randperm(len(groups), generator=shuffle)]
-        for rows in groups:
-            yield self.batch(rows.to(self.labels.device))
+        if not dialogues:
+            for rows in _groups(self.longest.cpu(), batch_size, shuffle):
+                yield self.batch(rows.to(self.labels.device))
+            return
+        units = self.dialogues()
+        lengths = torch.tensor([len(one) for one in units])
+        for chosen in _groups(lengths, batch_size, shuffle):
+            yield self.of_dialogues([units[k] for k in chosen.tolist()])
+
+
+def _groups(
+    lengths: Int64[Tensor, " unit"], size: int, shuffle: torch.Generator | None
+) -> list[Int64[Tensor, " _"]]:
+    """Units of a batch each, of similar length."""
+    if shuffle is None:
+        return list(torch.argsort(lengths, stable=True).split(size))
+    order = torch.randperm(len(lengths), generator=shuffle)
+    buckets = [b[torch.argsort(lengths[b], stable=True)] for b in order.split(_BUCKET * size)]
+    groups = [rows for bucket in buckets for rows in bucket.split(size)]
+    return [groups[k] for k in torch.randperm(len(groups), generator=shuffle)]
 
 
 def make_part(
@@ -154,6 +232,7 @@ def make_part(
     targets: Float[np.ndarray, "utterance class"],
     normalisers: Mapping[str, Normaliser],
     device: str,
+    turns: Turns | None = None,
 ) -> Part:
     """Copy one part's utterances out of the corpus.
 
@@ -164,6 +243,7 @@ def make_part(
         targets: target distribution of every utterance of the corpus.
         normalisers: by modality; a modality without one is left as it is.
         device: torch device on which the part is resident.
+        turns: places of the corpus' utterances in their dialogues.
     """
     frames, offsets = {}, {}
     for modality, ragged in store.items():
@@ -178,6 +258,14 @@ def make_part(
         offsets,
         targets=torch.from_numpy(targets[indices]).to(device),
         labels=torch.from_numpy(labels[indices]).to(device),
+        turns=None if turns is None else _chosen(turns, indices, device),
+    )
+
+
+def _chosen(turns: Turns, indices: Int64[np.ndarray, " row"], device: str) -> Turns:
+    rows = torch.from_numpy(np.asarray(indices))
+    return Turns(
+        turns.dialogue[rows].to(device), turns.turn[rows].to(device), turns.speaker[rows].to(device)
     )
 
 

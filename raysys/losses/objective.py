@@ -21,8 +21,8 @@ class Objective:
         L = mu1 L_SWFC + mu2 L_Soft-HGR + (1 - mu1 - mu2) L_class,   L_class = L_KL + omega L_emotion-aware
 
     Shi & Huang 2023 (MultiEMO, ACL 2023), Eq. 22, whose 1/N makes L_class a mean over the batch; the lambda term is
-    the optimiser's weight decay. SWFC sees the embedding, Soft-HGR the modality vectors. In `paper` mode both are
-    divided by N here, as Eq. 22 has it; the authors' code has that factor inside.
+    the optimiser's weight decay. SWFC sees the embedding (or what the model keeps for it), Soft-HGR the modality
+    vectors. In `paper` mode both are divided by N here, as Eq. 22 has it; the authors' code has that factor inside.
     """
 
     config: LossConfig
@@ -44,7 +44,7 @@ class Objective:
         loss = (1 - mu1 - mu2) * loss
         if mu1:
             contrast = swfc_loss(
-                output.embedding,
+                output.embedding if output.contrast is None else output.contrast,
                 batch.labels,
                 self.class_counts,
                 temperature=self.config.tau,

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from raysys.config import CltnetConfig, ModelConfig
-from raysys.features.batch import Padded
+from raysys.features.batch import Layout, Padded
 from raysys.models.output import ModelOutput
 
 _KERNELS = (3, 4, 5)
@@ -98,6 +98,8 @@ class Cltnet(nn.Module):
     h = Concat(h_A, h_T) W_u + b_u,   logits = (h + ReLU(h W_h + b_h)) W_c + b_c
     """
 
+    reads_dialogues = False
+
     def __init__(self, config: ModelConfig, *, dims: Mapping[str, int], n_classes: int) -> None:
         super().__init__()
         sizes = config.cltnet
@@ -108,8 +110,8 @@ class Cltnet(nn.Module):
         self.dropout = nn.Dropout(sizes.dropout)
         self.classify = nn.Linear(sizes.dim, n_classes)
 
-    def forward(self, modalities: Mapping[str, Padded]) -> ModelOutput:
-        """Logits, embedding and modality vectors of a batch."""
+    def forward(self, modalities: Mapping[str, Padded], layout: Layout | None) -> ModelOutput:
+        """Logits, embedding and modality vectors of a batch; each utterance by itself, whatever the layout."""
         vectors = {
             modality: branch(modalities[modality].values, modalities[modality].mask)
             for modality, branch in self.branches.items()

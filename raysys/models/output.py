@@ -19,12 +19,19 @@ class ModelOutput:
     embedding: Float[Tensor, "batch dim"]
     """The vector before the last linear layer: what class representatives are means of."""
     vectors: Mapping[str, Float[Tensor, "batch _"]]
-    """Modality -> its vector before fusion."""
+    """Modality -> its vector: before fusion, or fused with the others where the model does that first."""
+    contrast: Float[Tensor, "batch _"] | None = None
+    """What SWFC sees; None is the embedding."""
 
 
 @runtime_checkable
 class ModelBuilder(Protocol):
-    """Makes an untrained model whose forward takes `Batch.modalities` and returns a `ModelOutput`."""
+    """Makes an untrained model whose forward takes `Batch.modalities`, `Batch.layout` and returns a `ModelOutput`."""
+
+    @property
+    def reads_dialogues(self) -> bool:
+        """Whether its batches must be whole dialogues, with their layout."""
+        ...
 
     def __call__(
         self, config: ModelConfig, *, dims: Mapping[str, int], n_classes: int

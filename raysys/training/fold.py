@@ -19,7 +19,7 @@ from raysys.balance import BalancePlan, plan_balance
 from raysys.config import Config
 from raysys.corpus.folds import Fold
 from raysys.corpus.table import target_distributions
-from raysys.features.batch import Part, fit_normaliser, make_part
+from raysys.features.batch import Part, Turns, fit_normaliser, make_part
 from raysys.features.normalise import Normaliser
 from raysys.features.store import Ragged
 from raysys.storage import Folder
@@ -38,6 +38,8 @@ class CorpusArrays:
     votes: Int64[np.ndarray, "utterance class"]
     """Annotators by emotion; a row of zeros where there are none."""
     folds: tuple[Fold, ...]
+    places: Int64[np.ndarray, "utterance 3"] | None = None
+    """Dialogue, turn and speaker of every utterance, as numbers; None makes each a dialogue of its own."""
 
 
 def run_fold(task: FoldTask, arrays: CorpusArrays, on_epoch: OnEpoch) -> FoldResult:
@@ -61,6 +63,8 @@ def run_fold(task: FoldTask, arrays: CorpusArrays, on_epoch: OnEpoch) -> FoldRes
     features = {str(name): arrays.features[name] for name in task.config.model.modalities}
     targets = target_distributions(arrays.labels, arrays.votes, task.config.loss.targets)
 
+    turns = None if arrays.places is None else Turns(*torch.tensor(arrays.places).unbind(dim=1))
+
     def part(indices: Int64[np.ndarray, " row"]) -> Part:
         return make_part(
             features,
@@ -69,6 +73,7 @@ def run_fold(task: FoldTask, arrays: CorpusArrays, on_epoch: OnEpoch) -> FoldRes
             targets=targets,
             normalisers=normalisers,
             device=device,
+            turns=turns,
         )
 
     trained = train_fold(

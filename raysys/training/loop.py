@@ -7,7 +7,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -109,8 +109,8 @@ def predict(model: nn.Module, part: Part, batch_size: int) -> Predictions:
     model.eval()
     pieces = []
     with torch.inference_mode():
-        for batch in part.batches(batch_size):
-            output = model(batch.modalities)
+        for batch in part.batches(batch_size, dialogues=_reads_dialogues(model)):
+            output = model(batch.modalities, batch.layout)
             pieces.append((batch.rows, output.embedding, output.logits.softmax(dim=1)))
     rows, embeddings, probabilities = (
         torch.cat(column).cpu() for column in zip(*pieces, strict=True)
@@ -133,6 +133,11 @@ def _objective(config: Config, train: Part, similarity: np.ndarray | None) -> Ob
         matrix = torch.tensor(similarity, dtype=torch.float32, device=device)
     counts = class_counts(train.labels, n_classes)
     return Objective(config.loss, weights, counts, matrix, config.training.label_smoothing)
+
+
+def _reads_dialogues(model: nn.Module) -> bool:
+    """What the model says of itself; see `raysys.models.output.ModelBuilder`."""
+    return bool(model.reads_dialogues)
 
 
 def _is_over(progress: Progress, settings: TrainingConfig) -> bool:
@@ -158,9 +163,10 @@ def _train_epoch(
         group["lr"] = _learning_rate(settings, epoch)
     order = torch.Generator().manual_seed(torch.initial_seed())
     total = torch.zeros((), device=train.labels.device)
-    for batch in train.batches(settings.batch_size, shuffle=order):
+    dialogues = _reads_dialogues(model)
+    for batch in train.batches(settings.batch_size, dialogues=dialogues, shuffle=order):
         masked = _mask_audio(batch, settings)
-        loss = objective(model(masked.modalities), masked)
+        loss = objective(model(masked.modalities, masked.layout), masked)
         optimizer.zero_grad()
         loss.backward()
         if settings.gradient_clip:
@@ -192,7 +198,7 @@ def _mask_audio(batch: Batch, settings: TrainingConfig) -> Batch:
     columns = _random_stretch(dims, settings.mask_dims, values.shape[2])
     kept = values * ~time[:, :, None] * ~columns[:, None, :]
     modalities = {**batch.modalities, "audio": Padded(kept, audio.mask)}
-    return Batch(modalities, batch.targets, batch.labels, batch.rows)
+    return replace(batch, modalities=modalities)
 
 
 def _random_stretch(lengths: Tensor, share: float, size: int) -> Tensor:
@@ -209,8 +215,8 @@ def _validate(
     model.eval()
     total, rows, predicted = 0.0, [], []
     with torch.inference_mode():
-        for batch in val.batches(batch_size):
-            output = model(batch.modalities)
+        for batch in val.batches(batch_size, dialogues=_reads_dialogues(model)):
+            output = model(batch.modalities, batch.layout)
             total += float(objective.classification(output, batch)) * len(batch.labels)
             rows.append(batch.rows)
             predicted.append(output.logits.argmax(dim=1))

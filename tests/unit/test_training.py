@@ -11,9 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from raysys.config import Config
+from raysys.config import Config, MultiemoConfig
 from raysys.corpus.folds import Fold
-from raysys.errors import FoldFailedError, StorageError
+from raysys.errors import ConfigError, FoldFailedError, StorageError
 from raysys.features.batch import fit_normaliser, make_part
 from raysys.features.normalise import Normaliser, by_speaker
 from raysys.features.store import Ragged
@@ -46,6 +46,19 @@ def arrays(seed: int = 0) -> CorpusArrays:
 
 FOLD = Fold(0, np.arange(0, 36), np.arange(36, 48), np.arange(48, 60))
 TARGETS = np.eye(CLASSES, dtype=np.float32)[np.arange(N) % CLASSES]
+
+
+def dialogue_arrays() -> CorpusArrays:
+    """The same utterances in dialogues of four turns and two speakers."""
+    rows = np.arange(N)
+    places = np.stack([rows // 4, rows % 4, rows % 2], axis=1).astype(np.int64)
+    return replace(arrays(), places=places)
+
+
+def multiemo(config: Config, **changes: object) -> Config:
+    sizes = MultiemoConfig(dim=8, state=6, layers=1, heads=2, feedforward=12)
+    model = replace(config.model, name="multiemo", multiemo=sizes)
+    return with_training(replace(config, model=model), batch_size=3, **changes)
 
 
 def task(config: Config, folder: Path) -> FoldTask:
@@ -225,3 +238,36 @@ def test_the_baseline_is_the_svm_that_it_says_fitted_on_train():
     model.fit(pooled[FOLD.train], data.labels[FOLD.train])
     expected = score(data.labels[FOLD.test], model.predict(pooled[FOLD.test]))
     assert baseline_scores(data, (FOLD,)) == [expected]
+
+
+def test_a_dialogue_model_stops_and_resumes_like_any_other(small: Config, tmp_path: Path):
+    config = multiemo(small, max_epochs=4, patience=4, checkpoint_every=2)
+    data = dialogue_arrays()
+    whole = run_fold(task(config, tmp_path / "whole"), data, go_on)
+    run_fold(task(config, tmp_path / "halves"), data, lambda record: record.epoch < 2)
+    resumed = run_fold(task(config, tmp_path / "halves"), data, go_on)
+    assert [r.train_loss for r in resumed.history] == [r.train_loss for r in whole.history]
+    for name in ("weights.safetensors", "test_embeddings.npy", "test_probabilities.npy"):
+        assert (tmp_path / "halves" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    stored = read_predictions(Folder(str(tmp_path / "whole")))
+    assert stored.labels.tolist() == (np.arange(48, 60) % CLASSES).tolist()  # in the part's order
+
+
+def test_a_dialogue_model_takes_mixtures_and_all_three_losses(small: Config, tmp_path: Path):
+    config = multiemo(small, max_epochs=2)
+    loss = replace(config.loss, mu1=0.2, mu2=0.1)
+    balance = replace(config.balance, method="uniform", n=15)
+    result = run_fold(
+        task(replace(config, loss=loss, balance=balance), tmp_path / "a"), dialogue_arrays(), go_on
+    )
+    plain = run_fold(task(config, tmp_path / "b"), dialogue_arrays(), go_on)
+    assert np.isfinite(result.history[-1].train_loss)
+    assert result.history[0].train_loss != plain.history[0].train_loss
+
+
+def test_a_dialogue_model_refuses_folds_that_tear_dialogues(small: Config):
+    from raysys.cluster.plan import make_plan
+
+    config = replace(small, folds=replace(small.folds, groups="speaker"))
+    with pytest.raises(ConfigError, match="reads whole dialogues, but .* is in two parts"):
+        make_plan(multiemo(config))

@@ -1,0 +1,189 @@
+"""DialogueRNN: who said what, turn by turn, for several streams at once.
+
+    inputs [stream, dialogue, turn, dim], speakers [dialogue, turn] -> states [stream, dialogue, turn, state]
+
+A stream is one modality read in one direction; each has its own weights. The loop over turns is the only one:
+dialogues and streams go through it side by side, and what does not depend on the loop (the inputs' part of every gate)
+is computed before it in one product.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+
+class StreamedGru(nn.Module):
+    """GRU cells of several streams, with their input split into what is known before the loop and what is not.
+
+        r, z = sigmoid(W x + U h + b),   n = tanh(W_n x + b_n + r * (U_n h + c_n)),   h' = (1 - z) n + z h
+
+    Args:
+        streams: number of cells with weights of their own.
+        known: width of the input that is known before the loop.
+        looped: width of the input that is not; 0 for none.
+        state: width of h.
+    """
+
+    def __init__(self, streams: int, *, known: int, looped: int, state: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(state)
+
+        def weights(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
+
+        self.from_known = weights(streams, known, 3 * state)
+        self.known_bias = weights(streams, 1, 3 * state)
+        self.from_looped = weights(streams, looped, 3 * state) if looped else None
+        self.from_state = weights(streams, state, 3 * state)
+        self.state_bias = weights(streams, 1, 3 * state)
+
+    def before(
+        self, inputs: Float[Tensor, "stream dialogue turn dim"]
+    ) -> Float[Tensor, "turn stream dialogue gates"]:
+        """The known inputs' part of the gates, for all turns."""
+        streams, dialogues, turns, dim = inputs.shape
+        flat = inputs.reshape(streams, dialogues * turns, dim)
+        gates = torch.baddbmm(self.known_bias, flat, self.from_known)
+        return gates.reshape(streams, dialogues, turns, -1).permute(2, 0, 1, 3).contiguous()
+
+    def forward(
+        self,
+        gates: Float[Tensor, "stream dialogue gates"],
+        state: Float[Tensor, "stream dialogue state"],
+        looped: Float[Tensor, "stream dialogue looped"] | None = None,
+    ) -> Float[Tensor, "stream dialogue state"]:
+        """The next state; `gates` come from `before`."""
+        if looped is not None and self.from_looped is not None:
+            gates = torch.baddbmm(gates, looped, self.from_looped)
+        inner = torch.baddbmm(self.state_bias, state, self.from_state)
+        r, z, n = gates.chunk(3, dim=-1)
+        r_inner, z_inner, n_inner = inner.chunk(3, dim=-1)
+        new = torch.tanh(n + torch.sigmoid(r + r_inner) * n_inner)
+        return torch.lerp(new, state, torch.sigmoid(z + z_inner))
+
+
+class DialogueRnn(nn.Module):
+    """Global, party and emotion states of every turn, one direction a stream.
+
+        g_t = GRU(g_{t-1}, [u_t, q_{s(t)}]),   c_t = attention over g_1 .. g_{t-1}
+        q_{s(t)} = GRU(q_{s(t)}, [u_t, c_t]),  e_t = GRU(e_{t-1}, q_{s(t)})
+
+    Majumder et al. 2019 (DialogueRNN, AAAI, arXiv:1811.00405), Eq. 1-7, with the simple attention of the authors' code
+    (softmax over turns of a learnt projection of g) as in MultiEMO, and without listener states. s(t) is the speaker of
+    turn t; the other parties keep their state. A turn sees earlier turns only.
+
+    Args:
+        streams: modalities times directions.
+        dim: width of the inputs.
+        state: width of g, q and e.
+        dropout: share of values of each new state that is dropped in training.
+    """
+
+    def __init__(self, streams: int, *, dim: int, state: int, dropout: float) -> None:
+        super().__init__()
+        self.state = state
+        self.global_cell = StreamedGru(streams, known=dim, looped=state, state=state)
+        self.party_cell = StreamedGru(streams, known=dim, looped=state, state=state)
+        self.emotion_cell = StreamedGru(streams, known=state, looped=0, state=state)
+        bound = 1 / math.sqrt(state)
+        self.attention = nn.Parameter(torch.empty(streams, state, 1).uniform_(-bound, bound))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "stream dialogue turn dim"],
+        speakers: Int64[Tensor, "dialogue turn"],
+        speakers_of_rest: Int64[Tensor, "dialogue turn"],
+    ) -> Float[Tensor, "stream dialogue turn state"]:
+        """Emotion states e of every turn; those of padding turns, at the end of a dialogue, mean nothing.
+
+        Args:
+            inputs: utterance vectors.
+            speakers: who speaks, as numbers from 0, in the first half of the streams.
+            speakers_of_rest: the same in the second half, which may read dialogues backwards.
+        """
+        streams, dialogues, turns, _ = inputs.shape
+        # unbind, since a slice a turn would fill a gradient of all turns each
+        for_global = self.global_cell.before(inputs).unbind()
+        for_party = self.party_cell.before(inputs).unbind()
+        speaks = self._who(speakers, speakers_of_rest, streams).to(inputs.dtype).unbind(dim=2)
+        blank = inputs.new_zeros(streams, dialogues, self.state)
+        parties = inputs.new_zeros(streams, dialogues, speaks[0].shape[-1], self.state)
+        overall, history = blank, _History(blank)
+        spoken = []
+        for turn in range(turns):
+            who = speaks[turn][..., None]
+            own = (parties * who).sum(dim=2)
+            context = history.read()
+            overall = self.dropout(self.global_cell(for_global[turn], overall, own))
+            history.add(overall, torch.bmm(overall, self.attention))
+            own = self.dropout(self.party_cell(for_party[turn], own, context))
+            parties = torch.lerp(parties, own[:, :, None].expand_as(parties), who)
+            spoken.append(own)
+        for_emotion = self.emotion_cell.before(torch.stack(spoken, dim=2)).unbind()
+        emotion, states = blank, []
+        for turn in range(turns):
+            emotion = self.dropout(self.emotion_cell(for_emotion[turn], emotion))
+            states.append(emotion)
+        return torch.stack(states, dim=2)
+
+    @staticmethod
+    def _who(
+        first: Int64[Tensor, "dialogue turn"], rest: Int64[Tensor, "dialogue turn"], streams: int
+    ) -> Int64[Tensor, "stream dialogue turn party"]:
+        """One-hot speakers of every stream."""
+        half = (streams + 1) // 2
+        parties = int(torch.maximum(first, rest).max()) + 1
+        both = [first.expand(half, -1, -1), rest.expand(streams - half, -1, -1)]
+        return nn.functional.one_hot(torch.cat(both), parties)
+
+
+class _History:
+    """Softmax-weighted mean of all vectors so far, kept as a running sum instead of a growing list.
+
+    Weights are exponentials of scores less the largest score so far, so they neither overflow nor vanish together.
+    """
+
+    def __init__(self, blank: Float[Tensor, "stream dialogue state"]) -> None:
+        self._total = blank
+        self._weight = blank[..., :1]
+        self._largest: Tensor | None = None
+
+    def read(self) -> Float[Tensor, "stream dialogue state"]:
+        """The mean; zeros before the first vector."""
+        if self._largest is None:
+            return self._total
+        return self._total / self._weight
+
+    def add(
+        self,
+        vectors: Float[Tensor, "stream dialogue state"],
+        scores: Float[Tensor, "stream dialogue 1"],
+    ) -> None:
+        """Take the next turn's."""
+        if self._largest is None:
+            self._largest = scores.detach()
+        largest = torch.maximum(self._largest, scores.detach())
+        keep, new = torch.exp(self._largest - largest), torch.exp(scores - largest)
+        self._total = self._total * keep + vectors * new
+        self._weight = self._weight * keep + new
+        self._largest = largest
+
+
+def reverse_turns(
+    values: Float[Tensor, "*stream dialogue turn dim"], lengths: Int64[Tensor, " dialogue"]
+) -> Float[Tensor, "*stream dialogue turn dim"]:
+    """Each dialogue's real turns in reverse order; padding stays at the end."""
+    order = reversed_order(lengths, values.shape[-2])
+    return torch.take_along_dim(values, order[..., None].expand(*values.shape), dim=-2)
+
+
+def reversed_order(
+    lengths: Int64[Tensor, " dialogue"], turns: int
+) -> Int64[Tensor, "dialogue turn"]:
+    """Where each turn of the reversed dialogues comes from."""
+    turn = torch.arange(turns, device=lengths.device)
+    last = lengths[:, None] - 1
+    return torch.where(turn <= last, last - turn, turn)
