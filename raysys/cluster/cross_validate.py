@@ -3,24 +3,23 @@
 Config -> Plan -> FoldPool -> FoldResults, embeddings -> SimilarityAggregator -> result.json, MLflow, terminal
 """
 
-import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
 from rich.console import Console
 
 from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
+from raysys.cluster.background import in_background
 from raysys.cluster.plan import Plan, balance_table, make_plan, write_plan
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.progress import ProgressView
-from raysys.cluster.run_folder import choose_folder, read_record, recorded
+from raysys.cluster.run_folder import choose_folder, recorded
 from raysys.cluster.session import ray_session
 from raysys.config import Config
-from raysys.errors import FoldFailedError, RaysysError
+from raysys.errors import FoldFailedError
 from raysys.report import account_seconds, build_result, confusion_counts, print_audit, print_result
 from raysys.similarity import SimilaritySummary
 from raysys.storage import Folder, resolve_folder
@@ -31,8 +30,6 @@ from raysys.training.baseline import baseline_scores
 from raysys.training.fold import run_fold, warm_up
 from raysys.training.predictions import read_predictions
 from raysys.training.task import FoldResult
-
-T = TypeVar("T")
 
 
 def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[str, Any]:
@@ -60,20 +57,15 @@ def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[st
         print_result(console, result, folder=folder.path(), ui=ui)
         return result
     print_audit(console, [vars(finding) for finding in plan.audit])
-    try:
-        log = CrossValidationLog(
-            config,
-            plan.corpus,
-            runs=runs,
-            name=folder.name,
-            identity=plan.identity,
-            run_id=read_record(folder).run_id if resume else "",
-        )
-    except RaysysError:
-        if not resume:
-            folder.delete()
-        raise
-    with recorded(folder, plan.identity, log, console):
+    open_log = partial(
+        CrossValidationLog,
+        config,
+        plan.corpus,
+        runs=runs,
+        name=folder.name,
+        identity=plan.identity,
+    )
+    with recorded(folder, plan.identity, open_log, resume=resume, console=console) as log:
         write_plan(plan, folder)
         result = _run(plan, folder, log, console, begun)
     print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
@@ -104,7 +96,7 @@ def _run(
             warm_up=warm_up,
         ) as pool:
             pool.submit(plan.tasks(trial, folder))
-            baseline = _in_background(partial(baseline_scores, plan.arrays, plan.folds))
+            baseline = in_background(partial(baseline_scores, plan.arrays, plan.folds))
             results, first, last = _watch(pool, plan, log, console)
             started = time.monotonic() - connecting - (last - first)
         folders = {result.fold: folder / f"fold_{result.fold}" for result in results}
@@ -134,20 +126,6 @@ def _run(
     confusion = confusion_counts(predictions, len(plan.corpus.emotions))
     log.result(result, similarity, plan.origin, confusion, folders)
     return result
-
-
-def _in_background(work: Callable[[], T]) -> "Future[T]":
-    """Do something in a thread that does not keep the command alive."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # whoever asks for the result gets it
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="background", daemon=True).start()
-    return future
 
 
 def _watch(

@@ -1,19 +1,16 @@
 """What a user sees while folds train: a live table in a terminal, plain lines elsewhere."""
 
-import time
-from types import TracebackType
-
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
+from raysys.cluster.live_view import LiveView
 from raysys.training.task import EpochRecord, FoldResult
 
 _LINE_SECONDS = 10.0
 """Without a terminal, at most one line about running folds in this time."""
 
 
-class ProgressView:
+class ProgressView(LiveView):
     """Folds, epochs, current validation scores, time left.
 
     Args:
@@ -24,7 +21,7 @@ class ProgressView:
     """
 
     def __init__(self, console: Console, *, n_folds: int, workers: int, max_epochs: int) -> None:
-        self._console = console
+        super().__init__(console)
         self._n_folds = n_folds
         self._workers = workers
         self._max_epochs = max_epochs
@@ -32,46 +29,46 @@ class ProgressView:
         self._finished: dict[int, FoldResult] = {}
         self._pace: dict[int, list[float]] = {}
         self._state = "starting workers"
-        self._spoken = 0.0
-        self._live = Live(console=console, auto_refresh=False, transient=True)
 
-    def __enter__(self) -> "ProgressView":
-        if self._console.is_terminal:
-            self._live.start()
-            self._refresh()
-        self._say(f"starting {self._workers} worker(s) for {self._n_folds} folds")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._live.stop()
+    def greeting(self) -> str:
+        """Workers and folds."""
+        return f"starting {self._workers} worker(s) for {self._n_folds} folds"
 
     def started(self) -> None:
         """A worker has taken its first fold."""
         self._state = "training"
-        self._refresh()
+        self.refresh(force=True)
 
     def epoch(self, fold: int, record: EpochRecord) -> None:
         """A fold has finished an epoch."""
         self._last[fold] = record
         self._pace.setdefault(fold, []).append(record.seconds)
-        if not self._console.is_terminal and time.monotonic() - self._spoken > _LINE_SECONDS:
-            self._say(self._line())
-        self._refresh()
+        self.say(self._line(), least_seconds=_LINE_SECONDS)
+        self.refresh()
 
     def done(self, result: FoldResult) -> None:
         """A fold has its result."""
         self._finished[result.fold] = result
         ua = f"{100 * result.val['ua']:.1f}" if result.val else "-"
-        self._say(
+        self.say(
             f"fold {result.fold} done: best epoch {result.best_epoch} of {result.epochs}, val UA {ua}, "
             f"{result.seconds:.1f} s; {len(self._finished)}/{self._n_folds} folds{self._time_left()}"
         )
-        self._refresh()
+        self.refresh(force=True)
+
+    def picture(self) -> Table:
+        """A row a fold."""
+        done = len(self._finished)
+        title = f"{self._state}: {done}/{self._n_folds} folds{self._time_left()}"
+        table = Table(title=title, title_justify="left")
+        for name in ("fold", "epoch", "val UA", "val WA", "val F1", "train loss"):
+            table.add_column(name, justify="right")
+        for fold, record in sorted(self._last.items()):
+            style = "green" if fold in self._finished else ""
+            scores = [f"{100 * record.val[name]:.1f}" for name in ("ua", "wa", "weighted_f1")]
+            epoch = f"{record.epoch}/{self._max_epochs}"
+            table.add_row(str(fold), epoch, *scores, f"{record.train_loss:.3f}", style=style)
+        return table
 
     def _line(self) -> str:
         running = [
@@ -80,11 +77,6 @@ class ProgressView:
             if fold not in self._finished
         ]
         return ", ".join(running) + self._time_left()
-
-    def _say(self, line: str) -> None:
-        self._spoken = time.monotonic()
-        if not self._console.is_terminal:
-            self._console.print(line, highlight=False, soft_wrap=True)
 
     def _time_left(self) -> str:
         """From the mean pace so far; folds may stop early, so it is an upper estimate."""
@@ -98,20 +90,3 @@ class ProgressView:
         left = self._n_folds * self._max_epochs - done
         seconds = left * sum(paces) / len(paces) / self._workers
         return f", at most {seconds:.0f} s left"
-
-    def _refresh(self) -> None:
-        if self._console.is_terminal:
-            self._live.update(self._table(), refresh=True)
-
-    def _table(self) -> Table:
-        done = len(self._finished)
-        title = f"{self._state}: {done}/{self._n_folds} folds{self._time_left()}"
-        table = Table(title=title, title_justify="left")
-        for name in ("fold", "epoch", "val UA", "val WA", "val F1", "train loss"):
-            table.add_column(name, justify="right")
-        for fold, record in sorted(self._last.items()):
-            style = "green" if fold in self._finished else ""
-            scores = [f"{100 * record.val[name]:.1f}" for name in ("ua", "wa", "weighted_f1")]
-            epoch = f"{record.epoch}/{self._max_epochs}"
-            table.add_row(str(fold), epoch, *scores, f"{record.train_loss:.3f}", style=style)
-        return table

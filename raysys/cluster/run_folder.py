@@ -6,14 +6,14 @@ A new command never writes into the folder of an old one. `--resume` takes the l
 whose identity (config, corpus, features, code) is that of the command, else the latest finished one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from rich.console import Console
 
-from raysys.errors import StorageError, TrackingError
+from raysys.errors import RaysysError, StorageError, TrackingError
 from raysys.storage import Folder
 from raysys.tracking.command_run import CommandRun
 
@@ -21,6 +21,7 @@ _GIVE_UP_SECONDS = 5.0
 """For MLflow, after an error: what ended the command is more important than what MLflow says."""
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+Log = TypeVar("Log", bound=CommandRun)
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,33 @@ def write_record(folder: Folder, record: RunRecord) -> None:
 
 
 @contextmanager
-def recorded(folder: Folder, identity: str, log: CommandRun, console: Console) -> Iterator[None]:
-    """run.json says RUNNING inside, and afterwards how it ended; after an error MLflow says so too."""
+def recorded(
+    folder: Folder,
+    identity: str,
+    open_log: Callable[..., Log],
+    *,
+    resume: bool,
+    console: Console,
+) -> Iterator[Log]:
+    """Open a command's MLflow run; run.json says RUNNING inside, and afterwards how it ended, as MLflow does.
+
+    Args:
+        folder: of the run; a new one is deleted when MLflow does not answer.
+        identity: digest of the command's plan.
+        open_log: called with `run_id`, of the MLflow run to go on with, empty for a new one.
+        resume: go on with the folder's MLflow run.
+        console: for what MLflow says after an error.
+    """
+    try:
+        log = open_log(run_id=read_record(folder).run_id if resume else "")
+    except RaysysError:
+        if not resume:
+            folder.delete()
+        raise
     record = RunRecord(identity, log.experiment_id, log.run_id, "RUNNING")
     try:
         write_record(folder, record)
-        yield
+        yield log
     except BaseException as error:
         status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         write_record(folder, replace(record, status=status))

@@ -78,6 +78,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         distinct = len(self.modalities) == len(set(self.modalities)) > 0
         require(distinct, "model.modalities", list(self.modalities), "one or more, each once")
+        context = self.multiemo.context
+        rule = f"empty, or name one of model.modalities ({', '.join(self.modalities)})"
+        named = not context or bool(set(context) & set(self.modalities))
+        require(named, "model.multiemo.context", list(context), rule)
 
 
 @dataclass(frozen=True)

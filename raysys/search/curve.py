@@ -1,6 +1,5 @@
 """The mean over a trial's folds, epoch by epoch, of the epochs that all of them have reached. Plain Python."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from raysys.training.task import EpochRecord, rank
@@ -64,5 +63,4 @@ class MeanCurve:
 
 
 def _mean(scores: list[dict[str, float]]) -> dict[str, float]:
-    first: Mapping[str, float] = scores[0]
-    return {name: sum(score[name] for score in scores) / len(scores) for name in first}
+    return {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}

@@ -49,12 +49,7 @@ def print_study(console: Console, result: Mapping[str, Any], *, folder: str, ui:
             console.print(f"Pareto       {one['name']}: validation {scores}")
     console.print(_score_table(result))
     for one in result["rounds"] if len(result["rounds"]) > 1 else []:
-        moved = "-" if one["moved"] is None else f"{one['moved']:.3f}"
-        best = show_score(objectives[0], one["best"])
-        console.print(
-            f"round {one['round']}      best {one['name']}, validation {objectives[0]} {best}; the matrix moved by "
-            f"{moved} (Frobenius) from this round's S"
-        )
+        console.print(f"round {one['round']}      {_round(one, objectives[0])}", soft_wrap=True)
     seconds = result["seconds"]
     console.print(
         f"time         {seconds['total']:.0f} s: start-up {seconds['startup']:.1f} s; workers busy "
@@ -65,6 +60,17 @@ def print_study(console: Console, result: Mapping[str, Any], *, folder: str, ui:
     console.print(f"run folder   {folder}", soft_wrap=True)
     console.print(f"best config  {folder}/best.yaml", soft_wrap=True)
     console.print(f"MLflow       {ui}", soft_wrap=True)
+
+
+def _round(one: Mapping[str, Any], objective: str) -> str:
+    if one["name"] is None:
+        return "no trial has all its folds"
+    best = show_score(objective, one["best"])
+    moved = "-" if one["moved"] is None else f"{one['moved']:.3f}"
+    return (
+        f"best {one['name']}, validation {objective} {best}; the matrix moved by {moved} (Frobenius) from this "
+        "round's S"
+    )
 
 
 def _score_table(result: Mapping[str, Any]) -> Table:

@@ -131,10 +131,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Nothing: the study's journal holds everything."""
         Path(checkpoint_path).touch()
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Never called: a study resumes from its journal."""
-        raise NotImplementedError("a study resumes from its journal")
-
     def _frozen(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
         state = _STATES[record.state]
         single = len(self._objectives) == 1

@@ -9,26 +9,28 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
 from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
+from raysys.cluster.background import in_background
 from raysys.cluster.plan import Plan, make_plan, write_plan
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.run_folder import choose_folder, read_record, recorded
 from raysys.cluster.session import ray_session
 from raysys.config import Config, Objective, digest, replaced, to_dict
 from raysys.corpus.audit import Finding
-from raysys.errors import ConfigError, RaysysError, lookup
+from raysys.errors import ConfigError, lookup
 from raysys.models import MODELS
 from raysys.report import print_audit
 from raysys.search.figures import study_figures
 from raysys.search.journal import UNTUNED, Journal, TrialRecord
 from raysys.search.preset import best_preset
 from raysys.search.report import print_study
-from raysys.search.result import choose, honest_result, mean_and_std
+from raysys.search.result import Candidate, choose, honest_result, mean_and_std
 from raysys.search.rounds import RoundEnd, StudyRounds, untuned_config, with_omega
 from raysys.search.space import SYMBOLS, Space, make_space
 from raysys.search.view import StudyView
@@ -69,49 +71,62 @@ def tune(config: Config, *, resume: bool, console: Console) -> dict[str, Any]:
         print_study(console, result, folder=folder.path(), ui=ui)
         return result
     print_audit(console, [vars(finding) for finding in plan.audit])
-    try:
-        log = StudyLog(
-            config,
-            plan.corpus,
-            runs=runs,
-            name=folder.name,
-            identity=plan.identity,
-            run_id=read_record(folder).run_id if resume else "",
-            symbols=SYMBOLS,
-        )
-    except RaysysError:
-        if not resume:
-            folder.delete()
-        raise
-    with recorded(folder, plan.identity, log, console):
+    open_log = partial(
+        StudyLog,
+        config,
+        plan.corpus,
+        runs=runs,
+        name=folder.name,
+        identity=plan.identity,
+        symbols=SYMBOLS,
+    )
+    with recorded(folder, plan.identity, open_log, resume=resume, console=console) as log:
         write_plan(plan, folder)
-        result = _run(config, space, plan, folder, log, console, begun)
+        study = _Study(config, space, plan, folder, Journal(folder), log)
+        result = _report(study, _search(study, console), begun)
     print_study(console, result, folder=folder.path(), ui=ui_command(log.uri))
     log.finish("FINISHED")
     return result
 
 
-def _run(
-    config: Config,
-    space: Space,
-    plan: Plan,
-    folder: Folder,
-    log: StudyLog,
-    console: Console,
-    begun: float,
-) -> dict[str, Any]:
-    """The part that needs Ray, then the choice."""
+@dataclass(frozen=True)
+class _Study:
+    """What every step of a study needs."""
+
+    config: Config
+    space: Space
+    plan: Plan
+    folder: Folder
+    journal: Journal
+    log: StudyLog
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """What the part that needs Ray leaves to the report."""
+
+    untuned: Candidate
+    ends: list[RoundEnd]
+    baseline: list[dict[str, float]]
+    """Test scores of the SVM, one dict a fold."""
+    seconds: dict[str, float]
+    """Start-up, and how busy how many workers were."""
+
+
+def _search(study: _Study, console: Console) -> _Searched:
+    """All rounds over one pool."""
+    config, search, plan = study.config, study.config.search, study.plan
+    n_folds = len(plan.folds)
     for name in ("folds.json", "audit.json"):
-        log.json(folder.read_json(name), name)
-    search, n_folds, journal = config.search, len(plan.folds), Journal(folder)
+        study.log.json(study.folder.read_json(name), name)
     connecting = time.monotonic()
     with _aside() as aside, ray_session(config.cluster):
-        baseline = aside.submit(baseline_scores, plan.arrays, plan.folds)
+        baseline = in_background(partial(baseline_scores, plan.arrays, plan.folds))
         aggregator = start_aggregator(config.similarity, len(plan.corpus.emotions), config.seed)
         with FoldPool(
             run_fold,
             config.cluster,
-            folder=folder / ".pool",
+            folder=study.folder / ".pool",
             most_tasks=n_folds * (search.concurrency + 1 if search.concurrency else _NO_LIMIT),
             shared=plan.arrays,
             deliver=DeliverEmbeddings(aggregator),
@@ -120,61 +135,66 @@ def _run(
             watch = PoolWatch(pool, required=UNTUNED, n_folds=n_folds)
             rounds = StudyRounds(
                 config,
-                space,
+                study.space,
                 plan,
                 pool=pool,
                 watch=watch,
                 aggregator=aggregator,
-                journal=journal,
-                log=log,
+                journal=study.journal,
+                log=study.log,
                 aside=aside,
             )
-            view = StudyView(
+            with StudyView(
                 console,
                 objective=search.objectives[0],
                 total=search.num_trials * search.rounds,
                 n_folds=n_folds,
                 workers=pool.workers,
-            )
-            with view:
+            ) as view:
                 ends = rounds.run(view)
         seconds = {
             "startup": (watch.began or connecting) - connecting,
             "utilisation": watch.utilisation,
             "workers": pool.workers,
         }
-        simple = baseline.result()
-    records = journal.read()
-    result: dict[str, Any] = {
+        return _Searched(rounds.untuned, ends, baseline.result(), seconds)
+
+
+def _report(study: _Study, searched: _Searched, begun: float) -> dict[str, Any]:
+    """Choose, open the choice's test scores, write them down; the content of result.json."""
+    plan, folder, ends = study.plan, study.folder, searched.ends
+    objectives = study.config.search.objectives
+    records = study.journal.read()
+    content: dict[str, Any] = {
         "kind": "study",
         "corpus": plan.corpus.name,
-        "model": f"{config.model.name} ({' + '.join(config.model.modalities)})",
+        "model": f"{study.config.model.name} ({' + '.join(study.config.model.modalities)})",
         "emotions": list(plan.corpus.emotions),
-        "objectives": list(search.objectives),
+        "objectives": list(objectives),
         **honest_result(
-            [rounds.untuned, *(c for end in ends for c in end.candidates)],
-            search.objectives,
+            [searched.untuned, *(c for end in ends for c in end.candidates)],
+            objectives,
             plan.folds,
         ),
-        "untuned_values": space.base_values(),
-        "baseline": mean_and_std(simple),
-        "rounds": [_round_row(end, search.objectives[0]) for end in ends],
+        "untuned_values": study.space.base_values(),
+        "baseline": mean_and_std(searched.baseline),
+        "rounds": [_round_row(end, objectives[0]) for end in ends],
         "trials": [asdict(record) for record in records],
         "epochs": _epochs(records),
-        "seconds": {"total": time.monotonic() - begun, **seconds},
+        "seconds": {"total": time.monotonic() - begun, **searched.seconds},
         "audit": [asdict(finding) for finding in (*plan.audit, *_findings(ends))],
-        "mlflow": {"experiment_id": log.experiment_id, "run_id": log.run_id},
+        "mlflow": {"experiment_id": study.log.experiment_id, "run_id": study.log.run_id},
     }
-    chosen = result["chosen"]
+    chosen = content["chosen"]
     base = next(end.config for end in ends if end.round == chosen["round"])
-    preset = best_preset(replaced(base, chosen["values"]), result, study=folder.path())
-    untuned = rounds.untuned.mean(search.objectives[0])
-    figures = study_figures(space, records, search.objectives, untuned=untuned)
+    preset = best_preset(replaced(base, chosen["values"]), content, study=folder.path())
+    untuned = searched.untuned.mean(objectives[0])
+    figures = study_figures(study.space, records, objectives, untuned=untuned)
     folder.write_bytes("best.yaml", preset.encode())
-    folder.write_json("result.json", result)
-    result = folder.read_json("result.json")
-    log.result(result, figures, preset)
-    _drop_unfinished(records, journal, n_folds)
+    folder.write_json("result.json", content)
+    result: dict[str, Any] = folder.read_json("result.json")
+    study.log.result(result, figures, preset)
+    _drop_unfinished(records, study.journal, len(plan.folds))
     return result
 
 

@@ -2,26 +2,24 @@
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from rich import box
 from rich.console import Console, Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from raysys.cluster.live_view import LiveView
 from raysys.search.journal import UNTUNED, TrialRecord
 from raysys.search.searcher import direction
 from raysys.search.space import symbol
 
 _LATEST = 8
 """Ended trials in the table."""
-_REFRESH_SECONDS = 0.25
 _COLOURS = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "red", "STOPPED": "dim"}
 
 
-class StudyView:
+class StudyView(LiveView):
     """Trials done, running, pruned and failed; the best so far; folds a minute; time left.
 
     Args:
@@ -35,7 +33,7 @@ class StudyView:
     def __init__(
         self, console: Console, *, objective: str, total: int, n_folds: int, workers: int
     ) -> None:
-        self._console = console
+        super().__init__(console)
         self._objective = objective
         self._total = total
         self._n_folds = n_folds
@@ -47,30 +45,22 @@ class StudyView:
         self._folds = 0
         self._before = 0
         self._began = time.monotonic()
-        self._shown = 0.0
-        self._live = Live(console=console, auto_refresh=False, transient=True)
 
-    def __enter__(self) -> "StudyView":
-        if self._console.is_terminal:
-            self._live.start()
+    def greeting(self) -> str:
+        """Workers and trials."""
         workers = f"{self._workers} worker(s)"
-        self._say(f"starting {workers} for {self._total} trials of {self._n_folds} folds")
-        return self
+        return f"starting {workers} for {self._total} trials of {self._n_folds} folds"
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._live.stop()
+    def picture(self) -> Group:
+        """Counts, and a row a trial."""
+        return Group(Text(self._counts()), self._table())
 
     def recall(self, records: list[TrialRecord]) -> None:
         """Trials that had ended before the study was resumed."""
         self._ended += records
         self._before += len(records)
         if records:
-            self._say(f"{len(records)} trial(s) had ended before; going on")
+            self.say(f"{len(records)} trial(s) had ended before; going on")
 
     def started(self, name: str, values: str) -> None:
         """A trial starts, with these values in words."""
@@ -98,17 +88,10 @@ class StudyView:
         self._ended.append(record)
         score = self._score(record)
         what = record.reason if record.state == "FAILED" else f"val {self._objective} {score}"
-        self._say(
+        self.say(
             f"{record.name} {record.state.lower()}: {what}, {describe(record.values)}; {self._counts()}"
         )
         self.refresh(force=True)
-
-    def refresh(self, *, force: bool = False) -> None:
-        """Draw again, not too often."""
-        now = time.monotonic()
-        if self._console.is_terminal and (force or now - self._shown > _REFRESH_SECONDS):
-            self._shown = now
-            self._live.update(Group(Text(self._counts()), self._table()), refresh=True)
 
     def _counts(self) -> str:
         states = [str(record.state) for record in self._ended]
@@ -140,10 +123,6 @@ class StudyView:
     def _score(self, record: TrialRecord) -> str:
         score = record.scores.get(self._objective)
         return "-" if score is None else show_score(self._objective, score)
-
-    def _say(self, line: str) -> None:
-        if not self._console.is_terminal:
-            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def _table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
