@@ -9,12 +9,10 @@ from raysys.commandline import parse, run_job
 def main(argv: Sequence[str]) -> int:
     """Prepare the corpus and features of a config; 0 when they are ready."""
     config, _ = parse(argv, program="python -m jobs.prepare")
-    from raysys.corpus import read_corpus
+    from raysys.cluster.plan import prepare_corpus
     from raysys.features import prepare_features
-    from raysys.storage import resolve_folder
 
-    cache = resolve_folder(config.storage.cache)
-    corpus = read_corpus(config, cache=cache)
+    corpus, cache = prepare_corpus(config)
     store = prepare_features(corpus, config, cache=cache)
     print(f"corpus    {corpus.name}: {len(corpus)} utterances, {len(corpus.emotions)} emotions")
     for item in corpus.quarantine:

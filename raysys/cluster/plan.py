@@ -22,7 +22,7 @@ from raysys.corpus.folds import Fold, folds_record, make_folds
 from raysys.corpus.table import Corpus
 from raysys.errors import ConfigError, lookup
 from raysys.features import prepare_features
-from raysys.features.normalise import by_speaker
+from raysys.features.normalise import FRAMED, by_speaker
 from raysys.features.store import FeatureStore, Ragged
 from raysys.models import MODELS
 from raysys.similarity import Origin
@@ -70,15 +70,25 @@ def balance_table(plan: Plan, balance: Sequence[BalancePlan]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def prepare_corpus(config: Config) -> tuple[Corpus, Folder]:
+    """Read and check the corpus as the model needs it; also the folder in which its features are kept.
+
+    Raises:
+        RaysysError: an unknown model, or anything wrong with the corpus.
+    """
+    dialogues = lookup(MODELS, config.model.name, kind="model").reads_dialogues
+    cache = resolve_folder(config.storage.cache)
+    return read_corpus(config, cache=cache, dialogues=dialogues), cache
+
+
 def make_plan(config: Config) -> Plan:
     """Read, check and extract everything that a config asks for.
 
     Raises:
         RaysysError: anything wrong with settings, corpus, features, folds or the prior matrix.
     """
-    lookup(MODELS, config.model.name, kind="model")
-    cache, runs = resolve_folder(config.storage.cache), resolve_folder(config.storage.runs)
-    corpus = read_corpus(config, cache=cache)
+    corpus, cache = prepare_corpus(config)
+    runs = resolve_folder(config.storage.runs)
     folds = make_folds(corpus, config.folds, seed=config.seed)
     audit = audit_folds(corpus, folds, config)
     origin = Origin(corpus.digest, digest(folds_record(folds, corpus)))
@@ -131,12 +141,13 @@ def _check_dialogues(corpus: Corpus, folds: tuple[Fold, ...], config: Config) ->
 
 def _normalised(store: FeatureStore, corpus: Corpus, config: Config) -> Mapping[str, Ragged]:
     features = dict(store.modalities)
-    if config.features.normalise == "speaker" and "audio" in features:
+    framed = [modality for modality in FRAMED if modality in features]
+    if config.features.normalise == "speaker" and framed:
         speakers = corpus.column("speaker")
         if "" in speakers:
             row = corpus.utterances[speakers.index("")].utterance_id
             raise ConfigError(
                 f"features.normalise is 'speaker', but utterance '{row}' has no speaker: set --features.normalise train"
             )
-        features["audio"] = by_speaker(features["audio"], speakers)
+        features |= {modality: by_speaker(features[modality], speakers) for modality in framed}
     return features

@@ -19,6 +19,7 @@ from raysys.config.data import (
     HashedConfig,
     IemocapConfig,
     LogmelConfig,
+    PrecomputedConfig,
     TransformersConfig,
 )
 from raysys.config.learning import (
@@ -57,6 +58,7 @@ __all__ = [
     "ModelConfig",
     "MultiemoConfig",
     "Objective",
+    "PrecomputedConfig",
     "SearchConfig",
     "SimilarityConfig",
     "StorageConfig",

@@ -119,22 +119,50 @@ class TransformersConfig:
 
 
 @dataclass(frozen=True)
+class PrecomputedConfig:
+    """Features that were computed elsewhere: .npz files with an array [time, dim] or [dim] an utterance_id."""
+
+    audio: str = ""
+    """File of audio features."""
+    text: str = ""
+    """File of text features."""
+    video: str = ""
+    """File of video features. Empty: the manifest's column `video` names a .npy file a row."""
+
+
+@dataclass(frozen=True)
 class FeaturesConfig:
-    """Which encoder turns each modality into frames or tokens, and how audio is normalised."""
+    """Which encoder turns each modality into frames or tokens, and how frames are normalised."""
 
     audio: str = "logmel"
-    """Audio encoder: logmel."""
+    """Audio encoder: logmel or precomputed."""
     text: str = "hashed"
-    """Text encoder: hashed or transformers."""
+    """Text encoder: hashed, transformers or precomputed."""
+    video: str = "precomputed"
+    """Video encoder: precomputed; finding faces in films is left to other tools."""
     normalise: Literal["train", "speaker", "none"] = "train"
-    """Mean and variance of audio columns: train (from the fold's train part), speaker (each speaker's own frames,
-    unlabelled, also those of test speakers: named in the report) or none."""
+    """Mean and variance of audio and video columns: train (from the fold's train part), speaker (each speaker's own
+    frames, unlabelled, also those of test speakers: named in the report) or none."""
     logmel: LogmelConfig = field(default_factory=LogmelConfig)
     """Settings of the logmel encoder."""
     hashed: HashedConfig = field(default_factory=HashedConfig)
     """Settings of the hashed encoder."""
     transformers: TransformersConfig = field(default_factory=TransformersConfig)
     """Settings of the transformers encoder."""
+    precomputed: PrecomputedConfig = field(default_factory=PrecomputedConfig)
+    """Files of the precomputed encoder."""
+
+    def __post_init__(self) -> None:
+        for modality in ("audio", "text"):
+            file = getattr(self.precomputed, modality)
+            rule = f"an .npz file, since features.{modality} is precomputed"
+            given = bool(file) or getattr(self, modality) != "precomputed"
+            require(given, f"features.precomputed.{modality}", file, rule)
+
+    def is_beside(self, modality: str) -> bool:
+        """Whether a modality is read from a file of features instead of the corpus."""
+        chosen = getattr(self, modality) == "precomputed"
+        return chosen and bool(getattr(self.precomputed, modality))
 
 
 @dataclass(frozen=True)

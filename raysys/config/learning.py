@@ -39,7 +39,7 @@ class MultiemoConfig:
     """Width of the utterance vectors and of the attention."""
     state: int = 256
     """Width of DialogueRNN's global, party and emotion states."""
-    context: tuple[Literal["audio", "text"], ...] = ()
+    context: tuple[Literal["audio", "text", "video"], ...] = ()
     """Modalities that DialogueRNN reads; empty is all."""
     bidirectional: bool = True
     """Read dialogues in both directions; otherwise an utterance's context is what came before it."""
@@ -68,7 +68,7 @@ class ModelConfig:
 
     name: str = "cltnet"
     """Model: cltnet (each utterance by itself) or multiemo (whole dialogues)."""
-    modalities: tuple[Literal["audio", "text"], ...] = ("audio", "text")
+    modalities: tuple[Literal["audio", "text", "video"], ...] = ("audio", "text")
     """Input streams that the model sees."""
     cltnet: CltnetConfig = field(default_factory=CltnetConfig)
     """Sizes of CLTNet."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from raysys.config import Config, CorpusConfig
 from raysys.corpus import demo, emodb, iemocap, manifest, meld
-from raysys.corpus.check import check_corpus
+from raysys.corpus.check import check_corpus, check_dialogues
 from raysys.corpus.table import Corpus, RawCorpus
 from raysys.errors import lookup
 from raysys.storage import Folder
@@ -19,12 +19,13 @@ READERS: Mapping[str, Callable[[CorpusConfig, Folder], RawCorpus]] = {
 """Corpus name -> reader. A new corpus is one module and one line here."""
 
 
-def read_corpus(config: Config, *, cache: Folder) -> Corpus:
+def read_corpus(config: Config, *, cache: Folder, dialogues: bool = False) -> Corpus:
     """Read and check the corpus of a config.
 
     Args:
         config: `corpus` names and describes it, `model.modalities` says what must be there.
         cache: where a reader may keep what it generates.
+        dialogues: the model reads whole dialogues, so turns and speakers must be known.
 
     Raises:
         ConfigError: no such reader.
@@ -32,4 +33,7 @@ def read_corpus(config: Config, *, cache: Folder) -> Corpus:
     """
     reader = lookup(READERS, config.corpus.name, kind="corpus")
     raw = reader(config.corpus, cache)
-    return check_corpus(raw, config.corpus, modalities=config.model.modalities)
+    if dialogues:
+        check_dialogues(raw)
+    from_corpus = [m for m in config.model.modalities if not config.features.is_beside(m)]
+    return check_corpus(raw, config.corpus, modalities=tuple(from_corpus))

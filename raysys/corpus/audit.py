@@ -96,10 +96,11 @@ def _shared(
 
 def _encoder_notes(corpus: Corpus, config: Config) -> list[Finding]:
     findings = []
-    if config.features.normalise == "speaker" and "audio" in config.model.modalities:
+    framed = [modality for modality in config.model.modalities if modality != "text"]
+    if config.features.normalise == "speaker" and framed:
         message = (
-            "audio is normalised per speaker on the speaker's own unlabelled frames, test speakers included: the "
-            "score is for speakers of whom such audio is at hand"
+            f"{' and '.join(framed)} is normalised per speaker on the speaker's own unlabelled frames, test speakers "
+            "included: the score is for speakers of whom such frames are at hand"
         )
         findings.append(Finding("note", "speaker_normalisation", message))
     if "text" in config.model.modalities and config.features.text == "transformers":

@@ -27,7 +27,8 @@ _SKIP = "mend it or pass --corpus.skip_bad true"
 @dataclass(frozen=True)
 class _Checked:
     utterance: Utterance
-    audio_digest: str
+    audio_digest: str = ""
+    video_digest: str = ""
 
 
 def check_corpus(raw: RawCorpus, config: CorpusConfig, *, modalities: tuple[str, ...]) -> Corpus:
@@ -70,7 +71,38 @@ def check_corpus(raw: RawCorpus, config: CorpusConfig, *, modalities: tuple[str,
         audio_digests=tuple(item.audio_digest for item in good),
         quarantine=(*bad, *known),
         synthetic=raw.synthetic,
+        video_digests=tuple(i.video_digest for i in good) if "video" in modalities else (),
     )
+
+
+def check_dialogues(raw: RawCorpus) -> None:
+    """What a model that reads whole dialogues needs: every turn once, and who speaks.
+
+    Raises:
+        CorpusError: the first dialogue with a missing or doubled turn, or a turn without a speaker.
+    """
+    turns: dict[str, dict[int, str]] = {}
+    for row, where in zip(raw.utterances, raw.origin, strict=True):
+        known = turns.setdefault(row.dialogue_id, {})
+        if row.turn in known:
+            raise CorpusError(
+                f"{where}: dialogue '{row.dialogue_id}' has turn {row.turn} twice (first at {known[row.turn]}), but "
+                "the model reads whole dialogues: number the column 'turn' 0, 1, 2, ..."
+            )
+        known[row.turn] = where
+    for dialogue, known in turns.items():
+        lost = sorted(set(range(min(*known, 1), max(known))) - set(known))
+        if lost:
+            raise CorpusError(
+                f"{known[max(known)]}: dialogue '{dialogue}' has a turn {max(known)} but no turn {lost[0]}, and the "
+                "model reads whole dialogues: add the row, or number the turns without gaps"
+            )
+    for row, where in zip(raw.utterances, raw.origin, strict=True):
+        if not row.speaker and len(turns[row.dialogue_id]) > 1:
+            raise CorpusError(
+                f"{where}: turn {row.turn} of dialogue '{row.dialogue_id}' has no speaker, but the model tells who "
+                "speaks: fill the column 'speaker'"
+            )
 
 
 def _check_row(
@@ -97,20 +129,31 @@ def _check_row(
             raise CorpusError(f"{where}: {count} votes for '{emotion}', but votes count annotators")
     if "text" in modalities and not row.text.strip():
         raise CorpusError(f"{where}: the text is empty, but the model reads text")
-    if "audio" not in modalities:
-        return _Checked(row, "")
-    return _Checked(replace(row, audio=_relative_audio(row, raw, where)), _hear(row, raw, where))
+    heard = seen_file = ""
+    if "audio" in modalities:
+        if not row.audio:
+            raise CorpusError(f"{where}: no audio path, but the model hears audio")
+        row = replace(row, audio=_under_root(row.audio, raw, f"{where}: audio"))
+        heard = _hear(row, raw, where)
+    if "video" in modalities:
+        if not row.video:
+            raise CorpusError(
+                f"{where}: no video features, but the model sees video: fill the manifest's column 'video', or set "
+                "--features.precomputed.video FILE.npz"
+            )
+        row = replace(row, video=_under_root(row.video, raw, f"{where}: video"))
+        seen_file = hashlib.sha256((raw.root / row.video).read_bytes()).hexdigest()
+    return _Checked(row, heard, seen_file)
 
 
-def _relative_audio(row: Utterance, raw: RawCorpus, where: str) -> str:
-    if not row.audio:
-        raise CorpusError(f"{where}: no audio path, but the model hears audio")
+def _under_root(name: str, raw: RawCorpus, what: str) -> str:
+    """A file's path relative to the corpus root, in which it must lie."""
     root = raw.root.resolve()
-    path = (root / row.audio).resolve()
+    path = (root / name).resolve()
     if not path.is_relative_to(root):
-        raise CorpusError(f"{where}: audio path '{row.audio}' leaves the corpus root {root}")
+        raise CorpusError(f"{what} path '{name}' leaves the corpus root {root}")
     if not path.is_file():
-        raise CorpusError(f"{where}: audio file {path} does not exist")
+        raise CorpusError(f"{what} file {path} does not exist")
     return str(path.relative_to(root))
 
 

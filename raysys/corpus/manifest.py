@@ -1,8 +1,9 @@
 """Reader `manifest`: the user's own corpus as one CSV or Parquet file.
 
-Columns: utterance_id, label, and as the corpus has them text, audio (path under the root), speaker, session,
-dialogue_id, turn, start, end (seconds), votes (JSON object or Parquet map: emotion -> annotators), split. A row without
-dialogue_id is a dialogue of its own. Votes for emotions outside `corpus.emotions` do not count towards the targets.
+Columns: utterance_id, label, and as the corpus has them text, audio (path under the root), video (path of a .npy with
+features), speaker, session, dialogue_id, turn, start, end (seconds), votes (JSON object or Parquet map: emotion ->
+annotators), split. A row without dialogue_id is a dialogue of its own. Votes for emotions outside `corpus.emotions` do
+not count towards the targets.
 """
 
 import csv

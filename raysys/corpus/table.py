@@ -28,6 +28,8 @@ class Utterance:
     text: str = ""
     audio: str = ""
     """Path under the corpus root; empty where there is none."""
+    video: str = ""
+    """Path under the corpus root of precomputed features (.npy); empty where there are none."""
     speaker: str = ""
     session: str = ""
     dialogue_id: str = ""
@@ -78,6 +80,8 @@ class Corpus:
     """Digest of each utterance's samples; empty text where there is no audio."""
     quarantine: tuple[Quarantined, ...] = ()
     synthetic: bool = False
+    video_digests: tuple[str, ...] = ()
+    """Digest of each utterance's file of video features; empty without a model that sees."""
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -113,7 +117,7 @@ class Corpus:
             [{**vars(row), "votes": dict(row.votes) if row.votes else None}, audio]
             for row, audio in zip(self.utterances, self.audio_digests, strict=True)
         ]
-        return digest(self.name, self.emotions, rows)
+        return digest(self.name, self.emotions, rows, self.video_digests)
 
 
 def target_distributions(

@@ -31,9 +31,16 @@ def _transformers(config: FeaturesConfig) -> Encoder:
     return TransformersEncoder(config)
 
 
+def _precomputed(modality: str) -> Callable[[FeaturesConfig], Encoder]:
+    from raysys.features.precomputed import PrecomputedEncoder
+
+    return partial(PrecomputedEncoder, modality=modality)
+
+
 ENCODERS: Mapping[str, Mapping[str, Callable[[FeaturesConfig], Encoder]]] = {
-    "audio": {"logmel": _logmel},
-    "text": {"hashed": _hashed, "transformers": _transformers},
+    "audio": {"logmel": _logmel, "precomputed": _precomputed("audio")},
+    "text": {"hashed": _hashed, "transformers": _transformers, "precomputed": _precomputed("text")},
+    "video": {"precomputed": _precomputed("video")},
 }
 """Modality -> encoder name -> encoder. Imported when used: transformers alone takes seconds."""
 

@@ -12,6 +12,9 @@ from jaxtyping import Float, Float32
 
 from raysys.features.store import Ragged
 
+FRAMED = ("audio", "video")
+"""Modalities whose columns are normalised; tokens keep their encoder's scale."""
+
 _SMALLEST_STD = 1e-5
 
 

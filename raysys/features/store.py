@@ -95,7 +95,7 @@ def extract_store(
 
     Args:
         corpus: checked corpus.
-        modality: audio or text.
+        modality: audio, text or video.
         encoder: see `raysys.features.encoder`.
         cache: where stores are.
         progress: wraps the iteration over utterances, for a progress bar.

@@ -93,7 +93,7 @@ class TextBranch(nn.Module):
 
 
 class Cltnet(nn.Module):
-    """The whole network; either branch alone when only its modality is given.
+    """The whole network; a branch a modality that is given. Video, which the paper has not, is read as audio is.
 
     h = Concat(h_A, h_T) W_u + b_u,   logits = (h + ReLU(h W_h + b_h)) W_c + b_c
     """
@@ -103,7 +103,7 @@ class Cltnet(nn.Module):
     def __init__(self, config: ModelConfig, *, dims: Mapping[str, int], n_classes: int) -> None:
         super().__init__()
         sizes = config.cltnet
-        branches = {"audio": AudioBranch, "text": TextBranch}
+        branches = {"audio": AudioBranch, "text": TextBranch, "video": AudioBranch}
         self.branches = nn.ModuleDict({m: branches[m](dims[m], sizes) for m in config.modalities})
         self.fuse = nn.Linear(sizes.dim * len(config.modalities), sizes.dim)
         self.residual = nn.Linear(sizes.dim, sizes.dim)

@@ -20,7 +20,7 @@ from raysys.config import Config
 from raysys.corpus.folds import Fold
 from raysys.corpus.table import target_distributions
 from raysys.features.batch import Part, Turns, fit_normaliser, make_part
-from raysys.features.normalise import Normaliser
+from raysys.features.normalise import FRAMED, Normaliser
 from raysys.features.store import Ragged
 from raysys.storage import Folder
 from raysys.training.checkpoint import delete_checkpoint
@@ -139,10 +139,11 @@ def _prepare_torch(config: Config) -> str:
 
 
 def _fit_normalisers(config: Config, arrays: CorpusArrays, fold: Fold) -> dict[str, Normaliser]:
-    """Statistics of the train part, for audio; tokens keep their encoder's scale."""
-    if config.features.normalise != "train" or "audio" not in config.model.modalities:
+    """Statistics of the train part."""
+    if config.features.normalise != "train":
         return {}
-    return {"audio": fit_normaliser(arrays.features["audio"], fold.train)}
+    framed = [modality for modality in FRAMED if modality in config.model.modalities]
+    return {m: fit_normaliser(arrays.features[m], fold.train) for m in framed}
 
 
 def _balanced(train: Part, config: Config, arrays: CorpusArrays, fold: Fold) -> Part:

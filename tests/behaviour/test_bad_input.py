@@ -11,19 +11,24 @@ import soundfile
 from jobs.cross_validate import main
 from raysys.commandline import run_job
 
-HEADER = "utterance_id,label,text,audio,speaker"
+HEADER = "utterance_id,label,text,audio,speaker,dialogue_id,turn,video"
+DIALOGUES = ["--model.name", "multiemo", "--folds.groups", "dialogue"]
+SEES = [*DIALOGUES, "--model.modalities", "[text,video]"]
 
 
 def make_corpus(root: Path, speakers: int = 6) -> None:
-    """A sound little corpus: every speaker says both emotions."""
+    """A sound little corpus: every speaker says both emotions, in a dialogue."""
     (root / "wav").mkdir(parents=True)
+    (root / "video").mkdir()
     random = np.random.default_rng(0)
     rows = [HEADER]
     for speaker in range(speakers):
-        for label in ("calm", "joy"):
+        for turn, label in enumerate(("calm", "joy")):
             name = f"{speaker}{label}"
             soundfile.write(root / "wav" / f"{name}.wav", 0.1 * random.standard_normal(4000), 16000)
-            rows.append(f"{name},{label},i am {label},wav/{name}.wav,s{speaker}")
+            np.save(root / "video" / f"{name}.npy", random.standard_normal((3, 4)))
+            told = f"{name},{label},i am {label},wav/{name}.wav,s{speaker}"
+            rows.append(f"{told},d{speaker},{turn},video/{name}.npy")
     (root / "manifest.csv").write_text("\n".join(rows) + "\n")
 
 
@@ -41,6 +46,16 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
 def audio(samples: np.ndarray, rate: int = 16000) -> Callable[[Path], None]:
     """Replace the first file."""
     return lambda root: soundfile.write(root / "wav/0calm.wav", samples, rate, subtype="FLOAT")
+
+
+def video(array: np.ndarray) -> Callable[[Path], None]:
+    """Replace the second file of video features."""
+    return lambda root: np.save(root / "video/0joy.npy", array)
+
+
+def beside(**arrays: np.ndarray) -> Callable[[Path], None]:
+    """Features in a file beside the corpus."""
+    return lambda root: np.savez(root.parent / "faces.npz", **arrays)
 
 
 def few_speakers(root: Path) -> None:
@@ -71,6 +86,27 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "unknown model": (nothing, ["--model.name", "cltnett"], "unknown model 'cltnett': did you mean 'cltnet'"),
     "unknown encoder": (nothing, ["--features.text", "hased"], "unknown text encoder 'hased'"),
     "no prior matrix": (nothing, ["--loss.omega", "1", "--loss.similarity", "s.json"], "s.json is not a file"),
+    "a turn is missing": (edit(",d0,1,", ",d0,2,"), DIALOGUES, "csv:3: dialogue 'd0' has a turn 2 but no turn 1"),
+    "a turn comes twice": (edit(",d0,1,", ",d0,0,"), DIALOGUES, "manifest.csv:3: dialogue 'd0' has turn 0 twice"),
+    "nobody speaks": (edit(",s0,d0,1,", ",,d0,1,"), DIALOGUES, "csv:3: turn 1 of dialogue 'd0' has no speaker"),
+    "torn dialogues": (nothing, ["--model.name", "multiemo", "--folds.groups", "session"], "'0calm' has no session"),
+    "a row with too many fields": (edit("i am calm,wav/0", "i, am calm,wav/0"), [], "csv:2: the row does not have"),
+    "no video": (edit("video/0joy.npy", ""), SEES, "manifest.csv:3: no video features"),
+    "missing video": (edit("video/0joy", "video/9joy"), SEES, "does not exist"),
+    "video of another width": (video(np.zeros((3, 5))), SEES, "'0joy' are 5 wide, those of '0calm' 4"),
+    "video of no shape": (video(np.zeros((2, 3, 4))), SEES, "must be numbers [time, dim] or [dim]"),
+    "video without frames": (video(np.zeros((0, 4))), SEES, "must be numbers [time, dim] or [dim]"),
+    "video that is pickled": (video(np.array([{}], dtype=object)), SEES, "'0joy' cannot be read: Object arrays"),
+    "NaN in the video": (video(np.full((3, 4), np.nan)), SEES, "video features of utterance '0joy' hold NaN"),
+    "too few in the file": (
+        beside(**{"0calm": np.zeros(4)}), [*SEES, "--features.precomputed.video", "faces.npz"],
+        "faces.npz has video features of 1 of 12 utterances and lacks '0joy'",
+    ),
+    "no file of features": (nothing, [*SEES, "--features.precomputed.video", "faces.npz"], "faces.npz is not a file"),
+    "a file that is no npz": (
+        nothing, [*SEES, "--features.precomputed.video", "corpus/manifest.csv"], "is not an .npz"
+    ),
+    "audio from nowhere": (nothing, ["--features.audio", "precomputed"], "features.precomputed.audio is ''"),
     "no such run": (nothing, ["--loss.omega", "1", "--loss.similarity", "mlflow:abc"], "has no averaged matrix"),
 }  # fmt: skip
 

@@ -7,7 +7,12 @@ import pytest
 import soundfile
 import torch
 
-from raysys.config import FeaturesConfig, LogmelConfig, TransformersConfig
+from raysys.config import (
+    FeaturesConfig,
+    LogmelConfig,
+    PrecomputedConfig,
+    TransformersConfig,
+)
 from raysys.corpus.table import Utterance
 from raysys.errors import FeatureError
 from raysys.features import ENCODERS
@@ -22,8 +27,10 @@ def minilm() -> str:
     return str(Path(package.__file__).parent / "model")
 
 
-def make(modality: str, name: str) -> Encoder:
+def make(modality: str, name: str, root: Path = Path()) -> Encoder:
+    file = str(root / "features.npz")
     config = FeaturesConfig(
+        precomputed=PrecomputedConfig(**{modality: file} if name == "precomputed" else {}),
         logmel=LogmelConfig(deltas=True, pitch=True, energy=True),
         transformers=TransformersConfig(model=minilm(), batch_tokens=200)
         if name == "transformers"
@@ -43,13 +50,16 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Utterance], Pat
             root / f"{k}.wav", 0.1 * random.standard_normal(round(seconds * 16000)), 16000
         )
         made.append(Utterance(f"u{k}", "joy", text="so it is! " * (k + 1), audio=f"{k}.wav"))
+    lengths = zip(made, (1, 3, 2, 9, 4, 5, 1, 7), strict=True)
+    arrays = {row.utterance_id: random.standard_normal((n, 6)) for row, n in lengths}
+    np.savez(root / "features.npz", **arrays)
     return made, root
 
 
 @pytest.mark.parametrize("modality, name", NAMES)
 def test_every_utterance_is_encoded_once_and_alike_alone_or_among_others(modality, name, rows):
     utterances, root = rows
-    encoder = make(modality, name)
+    encoder = make(modality, name, root)
     together = dict(encoder.encode(utterances, root))
     assert sorted(together) == list(range(len(utterances)))
     widths = {frames.shape[1] for frames in together.values()}
@@ -64,7 +74,7 @@ def test_every_utterance_is_encoded_once_and_alike_alone_or_among_others(modalit
 @pytest.mark.parametrize("modality, name", NAMES)
 def test_two_encoders_with_equal_fingerprints_agree(modality, name, rows):
     utterances, root = rows
-    first, second = make(modality, name), make(modality, name)
+    first, second = make(modality, name, root), make(modality, name, root)
     assert first.fingerprint() == second.fingerprint()
     for (_, a), (_, b) in zip(
         first.encode(utterances, root), second.encode(utterances, root), strict=True

@@ -7,9 +7,9 @@ from raysys.config import CltnetConfig, ModelConfig, MultiemoConfig
 from raysys.features.batch import Layout, Padded
 from raysys.models import MODELS
 
-DIMS = {"audio": 6, "text": 5}
-LENGTHS = {"audio": [2, 9, 5, 30], "text": [1, 3, 7, 2]}
-SETS = [("audio", "text"), ("audio",), ("text",)]
+DIMS = {"audio": 6, "text": 5, "video": 3}
+LENGTHS = {"audio": [2, 9, 5, 30], "text": [1, 3, 7, 2], "video": [4, 1, 1, 2]}
+SETS = [("audio", "text"), ("audio",), ("text", "video"), ("audio", "text", "video")]
 
 
 def build(name: str, modalities: tuple[str, ...]) -> torch.nn.Module:

@@ -1,0 +1,97 @@
+"""Encoder `precomputed`: features that were computed elsewhere, for any modality.
+
+    features.precomputed.MODALITY = FILE.npz    one array [time, dim] or [dim] an utterance, named by its utterance_id
+    video without a file                        the corpus' own column `video`: a .npy a row, under the corpus root
+
+Nothing is unpickled. What a file holds beyond the corpus' utterances is left alone.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raysys.config import FeaturesConfig
+from raysys.corpus.table import Utterance
+from raysys.errors import FeatureError
+from raysys.features.encoder import Frames
+
+
+class PrecomputedEncoder:
+    """Reads frames instead of computing them; see the module.
+
+    Raises:
+        FeatureError: the file is missing, or not an .npz.
+    """
+
+    def __init__(self, config: FeaturesConfig, modality: str) -> None:
+        self._modality = modality
+        name = str(getattr(config.precomputed, modality))
+        self._file = Path(name).expanduser() if name else None
+        if self._file is None:
+            return
+        setting = f"features.precomputed.{modality}"
+        if not self._file.is_file():
+            raise FeatureError(f"{setting} {self._file} is not a file: give the path of an .npz")
+        if not zipfile.is_zipfile(self._file):
+            raise FeatureError(
+                f"{setting} {self._file} is not an .npz: write it with numpy.savez(FILE, **arrays)"
+            )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Digest of the file; the column's files are part of the corpus' digest."""
+        content = ""
+        if self._file is not None:
+            with self._file.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"encoder": "precomputed", "modality": self._modality, "content": content}
+
+    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+        """Frames of each utterance, in order; an array [dim] is one frame."""
+        first: tuple[str, int] | None = None
+        for position, (row, where, load) in enumerate(self._sources(rows, root)):
+            frames = _frames(load, f"{where}: {self._modality} features of '{row.utterance_id}'")
+            first = first or (row.utterance_id, frames.shape[1])
+            if frames.shape[1] != first[1]:
+                raise FeatureError(
+                    f"{where}: {self._modality} features of '{row.utterance_id}' are {frames.shape[1]} wide, those "
+                    f"of '{first[0]}' {first[1]}: compute them alike"
+                )
+            yield position, frames
+
+    def _sources(
+        self, rows: Sequence[Utterance], root: Path
+    ) -> Iterator[tuple[Utterance, str, Callable[[], np.ndarray]]]:
+        """Every row, where its array is, and how to load it."""
+        if self._file is None:
+            for row in rows:
+                path = root / row.video
+                yield row, str(path), lambda path=path: np.load(path, allow_pickle=False)  # type: ignore[misc]
+            return
+        with np.load(self._file, allow_pickle=False) as arrays:
+            names = set(arrays.files)
+            missing = [row.utterance_id for row in rows if row.utterance_id not in names]
+            if missing:
+                raise FeatureError(
+                    f"{self._file} has {self._modality} features of {len(rows) - len(missing)} of {len(rows)} "
+                    f"utterances and lacks '{missing[0]}': add them, or leave the utterances out of the corpus"
+                )
+            for row in rows:
+                yield row, str(self._file), lambda name=row.utterance_id: arrays[name]  # type: ignore[misc]
+
+
+def _frames(load: Callable[[], np.ndarray], what: str) -> Frames:
+    try:
+        found = load()
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise FeatureError(f"{what} cannot be read: {' '.join(str(error).split())}") from error
+    numbers = isinstance(found, np.ndarray) and found.dtype.kind in "fiu"
+    if not numbers or found.ndim not in (1, 2) or not found.size:
+        shape = list(getattr(found, "shape", []))
+        raise FeatureError(
+            f"{what} are {getattr(found, 'dtype', 'nothing')} {shape}, but must be numbers [time, dim] or [dim]"
+        )
+    return np.atleast_2d(found).astype(np.float32)
