@@ -147,9 +147,11 @@ def _read_preset(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Settings of `above` in front of those of `below`, group by group; the space of a study is one setting."""
+    """Settings of `above` in front of those of `below`, group by group; a study's space is one, so are variants."""
     both = {**below, **above}
-    groups = {key for key in both if key != "space" and key in below and key in above}
+    groups = {
+        key for key in both if key not in ("space", "variants") and key in below and key in above
+    }
     for key in groups:
         if isinstance(below[key], dict) and isinstance(above[key], dict):
             both[key] = _merged(below[key], above[key])

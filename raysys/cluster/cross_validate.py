@@ -5,6 +5,7 @@ Config -> Plan -> FoldPool -> FoldResults, embeddings -> SimilarityAggregator ->
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -20,12 +21,12 @@ from raysys.cluster.run_folder import choose_folder, recorded
 from raysys.cluster.session import ray_session
 from raysys.config import Config
 from raysys.errors import FoldFailedError
-from raysys.report import account_seconds, build_result, confusion_counts, print_audit, print_result
+from raysys.report import account_seconds, build_result, print_audit, print_result
 from raysys.similarity import SimilaritySummary
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import tracking_uri, ui_command
-from raysys.tracking.command_run import log_balance
-from raysys.tracking.cross_validation import CrossValidationLog
+from raysys.tracking.command_run import CommandRun, log_balance
+from raysys.tracking.configuration import ConfigurationLog
 from raysys.training.baseline import baseline_scores
 from raysys.training.fold import run_fold, warm_up
 from raysys.training.predictions import read_predictions
@@ -58,9 +59,10 @@ def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[st
         return result
     print_audit(console, [vars(finding) for finding in plan.audit])
     open_log = partial(
-        CrossValidationLog,
+        CommandRun,
         config,
         plan.corpus,
+        kind="cross_validation",
         runs=runs,
         name=folder.name,
         identity=plan.identity,
@@ -74,10 +76,11 @@ def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[st
 
 
 def _run(
-    plan: Plan, folder: Folder, log: CrossValidationLog, console: Console, begun: float
+    plan: Plan, folder: Folder, log: CommandRun, console: Console, begun: float
 ) -> dict[str, Any]:
     """The part that needs Ray."""
     config, trial = plan.config, folder.name
+    curves = ConfigurationLog(log.log, plan.corpus.emotions, len(plan.folds))
     for name in ("folds.json", "audit.json"):
         log.json(folder.read_json(name), name)
     if config.balance.method != "off":
@@ -97,7 +100,7 @@ def _run(
         ) as pool:
             pool.submit(plan.tasks(trial, folder))
             baseline = in_background(partial(baseline_scores, plan.arrays, plan.folds))
-            results, first, last = _watch(pool, plan, log, console)
+            results, first, last = _watch(pool, plan, curves, console)
             started = time.monotonic() - connecting - (last - first)
         folders = {result.fold: folder / f"fold_{result.fold}" for result in results}
         places = {fold: place.uri for fold, place in folders.items()}
@@ -109,27 +112,32 @@ def _run(
         emotions=plan.corpus.emotions,
         results=results,
         predictions=predictions,
+        speakers=plan.test_speakers,
         baseline=baseline.result(),
         similarity=similarity,
-        seconds=account_seconds(
-            results,
-            total=time.monotonic() - begun,
-            startup=started,
-            wall=last - first,
-            workers=pool.workers,
+        seconds=asdict(
+            account_seconds(
+                results,
+                total=time.monotonic() - begun,
+                startup=started,
+                wall=last - first,
+                workers=pool.workers,
+            )
         ),
         audit=plan.audit,
         mlflow={"experiment_id": log.experiment_id, "run_id": log.run_id},
     )
     folder.write_json("result.json", built)
     result: dict[str, Any] = folder.read_json("result.json")
-    confusion = confusion_counts(predictions, len(plan.corpus.emotions))
-    log.result(result, similarity, plan.origin, confusion, folders)
+    curves.result(result, similarity, plan.origin)
+    for fold, place in folders.items():
+        weights = place.read_bytes("weights.safetensors")
+        log.log.file(weights, f"folds/fold_{fold}/weights.safetensors")
     return result
 
 
 def _watch(
-    pool: FoldPool, plan: Plan, log: CrossValidationLog, console: Console
+    pool: FoldPool, plan: Plan, log: ConfigurationLog, console: Console
 ) -> tuple[list[FoldResult], float, float]:
     """Follow the folds to their ends.
 
@@ -153,7 +161,7 @@ def _watch(
                     view.started()
                 elif event.kind == "epoch":
                     view.epoch(fold, event.payload)
-                    log.epoch(fold, event.payload, n_folds)
+                    log.epoch(fold, event.payload)
                 elif event.kind == "done":
                     results[fold] = event.payload
                     view.done(event.payload)

@@ -6,7 +6,7 @@ Bad input ends here, with one line and nothing half-written in the run folder.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,6 +53,12 @@ class Plan:
         votes = self.corpus.votes
         return [balance_plan(config, self.corpus.labels, votes, fold) for fold in self.folds]
 
+    @property
+    def test_speakers(self) -> list[list[str]]:
+        """Speaker of every test utterance, fold by fold."""
+        names = self.corpus.column("speaker")
+        return [[names[k] for k in fold.test] for fold in self.folds]
+
     def tasks(self, trial: str, folder: Folder) -> list[FoldTask]:
         """One task a fold, with its own folder under `folder`."""
         priors = None if self.similarity is None else self.similarity.tolist()
@@ -70,24 +76,29 @@ def balance_table(plan: Plan, balance: Sequence[BalancePlan]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def prepare_corpus(config: Config) -> tuple[Corpus, Folder]:
-    """Read and check the corpus as the model needs it; also the folder in which its features are kept.
+def prepare_corpus(config: Config, *, models: Collection[str] = ()) -> tuple[Corpus, Folder]:
+    """Read and check the corpus as the models need it; also the folder in which its features are kept.
 
     Raises:
         RaysysError: an unknown model, or anything wrong with the corpus.
     """
-    dialogues = lookup(MODELS, config.model.name, kind="model").reads_dialogues
+    dialogues = _dialogue_models(models or (config.model.name,))
     cache = resolve_folder(config.storage.cache)
-    return read_corpus(config, cache=cache, dialogues=dialogues), cache
+    return read_corpus(config, cache=cache, dialogues=bool(dialogues)), cache
 
 
-def make_plan(config: Config) -> Plan:
+def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
     """Read, check and extract everything that a config asks for.
+
+    Args:
+        config: everything.
+        models: names of all models that will be trained; empty is `model.name` alone.
 
     Raises:
         RaysysError: anything wrong with settings, corpus, features, folds or the prior matrix.
     """
-    corpus, cache = prepare_corpus(config)
+    models = models or (config.model.name,)
+    corpus, cache = prepare_corpus(config, models=models)
     runs = resolve_folder(config.storage.runs)
     folds = make_folds(corpus, config.folds, seed=config.seed)
     audit = audit_folds(corpus, folds, config)
@@ -95,7 +106,7 @@ def make_plan(config: Config) -> Plan:
     prior = resolve_prior(config, corpus.emotions, origin, n_folds=len(folds), runs=runs)
     store = prepare_features(corpus, config, cache=cache)
     features = _normalised(store, corpus, config)
-    _check_dialogues(corpus, folds, config)
+    _check_whole(corpus, folds, models)
     arrays = CorpusArrays(features, corpus.labels, corpus.votes, folds, corpus.places)
     matrices = None if prior is None else prior.matrices
     known = None if matrices is None else matrices.tolist()
@@ -124,9 +135,15 @@ def code_digest() -> str:
     return total.hexdigest()
 
 
-def _check_dialogues(corpus: Corpus, folds: tuple[Fold, ...], config: Config) -> None:
+def _dialogue_models(names: Collection[str]) -> list[str]:
+    """Those of the models that read whole dialogues."""
+    return [name for name in names if lookup(MODELS, name, kind="model").reads_dialogues]
+
+
+def _check_whole(corpus: Corpus, folds: tuple[Fold, ...], models: Collection[str]) -> None:
     """A model that reads dialogues needs them whole."""
-    if not lookup(MODELS, config.model.name, kind="model").reads_dialogues:
+    readers = _dialogue_models(models)
+    if not readers:
         return
     dialogues = np.array(corpus.column("dialogue_id"))
     for fold in folds:
@@ -134,7 +151,7 @@ def _check_dialogues(corpus: Corpus, folds: tuple[Fold, ...], config: Config) ->
         torn = (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
         if torn:
             raise ConfigError(
-                f"model {config.model.name} reads whole dialogues, but '{min(torn)}' is in two parts of fold "
+                f"model {readers[0]} reads whole dialogues, but '{min(torn)}' is in two parts of fold "
                 f"{fold.index}: set --folds.groups dialogue or session"
             )
 

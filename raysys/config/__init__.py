@@ -33,15 +33,18 @@ from raysys.config.learning import (
 )
 from raysys.config.rule import require
 from raysys.config.running import (
+    AblationConfig,
     ClusterConfig,
     Distribution,
     Objective,
     SearchConfig,
     StorageConfig,
     TrackingConfig,
+    Variant,
 )
 
 __all__ = [
+    "AblationConfig",
     "BalanceConfig",
     "CltnetConfig",
     "ClusterConfig",
@@ -65,6 +68,7 @@ __all__ = [
     "TrackingConfig",
     "TrainingConfig",
     "TransformersConfig",
+    "Variant",
     "differences",
     "digest",
     "field_names",
@@ -99,6 +103,8 @@ class Config:
     """Class-similarity matrix."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """Study; only jobs.tune reads it."""
+    ablation: AblationConfig = field(default_factory=AblationConfig)
+    """Comparison; only jobs.ablate reads it."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     """Ray."""
     storage: StorageConfig = field(default_factory=StorageConfig)

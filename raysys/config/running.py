@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from raysys.config.rule import require
 
@@ -58,6 +58,33 @@ class SearchConfig:
         require(factor >= 2, "search.reduction_factor", factor, "2 or more")
         distinct = len(self.objectives) == len(set(self.objectives)) > 0
         require(distinct, "search.objectives", list(self.objectives), "one or more, each once")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of an ablation: what differs from the command's own settings."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted name of a setting of model, loss, balance or training -> its value; empty is the whole model."""
+    published: float | None = None
+    """What a paper reports for it: ablation.metric in per cent."""
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """Configurations to compare on the same folds; only jobs.ablate reads it."""
+
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    """Name -> {settings: {dotted name: value}[, published: per cent]}. The others are compared with the first."""
+    seeds: int = 1
+    """Trainings of every variant and fold, with seed, seed + 1, ...; the folds stay."""
+    metric: Literal["ua", "wa", "weighted_f1"] = "weighted_f1"
+    """Score that is compared."""
+    source: str = ""
+    """Where the published figures come from and how they were selected, printed below them."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.seeds <= 100, "ablation.seeds", self.seeds, "1 to 100")
 
 
 @dataclass(frozen=True)

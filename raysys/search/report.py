@@ -8,11 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from raysys.report import print_audit
+from raysys.report import TITLES, percent, print_audit, print_breakdown
 from raysys.search.view import describe, show_score
 from raysys.training.metrics import METRICS
-
-_TITLES = {"wa": "WA", "ua": "UA", "weighted_f1": "F1"}
 
 
 def print_study(console: Console, result: Mapping[str, Any], *, folder: str, ui: str) -> None:
@@ -48,6 +46,8 @@ def print_study(console: Console, result: Mapping[str, Any], *, folder: str, ui:
             scores = ", ".join(f"{o} {show_score(o, one[o])}" for o in objectives)
             console.print(f"Pareto       {one['name']}: validation {scores}")
     console.print(_score_table(result))
+    console.print(f"{chosen['name']}, the chosen configuration", soft_wrap=True)
+    print_breakdown(console, result)
     for one in result["rounds"] if len(result["rounds"]) > 1 else []:
         console.print(f"round {one['round']}      {_round(one, objectives[0])}", soft_wrap=True)
     seconds = result["seconds"]
@@ -78,7 +78,7 @@ def _score_table(result: Mapping[str, Any]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("")
     for metric in METRICS:
-        table.add_column(_TITLES[metric], justify="right")
+        table.add_column(TITLES[metric], justify="right")
     rows = {
         "chosen": "test",
         "nested estimate": "nested",
@@ -87,19 +87,14 @@ def _score_table(result: Mapping[str, Any]) -> Table:
     }
     for name, part in rows.items():
         mean, std = result[part]["mean"], result[part]["std"]
-        cells = [f"{_percent(mean[m])} +- {_percent(std[m])}" for m in METRICS]
+        cells = [f"{percent(mean[m])} +- {percent(std[m])}" for m in METRICS]
         table.add_row(name, *cells, style="bold" if part == "test" else "")
     table.add_section()
     cells = []
     for metric in METRICS:
-        one = {key: _percent(v, "+.1f") for key, v in result["difference"][metric].items()}
+        one = {key: percent(v, "+.1f") for key, v in result["difference"][metric].items()}
         cells.append(f"{one['mean']} [{one['low']}, {one['high']}]")
     table.add_row("chosen - untuned", *map(Text, cells))
     table.caption = "Differences over folds with their 95 % interval (Nadeau & Bengio 2003)."
     table.caption_justify = "left"
     return table
-
-
-def _percent(value: float | None, style: str = ".1f") -> str:
-    """A share in per cent; what a single fold cannot tell is null in result.json."""
-    return "-" if value is None else format(100 * value, style)

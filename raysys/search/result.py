@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from raysys.config import Objective
 from raysys.corpus.folds import Fold
-from raysys.report import spread
+from raysys.report import break_down, mean_and_std, paired_difference, test_share
 from raysys.search.searcher import direction
 from raysys.storage import Folder
 from raysys.training.metrics import METRICS, score
-from raysys.training.predictions import read_predictions
+from raysys.training.predictions import Predictions, read_predictions
 from raysys.training.task import FoldResult
 
 
@@ -69,49 +68,22 @@ def choose_by_fold(candidates: Sequence[Candidate], objective: Objective) -> lis
     ]
 
 
-def open_test(folds: Sequence[FoldResult]) -> list[dict[str, float]]:
-    """Score stored test predictions: the only place of a study that does.
+def open_test(folds: Sequence[FoldResult]) -> list[Predictions]:
+    """Read stored test predictions: the only place of a study that does.
 
     Raises:
         StorageError: predictions are missing or damaged.
     """
-    stored = [read_predictions(Folder(fold.folder)) for fold in folds]
-    return [score(part.labels, part.predicted) for part in stored]
-
-
-def paired_difference(
-    chosen: Sequence[float],
-    untuned: Sequence[float],
-    folds: Sequence[Fold],
-    *,
-    confidence: float = 0.95,
-) -> dict[str, float]:
-    """Mean difference over folds and its interval.
-
-        d_k = chosen_k - untuned_k,   interval = mean d +- t(K - 1) s_d sqrt(1 / K + n_test / n_train)
-
-    The variance is that of Nadeau & Bengio 2003 ("Inference for the generalization error", Machine Learning 52), since
-    folds share training utterances; the plain t interval would be too narrow.
-
-    Args:
-        chosen: a score of each fold.
-        untuned: the same of the other configuration.
-        folds: for the sizes of their parts.
-        confidence: coverage.
-    """
-    difference = np.asarray(chosen) - np.asarray(untuned)
-    count = len(difference)
-    ratio = np.mean([len(fold.test) / len(fold.train) for fold in folds])
-    mean = float(difference.mean())
-    half = float("nan")
-    if count > 1:
-        quantile = stats.t.ppf((1 + confidence) / 2, count - 1)
-        half = float(quantile * difference.std(ddof=1) * np.sqrt(1 / count + ratio))
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+    return [read_predictions(Folder(fold.folder)) for fold in folds]
 
 
 def honest_result(
-    candidates: Sequence[Candidate], objectives: Sequence[Objective], folds: Sequence[Fold]
+    candidates: Sequence[Candidate],
+    objectives: Sequence[Objective],
+    folds: Sequence[Fold],
+    *,
+    emotions: Sequence[str],
+    speakers: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
     """Choose, open, and compare.
 
@@ -119,17 +91,24 @@ def honest_result(
         candidates: the untuned configuration first, then the trials that have all their folds.
         objectives: the first chooses.
         folds: of the study.
+        emotions: the classes, in order.
+        speakers: of every fold's test utterances.
 
     Returns:
-        `chosen`, `test`, `nested`, `untuned`, `difference`, `pareto`, as in result.json.
+        `chosen`, `test`, `nested`, `untuned`, `difference`, `pareto`, as in result.json, and the chosen
+        configuration's scores by emotion and speaker (`raysys.report.break_down`).
     """
     objective = objectives[0]
     chosen, untuned = choose(candidates, objective), candidates[0]
     by_fold = choose_by_fold(candidates, objective)
-    opened = {
+    stored = {
         "test": open_test(chosen.folds),
         "nested": open_test([candidate.folds[k] for k, candidate in enumerate(by_fold)]),
         "untuned": open_test(untuned.folds),
+    }
+    opened = {
+        name: [score(part.labels, part.predicted) for part in parts]
+        for name, parts in stored.items()
     }
     parts = {
         name: {"folds": [dict(one) for one in scores], **mean_and_std(scores)}
@@ -144,9 +123,11 @@ def honest_result(
             "val": {metric: chosen.mean(metric) for metric in chosen.folds[0].val},
         },
         **parts,
+        **break_down(stored["test"], emotions, speakers),
         "nested_choice": [candidate.name for candidate in by_fold],
         "difference": {
-            metric: paired_difference(test, base, folds) for metric, (test, base) in both.items()
+            metric: paired_difference(test, base, shared=test_share(folds))
+            for metric, (test, base) in both.items()
         },
         "pareto": [
             {"name": c.name, **{o: c.mean(o) for o in objectives}}
@@ -158,12 +139,3 @@ def honest_result(
 def _better(objective: Objective, value: float) -> float:
     """Larger is better."""
     return -value if direction(objective) == "minimize" else value
-
-
-def mean_and_std(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """`mean` and `std` over folds, by metric."""
-    columns = {name: np.array([one[name] for one in scores]) for name in scores[0]}
-    return {
-        "mean": {name: float(column.mean()) for name, column in columns.items()},
-        "std": {name: spread(column) for name, column in columns.items()},
-    }

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
@@ -23,7 +23,8 @@ from optuna.distributions import (
 )
 
 from raysys.config import Config, Distribution, field_names, replaced
-from raysys.errors import ConfigError, nearest
+from raysys.config.settings import check_name, kind_of, typed, value_of
+from raysys.errors import ConfigError
 
 SYMBOLS = {
     "loss.mu1": "mu1",
@@ -38,8 +39,7 @@ SYMBOLS = {
 }
 """Setting -> its symbol in the papers; reports use it."""
 
-_GROUPS = ("model", "loss", "balance", "training")
-_FIXED = {"loss.similarity", "training.device"}
+_WHERE = "search.space"
 _NEEDS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     # setting -> (another setting -> values with which the first does nothing)
     "balance.sigma": {"balance.method": ("off", "smallest", "uniform")},
@@ -117,7 +117,7 @@ class Space:
 
     def base_values(self) -> dict[str, Any]:
         """What the searched settings are in the base config."""
-        return {name: _value(self.base, name) for name in self.settings}
+        return {name: value_of(self.base, name) for name in self.settings}
 
     def published_points(self) -> list[dict[str, Any]]:
         """Values that papers published, where they lie in the space; other settings as in the base config."""
@@ -148,13 +148,13 @@ class Space:
         if item.choices:
             return CategoricalDistribution(_labels(item))
         low, high = _ends(item)
-        if _kind(self.base, name) is int:
+        if kind_of(self.base, name) is int:
             return IntDistribution(int(low), int(high), log=item.log, step=int(item.step or 1))
         return FloatDistribution(low, high, log=item.log, step=item.step)
 
     def _start(self, name: str, published: Any) -> Any:
         """The published value, else the base's, else the middle: the first that lies in the space."""
-        item, base = self.settings[name], _value(self.base, name)
+        item, base = self.settings[name], value_of(self.base, name)
         if item.choices:
             return next((v for v in (published, base) if v in item.choices), item.choices[0])
         low, high = _ends(item)
@@ -163,7 +163,7 @@ class Space:
         value = inside[0] if inside else middle
         if item.step:
             value = low + round((value - low) / item.step) * item.step
-        return round(value) if _kind(self.base, name) is int else float(value)
+        return round(value) if kind_of(self.base, name) is int else float(value)
 
 
 def make_space(config: Config) -> Space:
@@ -177,7 +177,7 @@ def make_space(config: Config) -> Space:
     if not settings:
         raise ConfigError("search.space is empty: name settings to search, as in configs/studies/")
     for name, item in settings.items():
-        _check_name(name, config)
+        check_name(name, field_names(type(config)), where=_WHERE)
         _check_shape(name, item, config)
         _check_effect(name, settings, config)
     _check_simplex(settings, config)
@@ -186,21 +186,8 @@ def make_space(config: Config) -> Space:
     return Space(config, settings)
 
 
-def _check_name(name: str, config: Config) -> None:
-    known = field_names(type(config))
-    searchable = [n for n, group in known.items() if group is None and n.split(".")[0] in _GROUPS]
-    if name not in known:
-        raise ConfigError(f"search.space: unknown setting '{name}': {nearest(name, searchable)}")
-    if known[name] is not None:
-        raise ConfigError(f"search.space: '{name}' is a group of settings: name one of them")
-    if name not in searchable or name in _FIXED:
-        raise ConfigError(
-            f"search.space: '{name}' is the same for all trials of a study: search settings of {', '.join(_GROUPS)}"
-        )
-
-
 def _check_shape(name: str, item: Distribution, config: Config) -> None:
-    kind, where = _kind(config, name), f"search.space: '{name}'"
+    kind, where = kind_of(config, name), f"search.space: '{name}'"
     ends = (item.low, item.high)
     if item.choices:
         if ends != (None, None) or item.log or item.step is not None:
@@ -208,7 +195,7 @@ def _check_shape(name: str, item: Distribution, config: Config) -> None:
         if len(set(item.choices)) != len(item.choices):
             raise ConfigError(f"{where} has a choice twice: name each once")
         for choice in item.choices:
-            _typed(config, name, choice)
+            typed(config, name, choice, where=_WHERE)
         return
     if item.low is None or item.high is None:
         raise ConfigError(f"{where} needs low and high, or choices")
@@ -242,9 +229,9 @@ def _check_step(where: str, step: float, item: Distribution) -> None:
 
 def _check_effect(name: str, settings: Mapping[str, Distribution], config: Config) -> None:
     for other, idle in _NEEDS.get(name, {}).items():
-        if other not in settings and _value(config, other) in idle:
+        if other not in settings and value_of(config, other) in idle:
             raise ConfigError(
-                f"search.space: '{name}' does nothing while {other} is {_value(config, other)!r}: set "
+                f"search.space: '{name}' does nothing while {other} is {value_of(config, other)!r}: set "
                 f"--{other} or search it too"
             )
 
@@ -264,7 +251,7 @@ def _check_values(name: str, settings: Mapping[str, Distribution], config: Confi
         for others in itertools.product(*(item.choices or _ends(item) for item in beside.values())):
             values = {**dict(zip(beside, others, strict=True)), name: value}
             try:
-                replaced(config, {n: _typed(config, n, v) for n, v in values.items()})
+                replaced(config, {n: typed(config, n, v, where=_WHERE) for n, v in values.items()})
             except ConfigError as error:
                 refusal = refusal or error
             else:
@@ -277,7 +264,7 @@ def _check_values(name: str, settings: Mapping[str, Distribution], config: Confi
 def _check_simplex(settings: Mapping[str, Distribution], config: Config) -> None:
     lowest, highest = [], []
     for name in (_MU1, _MU2):
-        value = _value(config, name)
+        value = value_of(config, name)
         ends = _numbers(settings[name]) if name in settings else (value,)
         lowest.append(min(ends))
         highest.append(max(ends))
@@ -311,45 +298,3 @@ def _ends(item: Distribution) -> tuple[float, float]:
 
 def _numbers(item: Distribution) -> tuple[float, ...]:
     return tuple(float(c) for c in item.choices) if item.choices else _ends(item)  # type: ignore[arg-type]
-
-
-def _value(config: Config, name: str) -> Any:
-    value: Any = config
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _kind(config: Config, name: str) -> type:
-    return type(_value(config, name))
-
-
-def _typed(config: Config, name: str, value: Any) -> Any:
-    """A value of a choice or range in the setting's own type.
-
-    Raises:
-        ConfigError: it is of another kind, or not one of the setting's words.
-    """
-    kind, words = _kind(config, name), _words(config, name)
-    fits = isinstance(value, (int, float) if kind is float else kind)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    finite = not isinstance(value, float) or math.isfinite(value)
-    if not fits or not finite or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(
-            f"search.space: '{name}' cannot be {value!r}: it is of type {kind.__name__}"
-        )
-    for word in value if isinstance(value, tuple) else (value,):
-        if words and word not in words:
-            raise ConfigError(f"search.space: '{name}' cannot be {word!r}: {nearest(word, words)}")
-    return float(value) if kind is float else value
-
-
-def _words(config: Config, name: str) -> tuple[str, ...]:
-    """What a setting that takes a few words may be; empty for any other."""
-    group, _, last = name.rpartition(".")
-    hint = get_type_hints(type(_value(config, group)))[last]
-    inner = get_args(hint)
-    if get_origin(hint) is tuple:
-        hint, inner = inner[0], get_args(inner[0])
-    return inner if get_origin(hint) is Literal else ()

@@ -25,12 +25,12 @@ from raysys.config import Config, Objective, digest, replaced, to_dict
 from raysys.corpus.audit import Finding
 from raysys.errors import ConfigError, lookup
 from raysys.models import MODELS
-from raysys.report import print_audit
+from raysys.report import mean_and_std, print_audit
 from raysys.search.figures import study_figures
 from raysys.search.journal import UNTUNED, Journal, TrialRecord
 from raysys.search.preset import best_preset
 from raysys.search.report import print_study
-from raysys.search.result import Candidate, choose, honest_result, mean_and_std
+from raysys.search.result import Candidate, choose, honest_result
 from raysys.search.rounds import RoundEnd, StudyRounds, untuned_config, with_omega
 from raysys.search.space import SYMBOLS, Space, make_space
 from raysys.search.view import StudyView
@@ -175,6 +175,8 @@ def _report(study: _Study, searched: _Searched, begun: float) -> dict[str, Any]:
             [searched.untuned, *(c for end in ends for c in end.candidates)],
             objectives,
             plan.folds,
+            emotions=plan.corpus.emotions,
+            speakers=plan.test_speakers,
         ),
         "untuned_values": study.space.base_values(),
         "baseline": mean_and_std(searched.baseline),
@@ -220,7 +222,8 @@ def _drop_unfinished(records: list[TrialRecord], journal: Journal, n_folds: int)
 def _make_plan(config: Config) -> Plan:
     """The plan of the untuned configuration, whose identity is that of the study."""
     search = config.search
-    plan = make_plan(with_omega(untuned_config(config), search))
+    models = {config.model.name, *map(str, _choices(config, "model.name"))}
+    plan = make_plan(with_omega(untuned_config(config), search), models=models)
     same = {"seconds": 0.0, "concurrency": 0}
     if search.rounds == 1:  # a study may be resumed with more trials
         same["num_trials"] = 1
@@ -246,10 +249,16 @@ def _check(config: Config, space: Space) -> None:
             "search.rounds feeds the similarity matrix back into the emotion-aware loss, which is off: set "
             "--loss.omega or search it"
         )
-    for name in space.settings["model.name"].choices if "model.name" in space.settings else ():
+    for name in _choices(config, "model.name"):
         lookup(MODELS, str(name), kind="model")
     if search.rounds > 1 and resolve_folder(config.storage.runs).local_path is None:
         raise ConfigError("search.rounds needs storage.runs on a disk that all nodes see")
+
+
+def _choices(config: Config, name: str) -> tuple[Any, ...]:
+    """What a searched setting may be; nothing where it is not searched."""
+    item = config.search.space.get(name)
+    return () if item is None else item.choices
 
 
 def _is_finished(folder: Folder, config: Config) -> bool:

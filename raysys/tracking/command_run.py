@@ -19,6 +19,9 @@ from raysys.tracking.client import connect, experiment_id
 from raysys.tracking.figures import balance_figure, emotion_dendrogram, similarity_heat_map
 from raysys.tracking.run import RunLog, Writer
 
+JOBS = {"cross_validation": "cross_validate", "study": "tune", "ablation": "ablate"}
+"""Kind -> the job's verb."""
+
 
 class CommandRun:
     """Opens the run that a command logs to.
@@ -26,7 +29,7 @@ class CommandRun:
     Args:
         config: everything; `tracking` says where.
         corpus: becomes the dataset input and names the experiment.
-        kind: cross_validation or study, kept as a tag.
+        kind: cross_validation, study or ablation, kept as a tag.
         runs: the folder of all runs.
         name: the run's name in MLflow.
         identity: digest of the command, kept as a tag.
@@ -47,6 +50,7 @@ class CommandRun:
         identity: str,
         run_id: str,
     ) -> None:
+        self.config = config
         self.client: MlflowClient = connect(config.tracking, runs)
         experiment = config.tracking.experiment or corpus.name
         self.experiment_id = experiment_id(self.client, experiment, runs)
@@ -80,7 +84,7 @@ class CommandRun:
         self.writer.finish(patience_seconds=patience_seconds)
 
     def _create(self, name: str, kind: str, identity: str) -> str:
-        verb = {"cross_validation": "cross_validate", "study": "tune"}[kind]
+        verb = JOBS[kind]
         tags = {
             "raysys.identity": identity,
             "raysys.kind": kind,
@@ -142,10 +146,11 @@ def log_balance(log: RunLog, plans: Sequence[BalancePlan], table: str, *, corpus
 
 
 def flat_settings(config: Config) -> dict[str, Any]:
-    """Dotted name -> value of every setting that a result depends on; of the study's only when there is one."""
+    """Dotted name -> value of every setting that a result depends on; a study's or ablation's only when it is one."""
     plain = to_dict(config)
-    if not config.search.space:
-        del plain["search"]
+    for group, used in (("search", config.search.space), ("ablation", config.ablation.variants)):
+        if not used:
+            del plain[group]
     return _flatten(plain)
 
 

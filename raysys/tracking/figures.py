@@ -1,10 +1,10 @@
-"""Pictures of a run: similarity heat map, dendrogram of the emotions, confusion matrix.
+"""Pictures of a run: similarity heat map, dendrogram of the emotions, confusions, scores by emotion and speaker.
 
 Drawn without pyplot, so nothing is global and no screen is needed.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -12,6 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
+
+_SPEAKERS = 12
+"""In the picture; more are too small to read."""
 
 
 def similarity_heat_map(
@@ -84,6 +87,38 @@ def confusion_figure(
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     figure.colorbar(image, ax=axes, label="share of the true emotion", shrink=0.8)
+    figure.tight_layout()
+    return figure
+
+
+def breakdown_figure(
+    per_class: Mapping[str, Mapping[str, float]],
+    speakers: Mapping[str, Mapping[str, float]],
+    title: str,
+) -> Figure:
+    """Bars: F1 of every emotion and, beside it, weighted F1 of the speakers with the most utterances."""
+    parts = {
+        "F1 by emotion": {name: (row["f1"], row["utterances"]) for name, row in per_class.items()},
+        "weighted F1 by speaker": {
+            name: (row["weighted_f1"], row["utterances"])
+            for name, row in list(speakers.items())[:_SPEAKERS]
+        },
+    }
+    shown = {heading: rows for heading, rows in parts.items() if rows}
+    tallest = max(len(rows) for rows in shown.values())
+    figure = Figure(figsize=(5.5 * len(shown), 1.4 + 0.34 * tallest))
+    for axes, (heading, rows) in zip(
+        np.atleast_1d(figure.subplots(1, len(shown))), shown.items(), strict=True
+    ):
+        names = [f"{name} ({count:.0f})" for name, (_, count) in rows.items()]
+        bars = axes.barh(names, [100 * value for value, _ in rows.values()], color="tab:blue")
+        axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 108)
+        axes.set_xlabel(f"{heading} in % (utterances)")
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    figure.suptitle(title, fontsize=10)
     figure.tight_layout()
     return figure
 

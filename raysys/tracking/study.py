@@ -9,11 +9,9 @@ No trial run ever holds a test score: the study opens the chosen one's, on the p
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
-from mlflow import MlflowClient
 
 from raysys.balance import BalancePlan
 from raysys.config import Config, to_dict
@@ -21,11 +19,7 @@ from raysys.corpus.table import Corpus
 from raysys.similarity import Origin, SimilaritySummary
 from raysys.storage import Folder
 from raysys.tracking.command_run import CommandRun, log_balance, log_similarity
-from raysys.tracking.run import RunLog
-
-_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED", "STOPPED": "KILLED"}
-"""Trial state -> MLflow status. A stopped trial is KILLED there: MLflow has no word for it."""
-
+from raysys.tracking.nested import NestedRuns
 
 _ENDS = {"": "mean", "_low": "low", "_high": "high"}
 
@@ -59,18 +53,15 @@ class StudyLog(CommandRun):
         )
         self._corpus = corpus
         self._symbols = symbols
-        self._trials: dict[str, RunLog] = {}
+        self._trials = NestedRuns(self, "study")
 
     def logged_trials(self) -> set[str]:
-        """Names of the trials whose runs are complete: their state is written last."""
-        parent = f"tags.`mlflow.parentRunId` = '{self.run_id}'"
-        found = self.client.search_runs([self.experiment_id], parent, max_results=50_000)
-        return {r.data.tags["raysys.trial"] for r in found if "raysys.state" in r.data.tags}
+        """Names of the trials whose runs are complete."""
+        return self._trials.ended()
 
     def trial_started(self, name: str, values: Mapping[str, Any]) -> None:
         """Open the trial's run: the one that it has, when the study was resumed."""
-        find = partial(self._find_trial, name)
-        log = self._trials[name] = RunLog(self.writer, find, resumed=self.resumed)
+        log = self._trials.start(name)
         log.params({self._symbols.get(key, key): value for key, value in values.items()})
 
     def trial_point(self, name: str, epoch: int, val: Mapping[str, float]) -> None:
@@ -81,13 +72,11 @@ class StudyLog(CommandRun):
         self, name: str, state: str, scores: Mapping[str, float], reason: str = ""
     ) -> None:
         """The trial's state and the scores that it ended with."""
-        log = self._trials.pop(name)
+        log = self._trials[name]
         log.metrics({f"best_val/{key}": value for key, value in scores.items()})
-        if state != "STOPPED":  # such a trial may go on: it is not complete
-            log.tags({"raysys.state": state.lower()})
         if reason:
             log.tags({"raysys.reason": reason})
-        log.end(_STATUS[state])
+        self._trials.end(name, state)
 
     def trial_result(
         self,
@@ -127,28 +116,8 @@ class StudyLog(CommandRun):
         Raises:
             TrackingError: see `Writer.finish`.
         """
-        for log in self._trials.values():
-            log.end("KILLED")
+        self._trials.leave()
         super().finish(status, patience_seconds=patience_seconds)
-
-    def _find_trial(self, name: str) -> str:
-        client: MlflowClient = self.client
-        parent = f"tags.`mlflow.parentRunId` = '{self.run_id}'"
-        found = client.search_runs(
-            [self.experiment_id], f"{parent} and tags.`raysys.trial` = '{name}'", max_results=1
-        )
-        if found:
-            client.update_run(found[0].info.run_id, status="RUNNING")
-            return str(found[0].info.run_id)
-        tags = {
-            "mlflow.parentRunId": self.run_id,
-            "raysys.trial": name,
-            "raysys.kind": "trial",
-            "mlflow.source.name": "jobs.tune",
-            "mlflow.source.type": "JOB",
-        }
-        run = client.create_run(self.experiment_id, run_name=name, tags=tags)
-        return str(run.info.run_id)
 
 
 def _summary_metrics(result: Mapping[str, Any]) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pytest
 
 from raysys.cluster.run_folder import RunRecord, choose_folder, write_record
 from raysys.errors import StorageError
-from raysys.report import best_makespan, confusion_counts
+from raysys.report import best_makespan, break_down, confusion_counts
 from raysys.storage import Folder
 from raysys.training.predictions import Predictions
 
@@ -32,6 +32,35 @@ def test_confusions_are_counted_by_true_row_and_predicted_column():
     )
     counts = confusion_counts([part, part], 3)
     assert counts.tolist() == [[2, 0, 0], [0, 0, 2], [0, 0, 2]]
+
+
+def test_scores_by_emotion_and_speaker_are_of_all_folds_together():
+    generator = np.random.default_rng(0)
+    parts, speakers = [], []
+    for size in (40, 25):
+        labels = generator.integers(0, 3, size)
+        guesses = np.where(generator.random(size) < 0.6, labels, generator.integers(0, 3, size))
+        probabilities = np.eye(4, dtype=np.float32)[guesses]
+        parts.append(Predictions(np.zeros((size, 1), np.float32), probabilities, labels))
+        speakers.append([("ann", "bob", "")[k % 3] for k in range(size)])
+    found = break_down(parts, ("calm", "fear", "joy", "rage"), speakers)
+    truth = np.concatenate([part.labels for part in parts])
+    guess = np.concatenate([part.predicted for part in parts])
+    for k, emotion in enumerate(("calm", "fear", "joy")):
+        hits, row = ((truth == k) & (guess == k)).sum(), found["per_class"][emotion]
+        assert row["recall"] == pytest.approx(hits / (truth == k).sum())
+        assert row["precision"] == pytest.approx(hits / (guess == k).sum())
+        assert row["f1"] == pytest.approx(2 * hits / ((truth == k).sum() + (guess == k).sum()))
+    assert found["per_class"]["rage"] == {"precision": 0, "recall": 0, "f1": 0, "utterances": 0}
+    weights = [row["utterances"] for row in found["per_class"].values()]
+    f1s = [row["f1"] for row in found["per_class"].values()]
+    assert found["pooled"]["weighted_f1"] == pytest.approx(np.average(f1s, weights=weights))
+    assert np.trace(found["confusion"]) == (truth == guess).sum()
+    who = np.array([name for fold in speakers for name in fold])
+    assert list(found["speakers"]) == ["ann", "bob"]
+    bob = found["speakers"]["bob"]
+    assert bob["utterances"] == (who == "bob").sum()
+    assert bob["wa"] == pytest.approx((truth == guess)[who == "bob"].mean())
 
 
 def test_a_new_run_never_takes_an_old_folder_and_resume_takes_the_latest_of_its_identity(

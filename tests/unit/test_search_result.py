@@ -9,6 +9,8 @@ from scipy import stats
 
 from raysys.config import Config, Distribution, SearchConfig
 from raysys.corpus.folds import Fold
+from raysys.report import paired_difference
+from raysys.report import test_share as share_of_test
 from raysys.search.figures import study_figures
 from raysys.search.journal import TrialRecord, trial_name
 from raysys.search.result import (
@@ -16,7 +18,6 @@ from raysys.search.result import (
     choose,
     choose_by_fold,
     honest_result,
-    paired_difference,
     pareto_front,
 )
 from raysys.search.space import make_space
@@ -27,6 +28,9 @@ from raysys.training.task import FoldResult
 FOLDS = tuple(
     Fold(k, np.arange(30), np.arange(30, 40), np.arange(40, 50)) for k in range(3)
 )  # fmt: skip
+
+
+WHO = {"emotions": ("calm", "joy"), "speakers": [["a"] * 5 + ["b"] * 5] * 3}
 
 
 def candidate(name: str, folder: Path, val: list[float], right: list[int]) -> Candidate:
@@ -66,11 +70,14 @@ def test_the_choice_is_by_mean_validation_and_the_nested_one_fold_by_fold(
 def test_the_result_opens_the_chosen_the_nested_and_the_untuned_test_scores(
     candidates: list[Candidate],
 ):
-    result = honest_result(candidates, ["ua"], FOLDS)
+    result = honest_result(candidates, ["ua"], FOLDS, **WHO)
     assert result["chosen"]["name"] == "best"
     assert [fold["wa"] for fold in result["test"]["folds"]] == [0.7, 0.8, 0.6]
     assert [fold["wa"] for fold in result["nested"]["folds"]] == [0.4, 0.8, 0.9]
     assert [fold["wa"] for fold in result["untuned"]["folds"]] == [0.5, 0.6, 0.5]
+    assert result["pooled"]["wa"] == pytest.approx(0.7)
+    assert {who: row["utterances"] for who, row in result["speakers"].items()} == {"a": 15, "b": 15}
+    assert result["speakers"]["a"]["wa"] == 1.0  # six and more of the first ten are right
     assert result["difference"]["wa"]["mean"] == pytest.approx((0.2 + 0.2 + 0.1) / 3)
 
 
@@ -79,7 +86,7 @@ def test_test_predictions_of_other_trials_are_never_read(
 ):
     for file in (tmp_path / "peaked" / "fold_1").iterdir():  # "peaked" is not chosen there
         file.unlink()
-    result = honest_result(candidates, ["ua"], FOLDS)
+    result = honest_result(candidates, ["ua"], FOLDS, **WHO)
     assert [fold["wa"] for fold in result["nested"]["folds"]] == [0.4, 0.8, 0.9]
 
 
@@ -88,7 +95,7 @@ def test_the_choice_does_not_depend_on_test_predictions(tmp_path: Path):
         [candidate("a", tmp_path / d, [0.6] * 3, hits), candidate("b", tmp_path / d, [0.5] * 3, [5] * 3)]
         for d, hits in (("x", [0, 0, 0]), ("y", [10, 10, 10]))
     ]  # fmt: skip
-    results = [honest_result(pair, ["ua"], FOLDS) for pair in makers]
+    results = [honest_result(pair, ["ua"], FOLDS, **WHO) for pair in makers]
     assert results[0]["chosen"]["name"] == results[1]["chosen"]["name"] == "a"
 
 
@@ -97,7 +104,7 @@ def test_the_interval_is_the_corrected_resampled_t():
     difference = np.array(chosen) - untuned
     spread = difference.std(ddof=1) * np.sqrt(1 / 3 + 10 / 30)
     half = stats.t.ppf(0.975, 2) * spread
-    found = paired_difference(chosen, untuned, FOLDS)
+    found = paired_difference(chosen, untuned, shared=share_of_test(FOLDS))
     assert found["mean"] == pytest.approx(difference.mean())
     assert found["high"] - found["mean"] == pytest.approx(half)
     assert found["mean"] - found["low"] == pytest.approx(half)

@@ -1,0 +1,81 @@
+"""Settings by their dotted names: what one is in a config, what it may be, and which ones may differ between trials."""
+
+import math
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from raysys.errors import ConfigError, nearest
+
+_GROUPS = ("model", "loss", "balance", "training")
+_FIXED = {"loss.similarity", "training.device"}
+
+
+def value_of(config: Any, name: str) -> Any:
+    """What the setting is."""
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def kind_of(config: Any, name: str) -> type:
+    """Its type."""
+    return type(value_of(config, name))
+
+
+def check_name(name: str, known: dict[str, type | None], *, where: str) -> None:
+    """Refuse what cannot differ between configurations that share a pool, its features and its folds.
+
+    Args:
+        name: dotted name.
+        known: of every setting, see `raysys.config.field_names`.
+        where: what names it, for the message.
+
+    Raises:
+        ConfigError: an unknown setting, a group, or a setting that is the same for all.
+    """
+    free = [n for n, group in known.items() if group is None and n.split(".")[0] in _GROUPS]
+    if name not in known:
+        raise ConfigError(f"{where}: unknown setting '{name}': {nearest(name, free)}")
+    if known[name] is not None:
+        raise ConfigError(f"{where}: '{name}' is a group of settings: name one of them")
+    if name not in free or name in _FIXED:
+        raise ConfigError(
+            f"{where}: '{name}' is the same for all trials: name settings of {', '.join(_GROUPS)}"
+        )
+
+
+def typed(config: Any, name: str, value: Any, *, where: str) -> Any:
+    """A value in the setting's own type; a list becomes a tuple.
+
+    Args:
+        config: any config, for the type.
+        name: dotted name of a setting.
+        value: as YAML or a flag gives it.
+        where: what names it, for the message.
+
+    Raises:
+        ConfigError: it is of another kind, or not one of the setting's words.
+    """
+    kind, words = kind_of(config, name), _words(config, name)
+    if kind is tuple and isinstance(value, list):
+        value = tuple(value)
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if not fits or not finite or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"{where}: '{name}' cannot be {value!r}: it is of type {kind.__name__}")
+    for word in value if isinstance(value, tuple) else (value,):
+        if words and word not in words:
+            raise ConfigError(f"{where}: '{name}' cannot be {word!r}: {nearest(str(word), words)}")
+    return float(value) if kind is float else value
+
+
+def _words(config: Any, name: str) -> tuple[str, ...]:
+    """What a setting that takes a few words may be; empty for any other."""
+    group, _, last = name.rpartition(".")
+    hint = get_type_hints(type(value_of(config, group)))[last]
+    inner = get_args(hint)
+    if get_origin(hint) is tuple:
+        hint, inner = inner[0], get_args(inner[0])
+    return inner if get_origin(hint) is Literal else ()

@@ -1,0 +1,116 @@
+"""An ablation before and after it runs: what is refused, and how variants are compared."""
+
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from raysys.cluster.variants import make_ablation
+from raysys.config import AblationConfig, Config, Variant
+from raysys.corpus.folds import Fold
+from raysys.errors import ConfigError
+from raysys.report import compare_variants, print_ablation
+
+BAD = {
+    "nothing": ({}, "ablation.variants is empty"),
+    "unknown": ({"a": {"loss.mu3": 0.1}}, "a: unknown setting 'loss.mu3': did you mean 'loss.mu2'"),
+    "group": ({"a": {"loss": 0.1}}, "'loss' is a group of settings"),
+    "other folds": ({"a": {"folds.n_splits": 3}}, "'folds.n_splits' is the same for all"),
+    "other features": ({"a": {"features.text": "hashed"}}, "'features.text' is the same for all"),
+    "wrong type": (
+        {"a": {"loss.mu1": "much"}},
+        "a: 'loss.mu1' cannot be 'much': it is of type float",
+    ),
+    "wrong word": ({"a": {"model.modalities": ["txt"]}}, "'txt': did you mean 'text'"),
+    "out of range": ({"a": {"loss.mu1": 2}}, "a: loss.mu1 is 2.0, but must be in [0, 1]"),
+    "together": (
+        {"whole": {}, "text": {"loss.mu2": 0.1, "model.modalities": ["text"]}},
+        "text: loss.mu2 is 0.1, but must be 0 with a single modality",
+    ),
+    "one folder": ({"no SWFC": {}, "no  swfc": {"loss.mu1": 0.1}}, "would share a folder"),
+    "no name": ({"..": {}}, "would share a folder"),
+    "unknown model": ({"a": {"model.name": "multimeo"}}, "did you mean 'multiemo'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_wrong_variant_is_refused_in_one_line(case: str):
+    variants, message = BAD[case]
+    ablation = AblationConfig(variants={name: Variant(s) for name, s in variants.items()})
+    with pytest.raises(ConfigError) as caught:
+        make_ablation(Config(ablation=ablation))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def result(tests: list[float]) -> dict[str, Any]:
+    """One seed's result with these test scores."""
+    three = [dict.fromkeys(("wa", "ua", "weighted_f1"), score) for score in tests]
+    return {
+        "folds": [{"val": one, "test": one} for one in three],
+        "per_class": {"calm": {"f1": tests[0]}, "joy": {"f1": 0.5}},
+    }
+
+
+def folds(count: int) -> list[Fold]:
+    return [Fold(k, np.arange(40), np.arange(40, 50), np.arange(50, 60)) for k in range(count)]
+
+
+def test_variants_are_compared_fold_by_fold_with_the_mean_of_their_seeds():
+    ablation = AblationConfig(
+        variants={"whole": Variant(published=70.5), "less": Variant()}, seeds=2
+    )
+    results = {
+        "whole": [result([0.6, 0.8, 0.7]), result([0.8, 0.6, 0.7])],
+        "less": [result([0.5, 0.7, 0.6]), result([0.7, 0.3, 0.6])],
+    }
+    whole, less = compare_variants(ablation, results, folds(3))
+    assert whole["difference"]["ua"] is None
+    assert whole["mean"]["test"]["ua"] == pytest.approx(0.7)
+    assert whole["std"]["test"]["ua"] == pytest.approx(np.std([0.6, 0.8, 0.7] * 2, ddof=1))
+    difference = np.array([-0.1, -0.2, -0.1])
+    half = stats.t.ppf(0.975, 2) * difference.std(ddof=1) * np.sqrt(1 / 3 + 10 / 40)
+    assert less["difference"]["ua"]["mean"] == pytest.approx(difference.mean())
+    assert less["difference"]["ua"]["high"] == pytest.approx(difference.mean() + half)
+    assert less["per_class"] == {"calm": pytest.approx(0.6), "joy": 0.5}
+
+
+def test_with_one_fold_the_interval_is_over_seeds():
+    ablation = AblationConfig(variants={"whole": Variant(), "less": Variant()}, seeds=3)
+    results = {
+        "whole": [result([0.6]), result([0.62]), result([0.61])],
+        "less": [result([0.5]), result([0.55]), result([0.54])],
+    }
+    _, less = compare_variants(ablation, results, folds(1))
+    difference = np.array([-0.1, -0.07, -0.07])
+    half = stats.t.ppf(0.975, 2) * difference.std(ddof=1) / np.sqrt(3)
+    assert less["difference"]["ua"]["low"] == pytest.approx(difference.mean() - half)
+
+
+def test_the_papers_numbers_stand_beside_ours_and_say_how_they_were_selected():
+    ablation = AblationConfig(variants={"whole": Variant(published=66.74), "less": Variant()})
+    results = {"whole": [result([0.612])], "less": [result([0.587])]}
+    report = {
+        "corpus": "meld",
+        "metric": "weighted_f1",
+        "source": "Shi & Huang 2023, Table 2: the epoch that was best on test",
+        "seeds": 1,
+        "n_folds": 1,
+        "emotions": ["calm", "joy"],
+        "variants": compare_variants(ablation, results, folds(1)),
+        "baseline": {"mean": {"wa": 0.5, "ua": 0.4, "weighted_f1": 0.45}},
+        "seconds": {"total": 12.0},
+        "audit": [],
+    }
+    console = Console(file=StringIO(), width=120)
+    print_ablation(console, report, folder="runs/x", ui="mlflow ui")
+    lines = console.file.getvalue().splitlines()
+    (whole,) = [line.split() for line in lines if line.split()[:2] == ["whole", "66.74"]]
+    assert whole[2] == "61.2"
+    (less,) = [line.split() for line in lines if line.split()[:2] == ["less", "-"]]
+    assert less[2:6] == ["58.7", "+-", "-", "-2.5"]
+    assert any("published" in line and "best on test" in line for line in lines)
+    assert any("test read once" in line for line in lines)
