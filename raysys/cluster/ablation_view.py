@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raysys.cluster.live_view import LiveView
+from raysys.report import TITLES
 from raysys.training.task import EpochRecord, FoldResult
 
 
@@ -51,7 +52,7 @@ class AblationView(LiveView):
         total = len(self._variants) * self._n_folds
         title = f"{len(self._done)}/{total} folds on {self._workers} worker(s)"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-        for column in ("variant", "folds", f"val {self._metric}", "running"):
+        for column in ("variant", "folds", f"val {TITLES[self._metric]}", "running"):
             table.add_column(
                 column, justify="left" if column in ("variant", "running") else "right"
             )
@@ -81,7 +82,7 @@ class AblationView(LiveView):
         if len(folds) == self._n_folds:
             total = len(self._variants) * self._n_folds
             self.say(
-                f"{trial} done: val {self._metric} {self._score(folds)}; {len(self._done)}/{total} folds"
+                f"{trial} done: val {TITLES[self._metric]} {self._score(folds)}; {len(self._done)}/{total} folds"
             )
         self.refresh(force=True)
 

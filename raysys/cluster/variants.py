@@ -93,4 +93,4 @@ def _variant_configs(config: Config) -> dict[str, Config]:
 
 def _slug(name: str) -> str:
     """A folder's name."""
-    return re.sub(r"[^\w.+-]+", "_", name).strip("_.").lower()
+    return re.sub(r"[^\w.-]+", "_", name).strip("_.").lower()

@@ -40,9 +40,11 @@ class MultiemoConfig:
     state: int = 256
     """Width of DialogueRNN's global, party and emotion states."""
     context: tuple[Literal["audio", "text", "video"], ...] = ()
-    """Modalities that DialogueRNN reads; empty is all."""
+    """Modalities that DialogueRNN reads, of those that the model has; empty is all."""
     bidirectional: bool = True
     """Read dialogues in both directions; otherwise an utterance's context is what came before it."""
+    residual: bool = False
+    """Add an utterance's own vector to its context vector and normalise the sum. Ours, not the paper's."""
     fusion: bool = True
     """Fuse modalities by cross-attention; without it their vectors are only concatenated."""
     layers: int = 6
@@ -51,11 +53,13 @@ class MultiemoConfig:
     """Attention heads a layer; must divide dim."""
     feedforward: int = 1024
     """Width of the feed-forward layers."""
+    hidden: int = 256
+    """Width of l (Eq. 15), the embedding; the authors' code has twice dim for MELD."""
     dropout: float = 0.1
     """Share of values dropped in training."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "state", "layers", "heads", "feedforward"):
+        for name in ("dim", "state", "layers", "heads", "feedforward", "hidden"):
             require(getattr(self, name) >= 1, f"model.multiemo.{name}", getattr(self, name), ">= 1")
         rule = f"a divisor of model.multiemo.dim ({self.dim})"
         require(self.dim % self.heads == 0, "model.multiemo.heads", self.heads, rule)
@@ -78,10 +82,6 @@ class ModelConfig:
     def __post_init__(self) -> None:
         distinct = len(self.modalities) == len(set(self.modalities)) > 0
         require(distinct, "model.modalities", list(self.modalities), "one or more, each once")
-        context = self.multiemo.context
-        rule = f"empty, or name one of model.modalities ({', '.join(self.modalities)})"
-        named = not context or bool(set(context) & set(self.modalities))
-        require(named, "model.multiemo.context", list(context), rule)
 
 
 @dataclass(frozen=True)

@@ -39,16 +39,15 @@ class Multiemo(nn.Module):
         sizes, modalities = config.multiemo, config.modalities
         self.modalities = modalities
         self.pools = nn.ModuleDict({m: AttentionPool(dims[m], sizes.dim) for m in modalities})
-        self.context = DialogueContext(
-            [m for m in modalities if m in sizes.context or not sizes.context], sizes
-        )
+        read = [m for m in modalities if m in sizes.context or not sizes.context]
+        self.context = DialogueContext(read, sizes) if read else None
         self.fusion = nn.ModuleDict(
             {m: MultiAttn(len(modalities) - 1, sizes) for m in modalities if sizes.fusion}
         )
         self.dropout = nn.Dropout(sizes.dropout)
         self.contrast = nn.Linear(sizes.dim * len(modalities), sizes.dim)
-        self.hidden = nn.Linear(sizes.dim, sizes.dim)
-        self.classify = nn.Linear(sizes.dim, n_classes)
+        self.hidden = nn.Linear(sizes.dim, sizes.hidden)
+        self.classify = nn.Linear(sizes.hidden, n_classes)
 
     def forward(self, modalities: Mapping[str, Padded], layout: Layout | None) -> ModelOutput:
         """Logits, embedding and fused vectors of every utterance of the batch's dialogues."""
@@ -57,7 +56,8 @@ class Multiemo(nn.Module):
             m: layout.arrange(pool(modalities[m].values, modalities[m].mask))
             for m, pool in self.pools.items()
         }
-        vectors = self.context(vectors, layout)
+        if self.context is not None:
+            vectors = self.context(vectors, layout)
         if self.fusion:
             vectors = {
                 m: self.fusion[m](
@@ -83,16 +83,20 @@ class AttentionPool(nn.Module):
         self, values: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch out"]:
         """A vector an utterance."""
-        states = self.linear(values)
-        scores = self.score(torch.tanh(states)).squeeze(-1).masked_fill(~mask, -torch.inf)
-        vector: Tensor = torch.einsum("bt,btd->bd", scores.softmax(dim=1), states)
-        return vector
+        states = self.linear(
+            values[mask]
+        )  # of real frames alone: most of a batch of texts is padding
+        scores = states.new_full(mask.shape, -torch.inf)
+        scores[mask] = self.score(torch.tanh(states)).squeeze(-1)
+        weighted = states * scores.softmax(dim=1)[mask][:, None]
+        blank = states.new_zeros(len(mask), states.shape[1])
+        return blank.index_add(0, mask.nonzero()[:, 0], weighted)
 
 
 class DialogueContext(nn.Module):
     """DialogueRNN of some modalities, forward or in both directions, side by side; the others pass unchanged.
 
-    c = ReLU(W [e_forward; e_backward] + b)
+    c = ReLU(W [e_forward; e_backward] + b),   with `residual` then Norm(u + c)
     """
 
     def __init__(self, modalities: Sequence[str], sizes: MultiemoConfig) -> None:
@@ -104,6 +108,9 @@ class DialogueContext(nn.Module):
         self.rnn = DialogueRnn(streams, dim=sizes.dim, state=sizes.state, dropout=sizes.dropout)
         self.merge = nn.ModuleDict(
             {m: nn.Linear(directions * sizes.state, sizes.dim) for m in self.names}
+        )
+        self.norms = nn.ModuleDict(
+            {m: nn.LayerNorm(sizes.dim) for m in self.names if sizes.residual}
         )
         self.dropout = nn.Dropout(sizes.dropout)
 
@@ -118,6 +125,8 @@ class DialogueContext(nn.Module):
             m: torch.relu(self.merge[m](self.dropout(part)))
             for m, part in zip(self.names, states, strict=True)
         }
+        for m, norm in self.norms.items():
+            merged[m] = norm(vectors[m] + self.dropout(merged[m]))
         return {m: merged.get(m, vector) for m, vector in vectors.items()}
 
     def _read(self, inputs: Tensor, layout: Layout, lengths: Tensor) -> Tensor:

@@ -151,6 +151,8 @@ def flat_settings(config: Config) -> dict[str, Any]:
     for group, used in (("search", config.search.space), ("ablation", config.ablation.variants)):
         if not used:
             del plain[group]
+    if config.ablation.variants:  # their names may hold what MLflow takes in no key
+        plain["ablation"]["variants"] = ", ".join(config.ablation.variants)
     return _flatten(plain)
 
 

@@ -22,7 +22,7 @@ from tests.conftest import with_training
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
 
 VARIANTS = {
-    "whole": Variant(published=70.0),
+    "audio + text (100 %)": Variant(published=70.0),
     "text": Variant({"model.modalities": ["text"]}),
     "MultiEMO": Variant({"model.name": "multiemo", "loss.mu1": 0.2, "loss.mu2": 0.2}),
 }
@@ -82,8 +82,9 @@ def test_trials_are_nested_runs_with_matrices_and_confusions(
     query = f"tags.`mlflow.parentRunId` = '{parent}'"
     children = client.search_runs([result["mlflow"]["experiment_id"]], query)
     assert {child.info.run_name for child in children} == {
-        f"{name}-seed_{seed}" for name in ("whole", "text", "multiemo") for seed in (0, 1)
+        f"{name}-seed_{seed}" for name in ("audio_text_100", "text", "multiemo") for seed in (0, 1)
     }
+    assert client.get_run(parent).info.status == "FINISHED"
     assert {child.info.status for child in children} == {"FINISHED"}
     child = next(c for c in children if c.info.run_name == "text-seed_1")
     assert child.data.tags["raysys.variant"] == "text"

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from raysys.cluster.cross_validate import cross_validate
 from raysys.commandline import parse
-from raysys.config import Config, Distribution, SearchConfig, replaced
+from raysys.config import Config, Distribution, MultiemoConfig, SearchConfig, replaced
 from raysys.errors import ConfigError, FoldFailedError, PoolError
 from raysys.search.study import tune
 
@@ -255,8 +255,27 @@ def test_rounds_feed_the_best_matrix_back_and_say_how_much_it_moved(small: Confi
     assert result["rounds"][1]["moved"] == pytest.approx(distance)
     values = {t["name"]: t["values"] for t in result["trials"]}
     assert values["trial_002"] == values[first]  # the best goes first in the next round
+    settings = {**values[second], "loss.similarity": str(folder / first / "similarity.json")}
+    alone = replaced(replace(config, search=SearchConfig(), name="again"), settings)
+    repeated = cross_validate(alone, resume=False, console=Console(file=StringIO()))
+    (scores,) = [trial["scores"] for trial in result["trials"] if trial["name"] == second]
+    assert repeated["mean"]["val"]["ua"] == scores["ua"]
     assert "the matrix moved by" in result["printed"]
     assert any("the average of the others'" in finding["message"] for finding in result["audit"])
+
+
+def test_a_dialogue_model_is_tuned_and_its_study_resumed_like_any_other(small: Config):
+    sizes = MultiemoConfig(dim=8, state=8, layers=1, heads=2, feedforward=16)
+    model = replace(small.model, name="multiemo", multiemo=sizes)
+    config = study(replace(small, model=model), num_trials=2)
+    first = run(config)
+    assert [trial["state"] for trial in first["trials"]] == ["COMPLETE"] * 2
+    for trial in trial_runs(config, first).values():
+        assert trial.info.status == "FINISHED"
+    longer = run(replace(config, search=replace(config.search, num_trials=3)), resume=True)
+    assert longer["trials"][:2] == first["trials"]
+    assert len(longer["trials"]) == 3
+    assert set(longer["speakers"]) == {f"S{k}{who}" for k in range(1, 6) for who in "FM"}
 
 
 def test_several_objectives_give_a_pareto_front(small: Config):

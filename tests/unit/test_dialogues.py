@@ -162,9 +162,10 @@ def model(**sizes: object) -> Multiemo:
 
 
 @pytest.mark.parametrize("fusion", [True, False])
-@pytest.mark.parametrize("context", [(), ("audio",)])
+@pytest.mark.parametrize("context", [(), ("audio",), ("video",)])
 def test_a_dialogues_outputs_do_not_depend_on_its_company(fusion: bool, context: tuple):
-    net, data = model(fusion=fusion, context=context), part()
+    net, data = model(fusion=fusion, context=context, residual=fusion), part()
+    assert (net.context is None) == (context == ("video",))  # which this model does not have
     together = data.of_dialogues(data.dialogues())
     with torch.inference_mode():
         whole = net(together.modalities, together.layout)
