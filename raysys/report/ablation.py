@@ -101,13 +101,13 @@ def _mean_f1(trials: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _variant_table(result: Mapping[str, Any]) -> Table:
     metric = result["metric"]
     title = f"{result['corpus']}: test {TITLES[metric]} in %{' (weighted)' if metric == 'weighted_f1' else ''}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     has_published = any(one["published"] is not None for one in result["variants"])
     table.add_column("variant")
     if has_published:
         table.add_column("published*", justify="right", style="dim")
     for column in ("ours", "difference", "val", *(TITLES[m] for m in METRICS if m != metric)):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for one in result["variants"]:
         mean, std = one["mean"], one["std"]
         row = [one["name"]]
@@ -130,7 +130,7 @@ def _variant_table(result: Mapping[str, Any]) -> Table:
 
 def _emotion_table(result: Mapping[str, Any]) -> Table:
     title = "F1 by emotion in %, mean over seeds"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("variant")
     for emotion in result["emotions"]:
         table.add_column(emotion, justify="right")

@@ -251,6 +251,11 @@ def _check(config: Config, space: Space) -> None:
         )
     for name in _choices(config, "model.name"):
         lookup(MODELS, str(name), kind="model")
+    if search.rounds > 1 and config.folds.method == "official":
+        raise ConfigError(
+            "search.rounds needs several folds, since a fold takes the other folds' matrices, and the official split "
+            "is one: set --search.rounds 1 or --folds.method"
+        )
     if search.rounds > 1 and resolve_folder(config.storage.runs).local_path is None:
         raise ConfigError("search.rounds needs storage.runs on a disk that all nodes see")
 

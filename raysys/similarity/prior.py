@@ -117,10 +117,15 @@ def similarity_from_record(
         without_fold: average the matrices of the other folds instead of all.
 
     Raises:
-        ConfigError: the record has no matrix, or lacks one of the emotions.
+        ConfigError: the record has no matrix, lacks one of the emotions, or has no other fold.
     """
     if not {"emotions", "average"} <= record.keys():
         raise ConfigError(f"{source} must hold 'emotions' and 'average'")
+    if without_fold is not None and len(record.get("per_fold", ())) < 2:
+        raise ConfigError(
+            f"{source} was measured on the test part of this only fold and would carry its labels into training: "
+            "set --loss.similarity to another corpus' matrix or to preset"
+        )
     known = list(record["emotions"])
     for emotion in emotions:
         if emotion not in known:

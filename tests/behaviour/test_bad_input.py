@@ -176,6 +176,10 @@ def test_a_study_refuses_what_would_do_nothing(
     space = ["--search.space", '{"training.learning_rate": {"low": 0.001, "high": 0.01}}']
     for flags, message in (
         (["--search.rounds", "2"], "emotion-aware loss, which is off"),
+        (
+            ["--search.rounds", "2", "--loss.omega", "1", "--folds.method", "official"],
+            "needs several folds",
+        ),
         (["--search.grace_epochs", "30"], "training ends after 30 epochs"),
         (["--loss.mu1", "0.7", "--loss.mu2", "0.6"], "at most 1 - loss.mu1"),
         (["--model.modalities", "[audio]", "--loss.mu2", "0.2"], "with a single modality"),

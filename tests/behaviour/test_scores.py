@@ -17,6 +17,7 @@ from raysys.storage import Folder
 from raysys.training.fold import run_fold
 from raysys.training.metrics import score
 from raysys.training.predictions import read_predictions
+from tests.conftest import minilm
 
 ROOT = Path(__file__).resolve().parents[2]
 Modalities = tuple[Literal["audio", "text"], ...]
@@ -45,6 +46,28 @@ def test_text_and_audio_beat_the_better_one_alone_by_three_points_on_the_demo(
     audio, text = mean_ua(("audio",)), mean_ua(("text",))
     print(f"UA: both {both:.3f}, audio {audio:.3f}, text {text:.3f}")
     assert both >= max(audio, text) + 0.03
+
+
+@pytest.mark.slow
+def test_multiemo_reads_meld_better_than_a_recurrent_net_over_its_utterances(
+    meld_root: Path, tmp_path: Path
+):
+    config = preset("meld_text", tmp_path, tmp_path)  # not the shared cache: 90 MB
+    encoder = replace(config.features.transformers, model=minilm())
+    config = replace(
+        config,
+        corpus=replace(config.corpus, root=str(meld_root)),
+        features=replace(config.features, transformers=encoder),
+        cluster=replace(config.cluster, cpus_per_fold=2),
+    )
+    plan = make_plan(config)
+    (task,) = plan.tasks("meld", Folder(str(tmp_path / "trial")))
+    result = run_fold(task, plan.arrays, lambda record: True)
+    test = read_predictions(Folder(result.folder))
+    found = score(test.labels, test.predicted)["weighted_f1"]
+    print(f"weighted F1: dev {result.val['weighted_f1']:.3f}, test {found:.3f}")
+    assert len(test.labels) == 2610
+    assert found >= 0.585
 
 
 @pytest.mark.slow

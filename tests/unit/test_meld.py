@@ -15,7 +15,6 @@ from raysys.corpus.folds import make_folds
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import CorpusError
 from raysys.storage import Folder
-from tests.conftest import SHARED
 
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
 OFFICIAL = FoldsConfig(method="official", groups="dialogue")
@@ -52,11 +51,8 @@ def release(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_real_tables_have_the_published_counts_and_the_official_split():
-    root = SHARED / "data" / "meld"
-    if not root.is_dir():
-        pytest.skip(f"no MELD tables at {root}")
-    corpus = read(root)
+def test_the_real_tables_have_the_published_counts_and_the_official_split(meld_root: Path):
+    corpus = read(meld_root)
     assert len(corpus) == 13_708
     assert Counter(row.split for row in corpus.utterances) == {
         "train": 9989, "val": 1109, "test": 2610,

@@ -112,3 +112,11 @@ def test_what_is_no_similarity_matrix_is_refused(matrix, rule):
     record = {"emotions": ["a", "b"], "average": matrix}
     with pytest.raises(ConfigError, match=rule):
         similarity_from_record(record, ("a", "b"), "source")
+
+
+def test_a_matrix_of_the_only_fold_is_not_fed_back_to_it():
+    record = {"emotions": ["calm", "joy"], "average": [[1.0, 0.2], [0.2, 1.0]]}
+    record["per_fold"] = [record["average"]]
+    assert similarity_from_record(record, ("calm", "joy"), "run")[0, 1] == 0.2
+    with pytest.raises(ConfigError, match="test part of this only fold"):
+        similarity_from_record(record, ("calm", "joy"), "run", without_fold=0)
