@@ -18,18 +18,18 @@ from rich.console import Console
 from raysys.cluster.ablation_view import AblationView
 from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
 from raysys.cluster.background import in_background
-from raysys.cluster.plan import Plan, write_plan
+from raysys.cluster.command import carry_out
+from raysys.cluster.plan import Plan
 from raysys.cluster.pool import FoldPool
-from raysys.cluster.run_folder import choose_folder, read_record, recorded
 from raysys.cluster.session import ray_session
 from raysys.cluster.variants import AblationTrial, make_ablation
 from raysys.config import Config
 from raysys.errors import FoldFailedError
-from raysys.report import build_result, compare_variants, mean_and_std, print_ablation, print_audit
+from raysys.report import build_result, compare_variants, mean_and_std, print_ablation
 from raysys.similarity import SimilaritySummary
-from raysys.storage import Folder, resolve_folder
+from raysys.storage import Folder
 from raysys.tracking.ablation import AblationLog
-from raysys.tracking.client import tracking_uri, ui_command
+from raysys.tracking.client import ui_command
 from raysys.training.baseline import baseline_scores
 from raysys.training.fold import run_fold, warm_up
 from raysys.training.predictions import read_predictions
@@ -54,31 +54,18 @@ def ablate(config: Config, *, resume: bool, console: Console) -> dict[str, Any]:
     """
     begun = time.monotonic()
     plan, trials = make_ablation(config)
-    runs = resolve_folder(config.storage.runs)
-    folder = choose_folder(runs, config.name, plan.identity, resume=resume)
-    if resume and read_record(folder).status == "FINISHED":
-        console.print(f"{folder.path()} is finished already", highlight=False, soft_wrap=True)
-        result: dict[str, Any] = folder.read_json("result.json")
-        ui = ui_command(tracking_uri(config.tracking, runs))
-        print_ablation(console, result, folder=folder.path(), ui=ui)
-        return result
-    print_audit(console, [vars(finding) for finding in plan.audit])
-    open_log = partial(
-        AblationLog,
-        config,
-        plan.corpus,
-        runs=runs,
-        name=folder.name,
-        identity=plan.identity,
+
+    def work(folder: Folder, log: AblationLog) -> dict[str, Any]:
+        return _report(plan, _Trials(plan, trials, folder, log).run(console), folder, log, begun)
+
+    return carry_out(
+        plan,
+        resume=resume,
+        console=console,
+        open_log=AblationLog,
+        work=work,
+        show=print_ablation,
     )
-    with recorded(folder, plan.identity, open_log, resume=resume, console=console) as log:
-        write_plan(plan, folder)
-        for name in ("folds.json", "audit.json"):
-            log.json(folder.read_json(name), name)
-        result = _report(plan, _Trials(plan, trials, folder, log).run(console), folder, log, begun)
-    print_ablation(console, result, folder=folder.path(), ui=ui_command(log.uri))
-    log.finish("FINISHED")
-    return result
 
 
 class _Trials:

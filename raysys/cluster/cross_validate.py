@@ -14,17 +14,16 @@ from rich.console import Console
 
 from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
 from raysys.cluster.background import in_background
-from raysys.cluster.plan import Plan, balance_table, make_plan, write_plan
+from raysys.cluster.command import carry_out
+from raysys.cluster.plan import Plan, balance_table, make_plan
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.progress import ProgressView
-from raysys.cluster.run_folder import choose_folder, recorded
 from raysys.cluster.session import ray_session
 from raysys.config import Config
 from raysys.errors import FoldFailedError
-from raysys.report import account_seconds, build_result, print_audit, print_result
+from raysys.report import account_seconds, build_result, print_result
 from raysys.similarity import SimilaritySummary
-from raysys.storage import Folder, resolve_folder
-from raysys.tracking.client import tracking_uri, ui_command
+from raysys.storage import Folder
 from raysys.tracking.command_run import CommandRun, log_balance
 from raysys.tracking.configuration import ConfigurationLog
 from raysys.training.baseline import baseline_scores
@@ -49,30 +48,14 @@ def cross_validate(config: Config, *, resume: bool, console: Console) -> dict[st
     """
     begun = time.monotonic()
     plan = make_plan(config)
-    runs = resolve_folder(config.storage.runs)
-    folder = choose_folder(runs, config.name, plan.identity, resume=resume)
-    if resume and folder.exists("result.json"):
-        console.print(f"{folder.path()} is finished already", highlight=False, soft_wrap=True)
-        result: dict[str, Any] = folder.read_json("result.json")
-        ui = ui_command(tracking_uri(config.tracking, runs))
-        print_result(console, result, folder=folder.path(), ui=ui)
-        return result
-    print_audit(console, [vars(finding) for finding in plan.audit])
-    open_log = partial(
-        CommandRun,
-        config,
-        plan.corpus,
-        kind="cross_validation",
-        runs=runs,
-        name=folder.name,
-        identity=plan.identity,
+    return carry_out(
+        plan,
+        resume=resume,
+        console=console,
+        open_log=partial(CommandRun, kind="cross_validation"),
+        work=lambda folder, log: _run(plan, folder, log, console, begun),
+        show=print_result,
     )
-    with recorded(folder, plan.identity, open_log, resume=resume, console=console) as log:
-        write_plan(plan, folder)
-        result = _run(plan, folder, log, console, begun)
-    print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
-    log.finish("FINISHED")
-    return result
 
 
 def _run(
@@ -81,8 +64,6 @@ def _run(
     """The part that needs Ray."""
     config, trial = plan.config, folder.name
     curves = ConfigurationLog(log.log, plan.corpus.emotions, len(plan.folds))
-    for name in ("folds.json", "audit.json"):
-        log.json(folder.read_json(name), name)
     if config.balance.method != "off":
         balance = plan.balance(config)
         log_balance(log.log, balance, balance_table(plan, balance), corpus=plan.corpus)

@@ -84,7 +84,7 @@ def write_record(folder: Folder, record: RunRecord) -> None:
 def recorded(
     folder: Folder,
     identity: str,
-    open_log: Callable[..., Log],
+    open_log: Callable[[str], Log],
     *,
     resume: bool,
     console: Console,
@@ -94,12 +94,12 @@ def recorded(
     Args:
         folder: of the run; a new one is deleted when MLflow does not answer.
         identity: digest of the command's plan.
-        open_log: called with `run_id`, of the MLflow run to go on with, empty for a new one.
+        open_log: from the id of the MLflow run to go on with, empty for a new one, to the log.
         resume: go on with the folder's MLflow run.
         console: for what MLflow says after an error.
     """
     try:
-        log = open_log(run_id=read_record(folder).run_id if resume else "")
+        log = open_log(read_record(folder).run_id if resume else "")
     except RaysysError:
         if not resume:
             folder.delete()

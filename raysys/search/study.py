@@ -17,15 +17,15 @@ from rich.console import Console
 
 from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
 from raysys.cluster.background import in_background
-from raysys.cluster.plan import Plan, make_plan, write_plan
+from raysys.cluster.command import carry_out, is_finished
+from raysys.cluster.plan import Plan, make_plan
 from raysys.cluster.pool import FoldPool
-from raysys.cluster.run_folder import choose_folder, read_record, recorded
 from raysys.cluster.session import ray_session
 from raysys.config import Config, Objective, digest, replaced, to_dict
 from raysys.corpus.audit import Finding
 from raysys.errors import ConfigError, lookup
 from raysys.models import MODELS
-from raysys.report import mean_and_std, print_audit
+from raysys.report import mean_and_std
 from raysys.search.figures import study_figures
 from raysys.search.journal import UNTUNED, Journal, TrialRecord
 from raysys.search.preset import best_preset
@@ -36,7 +36,6 @@ from raysys.search.space import SYMBOLS, Space, make_space
 from raysys.search.view import StudyView
 from raysys.search.watch import PoolWatch
 from raysys.storage import Folder, resolve_folder
-from raysys.tracking.client import tracking_uri, ui_command
 from raysys.tracking.study import StudyLog
 from raysys.training.baseline import baseline_scores
 from raysys.training.fold import run_fold, warm_up
@@ -62,31 +61,20 @@ def tune(config: Config, *, resume: bool, console: Console) -> dict[str, Any]:
     space = make_space(config)
     _check(config, space)
     plan = _make_plan(config)
-    runs = resolve_folder(config.storage.runs)
-    folder = choose_folder(runs, config.name, plan.identity, resume=resume)
-    if resume and _is_finished(folder, config):
-        console.print(f"{folder.path()} is finished already", highlight=False, soft_wrap=True)
-        result: dict[str, Any] = folder.read_json("result.json")
-        ui = ui_command(tracking_uri(config.tracking, runs))
-        print_study(console, result, folder=folder.path(), ui=ui)
-        return result
-    print_audit(console, [vars(finding) for finding in plan.audit])
-    open_log = partial(
-        StudyLog,
-        config,
-        plan.corpus,
-        runs=runs,
-        name=folder.name,
-        identity=plan.identity,
-        symbols=SYMBOLS,
-    )
-    with recorded(folder, plan.identity, open_log, resume=resume, console=console) as log:
-        write_plan(plan, folder)
+
+    def work(folder: Folder, log: StudyLog) -> dict[str, Any]:
         study = _Study(config, space, plan, folder, Journal(folder), log)
-        result = _report(study, _search(study, console), begun)
-    print_study(console, result, folder=folder.path(), ui=ui_command(log.uri))
-    log.finish("FINISHED")
-    return result
+        return _report(study, _search(study, console), begun)
+
+    return carry_out(
+        plan,
+        resume=resume,
+        console=console,
+        open_log=partial(StudyLog, symbols=SYMBOLS),
+        work=work,
+        show=print_study,
+        finished=partial(_is_finished, config=config),
+    )
 
 
 @dataclass(frozen=True)
@@ -117,8 +105,6 @@ def _search(study: _Study, console: Console) -> _Searched:
     """All rounds over one pool."""
     config, search, plan = study.config, study.config.search, study.plan
     n_folds = len(plan.folds)
-    for name in ("folds.json", "audit.json"):
-        study.log.json(study.folder.read_json(name), name)
     connecting = time.monotonic()
     with _aside() as aside, ray_session(config.cluster):
         baseline = in_background(partial(baseline_scores, plan.arrays, plan.folds))
@@ -268,10 +254,9 @@ def _choices(config: Config, name: str) -> tuple[Any, ...]:
 
 def _is_finished(folder: Folder, config: Config) -> bool:
     """Whether the study has ended well, with as many trials as are wanted now."""
-    if read_record(folder).status != "FINISHED":
-        return False
     wanted = config.search.num_trials * config.search.rounds
-    return sum(record.has_ended for record in Journal(folder).read()) >= wanted
+    ended = sum(record.has_ended for record in Journal(folder).read())
+    return is_finished(folder) and ended >= wanted
 
 
 def _epochs(records: list[TrialRecord]) -> dict[str, float]:
