@@ -200,6 +200,10 @@ def _one_line(error: Exception, preset: Path | None) -> str:
         found = re.search(r"Option '\w+' is not accepted", message)
         what = f" ({found.group()})" if found else ""
         message = f"search.space: an entry is setting: {{low: A, high: B}} or setting: {{choices: [A, B]}}{what}"
+    if '"ablation.variants"' in message:
+        message = (
+            "ablation.variants: an entry is NAME: {settings: {setting: value}, published: PER CENT}"
+        )
     message = re.sub(r"<class '(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")
     message = message.replace("Expected a tuple", "Expected a list, as in [a,b]")
     return f"{source}{message}; --help lists every setting"

@@ -3,12 +3,14 @@
 Config -> variants x seeds -> AblationTrials, Plan -> FoldPool -> FoldResults -> a result a trial
        -> means, differences, the paper's numbers beside ours -> result.json, MLflow, terminal
 
-Nothing is chosen here: every variant's test part is read once, when its training is over.
+Nothing is chosen here: every variant's test part is read once, when its training is over. A variant that fails is
+named, and the others are reported.
 """
 
 import io
 import time
-from dataclasses import asdict
+from concurrent.futures import Future
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +21,7 @@ from raysys.cluster.ablation_view import AblationView
 from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
 from raysys.cluster.background import in_background
 from raysys.cluster.command import carry_out
-from raysys.cluster.plan import Plan
+from raysys.cluster.plan import Plan, balance_table
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.session import ray_session
 from raysys.cluster.variants import AblationTrial, make_ablation
@@ -58,7 +60,7 @@ def ablate(config: Config, *, resume: bool, console: Console) -> dict[str, Any]:
     def work(folder: Folder, log: AblationLog) -> dict[str, Any]:
         return _report(plan, _Trials(plan, trials, folder, log).run(console), folder, log, begun)
 
-    return carry_out(
+    result = carry_out(
         plan,
         resume=resume,
         console=console,
@@ -66,10 +68,13 @@ def ablate(config: Config, *, resume: bool, console: Console) -> dict[str, Any]:
         work=work,
         show=print_ablation,
     )
+    if result["failed"]:
+        raise FoldFailedError(f"{len(result['failed'])} trial(s) failed: {result['failed'][0]}")
+    return result
 
 
 class _Trials:
-    """Runs all trials' folds; a trial is finished as soon as it has them.
+    """Runs all trials' folds; a trial is finished as soon as all its folds have ended.
 
     Args:
         plan: shared by all.
@@ -86,20 +91,12 @@ class _Trials:
         self._folder = folder
         self._log = log
         self._folds: dict[str, dict[int, FoldResult]] = {name: {} for name in self._trials}
-        self._failures: dict[tuple[str, int], str] = {}
+        self._reasons: dict[str, dict[int, str]] = {name: {} for name in self._trials}
         self._results: dict[str, dict[str, Any]] = {}
+        self._baselines: dict[tuple[str, ...], Future[list[dict[str, float]]]] = {}
 
-    def run(
-        self, console: Console
-    ) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, float]]]:
-        """The part that needs Ray.
-
-        Returns:
-            Variant -> a result each seed, and the baseline's test scores, one dict a fold.
-
-        Raises:
-            FoldFailedError: when all folds have ended and some have failed.
-        """
+    def run(self, console: Console) -> "_Trials":
+        """The part that needs Ray; afterwards `results` and `failed` say what came of it."""
         plan, config = self._plan, self._plan.config
         with ray_session(config.cluster):
             n_classes = len(plan.corpus.emotions)
@@ -114,8 +111,8 @@ class _Trials:
                 warm_up=warm_up,
             ) as pool:
                 for trial in self._trials.values():
+                    self._log.trial_expected(trial.name, trial.variant, trial.config)
                     pool.submit(self._tasks(trial))
-                baseline = in_background(partial(baseline_scores, plan.arrays, plan.folds))
                 view = AblationView(
                     console,
                     variants={trial.name: trial.variant for trial in self._trials.values()},
@@ -124,26 +121,53 @@ class _Trials:
                     metric=config.ablation.metric,
                 )
                 with view:
-                    self._follow(pool, view, aggregator, baseline.result)
-        if self._failures:
-            (name, fold), reason = min(self._failures.items())
-            total = len(self._trials) * len(plan.folds)
-            raise FoldFailedError(
-                f"{len(self._failures)} of {total} folds failed; {name}, fold {fold}: {reason}; the same command with "
-                "--resume does only what is missing"
-            )
-        by_variant: dict[str, list[dict[str, Any]]] = {}
+                    self._follow(pool, view, aggregator)
+        return self
+
+    @property
+    def trials(self) -> list[AblationTrial]:
+        """All of them."""
+        return list(self._trials.values())
+
+    @property
+    def results(self) -> dict[str, list[dict[str, Any]]]:
+        """Variant -> a result each seed; a variant that has not all of them is left out."""
+        names: dict[str, list[str]] = {}
         for trial in self._trials.values():
-            by_variant.setdefault(trial.variant, []).append(self._results[trial.name])
-        return by_variant, baseline.result()
+            names.setdefault(trial.variant, []).append(trial.name)
+        return {
+            variant: [self._results[name] for name in trials]
+            for variant, trials in names.items()
+            if all(name in self._results for name in trials)
+        }
+
+    @property
+    def failed(self) -> list[str]:
+        """A line a trial that failed: its first fold that did, and why."""
+        return [
+            f"{name}, fold {min(reasons)}: {reasons[min(reasons)]}"
+            for name, reasons in self._reasons.items()
+            if reasons
+        ]
+
+    def baseline(self, modalities: tuple[str, ...]) -> list[dict[str, float]]:
+        """Test scores of the SVM on these modalities, one dict a fold."""
+        if modalities not in self._baselines:
+            features = {m: self._plan.arrays.features[m] for m in modalities}
+            arrays = replace(self._plan.arrays, features=features)
+            work = partial(baseline_scores, arrays, self._plan.folds)
+            self._baselines[modalities] = in_background(work)
+        return self._baselines[modalities].result()
 
     def _tasks(self, trial: AblationTrial) -> list[Any]:
         priors = None if trial.similarity is None else trial.similarity.tolist()
         place = (self._folder / trial.name).uri
         return fold_tasks(trial.name, trial.config, place, priors, len(self._plan.folds))
 
-    def _follow(self, pool: FoldPool, view: AblationView, aggregator: Any, baseline: Any) -> None:
+    def _follow(self, pool: FoldPool, view: AblationView, aggregator: Any) -> None:
+        """Until every fold has ended."""
         n_folds = len(self._plan.folds)
+        left = len(self._trials) * n_folds
         for events in pool.events():
             for event in events:
                 if event.key is None:
@@ -151,55 +175,70 @@ class _Trials:
                 trial, fold = event.key
                 if event.kind == "epoch":
                     view.epoch(trial, fold, event.payload)
-                    one = self._trials[trial]
-                    self._log.epoch(trial, one.variant, one.config, fold, event.payload, n_folds)
+                    self._log.epoch(trial, fold, event.payload, n_folds)
                 elif event.kind == "done":
                     view.done(trial, event.payload)
                     self._folds[trial][fold] = event.payload
-                    if len(self._folds[trial]) == n_folds:
-                        self._finish(trial, aggregator, baseline())
                 elif event.kind == "failed":
-                    self._failures[trial, fold] = "; ".join(event.payload)
-            ended = sum(map(len, self._folds.values())) + len(self._failures)
-            if ended == len(self._trials) * n_folds:
+                    self._reasons[trial][fold] = "; ".join(event.payload)
+                    view.failed(trial, fold, self._reasons[trial][fold])
+                if event.kind in ("done", "failed"):
+                    left -= 1
+                    if len(self._folds[trial]) + len(self._reasons[trial]) == n_folds:
+                        self._end(trial, aggregator)
+            if not left:
                 return
 
-    def _finish(self, name: str, aggregator: Any, baseline: list[dict[str, float]]) -> None:
+    def _end(self, name: str, aggregator: Any) -> None:
+        if self._reasons[name]:
+            aggregator.drop.remote(name)
+            self._log.trial_failed(name, self._reasons[name][min(self._reasons[name])])
+        else:
+            self._finish(name, aggregator)
+
+    def _finish(self, name: str, aggregator: Any) -> None:
         """A trial has all its folds: its matrix, its scores, its run."""
-        plan, trial = self._plan, self._trials[name]
+        plan, config = self._plan, self._trials[name].config
         results = [self._folds[name][fold.index] for fold in plan.folds]
         folders = {r.fold: self._folder / name / f"fold_{r.fold}" for r in results}
         places = {fold: place.uri for fold, place in folders.items()}
         similarity: SimilaritySummary = ray.get(aggregator.summary.remote(name, places))
         content = build_result(
             corpus=plan.corpus.name,
-            model=f"{trial.config.model.name} ({' + '.join(trial.config.model.modalities)})",
+            model=f"{config.model.name} ({' + '.join(config.model.modalities)})",
             emotions=plan.corpus.emotions,
             results=results,
             predictions=[read_predictions(folders[result.fold]) for result in results],
             speakers=plan.test_speakers,
-            baseline=baseline,
+            baseline=self.baseline(config.model.modalities),
             similarity=similarity,
             seconds={"training": sum(result.seconds for result in results)},
             audit=plan.audit,
             mlflow={"experiment_id": self._log.experiment_id, "parent_run_id": self._log.run_id},
         )
         place = self._folder / name
-        place.write_json("result.json", content)
+        place.write_json("result.json", {**content, "kind": "trial"})
         self._results[name] = place.read_json("result.json")
-        self._log.trial_result(name, self._results[name], similarity, plan.origin)
+        balance = None
+        if config.balance.method != "off":
+            plans = plan.balance(config)
+            balance = (plans, balance_table(plan, plans))
+        self._log.trial_result(name, self._results[name], similarity, plan.origin, balance)
 
 
 def _report(
     plan: Plan,
-    outcome: tuple[dict[str, list[dict[str, Any]]], list[dict[str, float]]],
+    trials: _Trials,
     folder: Folder,
     log: AblationLog,
     begun: float,
 ) -> dict[str, Any]:
     """Compare the variants and write down what was found; the content of result.json."""
-    results, baseline = outcome
-    ablation = plan.config.ablation
+    ablation, results = plan.config.ablation, trials.results
+    if not results:
+        raise FoldFailedError(f"no variant has all its folds: {trials.failed[0]}")
+    shown = next(iter(results))
+    modalities = next(t.config.model.modalities for t in trials.trials if t.variant == shown)
     content = {
         "kind": "ablation",
         "corpus": plan.corpus.name,
@@ -209,7 +248,8 @@ def _report(
         "seeds": ablation.seeds,
         "n_folds": len(plan.folds),
         "variants": compare_variants(ablation, results, plan.folds),
-        "baseline": mean_and_std(baseline),
+        "failed": trials.failed,
+        "baseline": mean_and_std(trials.baseline(modalities)),
         "seconds": {"total": time.monotonic() - begun},
         "audit": [asdict(finding) for finding in plan.audit],
         "mlflow": {"experiment_id": log.experiment_id, "run_id": log.run_id},

@@ -86,6 +86,12 @@ class AblationView(LiveView):
             )
         self.refresh(force=True)
 
+    def failed(self, trial: str, fold: int, reason: str) -> None:
+        """A fold has failed."""
+        self._running.pop((trial, fold), None)
+        self.say(f"{trial} fold {fold} failed: {reason}")
+        self.refresh(force=True)
+
     def _score(self, folds: Sequence[FoldResult]) -> str:
         scores = [fold.val[self._metric] for fold in folds]
         return f"{100 * sum(scores) / len(scores):.1f}" if scores else "-"

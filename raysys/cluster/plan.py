@@ -102,8 +102,9 @@ def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
     runs = resolve_folder(config.storage.runs)
     folds = make_folds(corpus, config.folds, seed=config.seed)
     audit = audit_folds(corpus, folds, config)
-    origin = Origin(corpus.digest, digest(folds_record(folds, corpus)))
-    prior = resolve_prior(config, corpus.emotions, origin, n_folds=len(folds), runs=runs)
+    ids = [row.utterance_id for row in corpus.utterances]
+    origin = Origin(corpus.name, tuple(tuple(ids[k] for k in fold.test) for fold in folds))
+    prior = resolve_prior(config, corpus.emotions, origin, runs=runs)
     store = prepare_features(corpus, config, cache=cache)
     features = _normalised(store, corpus, config)
     _check_whole(corpus, folds, models)

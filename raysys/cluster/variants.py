@@ -9,12 +9,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from raysys.cluster.plan import Plan, make_plan
-from raysys.config import AblationConfig, Config, field_names, replaced
-from raysys.config.settings import check_name, typed
-from raysys.corpus.audit import Finding
+from raysys.config import AblationConfig, Config, digest, field_names, replaced, to_dict
+from raysys.config.settings import check_effect, check_name, typed
 from raysys.errors import ConfigError
-from raysys.storage import resolve_folder
-from raysys.tracking.priors import resolve_prior
 
 _ORDER = ("audio", "text", "video")
 
@@ -40,23 +37,27 @@ def make_ablation(config: Config) -> tuple[Plan, list[AblationTrial]]:
         RaysysError: a variant that cannot be, or anything that `make_plan` raises.
     """
     configs = _variant_configs(config)
-    modalities = {m for one in configs.values() for m in one.model.modalities}
-    widest = replace(next(iter(configs.values())), ablation=config.ablation)
-    widest = replaced(widest, {"model.modalities": tuple(m for m in _ORDER if m in modalities)})
-    plan = make_plan(widest, models={one.model.name for one in configs.values()})
-    runs, findings = resolve_folder(config.storage.runs), list[Finding]()
+    plan = make_plan(_widest(configs), models={one.model.name for one in configs.values()})
     trials = []
     for variant, one in configs.items():
-        prior = resolve_prior(
-            one, plan.corpus.emotions, plan.origin, n_folds=len(plan.folds), runs=runs
-        )
-        if prior and prior.finding and prior.finding not in (*plan.audit, *findings):
-            findings.append(prior.finding)
+        similarity = plan.similarity if one.loss.omega else None
         for seed in range(config.seed, config.seed + config.ablation.seeds):
-            name = _slug(variant) if config.ablation.seeds == 1 else f"{_slug(variant)}-seed_{seed}"
-            matrices = None if prior is None else prior.matrices
-            trials.append(AblationTrial(name, variant, replace(one, seed=seed), matrices))
-    return replace(plan, config=config, audit=(*plan.audit, *findings)), trials
+            name = slug(variant) if config.ablation.seeds == 1 else f"{slug(variant)}-seed_{seed}"
+            trials.append(AblationTrial(name, variant, replace(one, seed=seed), similarity))
+    what = [(trial.name, to_dict(trial.config)) for trial in trials]
+    identity = digest("ablation", plan.identity, to_dict(config), what)
+    return replace(plan, config=config, identity=identity), trials
+
+
+def _widest(configs: Mapping[str, Config]) -> Config:
+    """The first variant's config with whatever corpus, features and matrix any variant needs."""
+    modalities = {m for one in configs.values() for m in one.model.modalities}
+    needed = {
+        "model.modalities": tuple(m for m in _ORDER if m in modalities),
+        "loss.omega": max(one.loss.omega for one in configs.values()),
+    }
+    widest: Config = replaced(next(iter(configs.values())), needed)
+    return widest
 
 
 def _variant_configs(config: Config) -> dict[str, Config]:
@@ -74,8 +75,8 @@ def _variant_configs(config: Config) -> dict[str, Config]:
     base = replace(config, ablation=AblationConfig())
     configs = {}
     for name, variant in variants.items():
-        other = slugs.setdefault(_slug(name), name)
-        if other != name or not _slug(name):
+        other = slugs.setdefault(slug(name), name)
+        if other != name or not slug(name):
             raise ConfigError(
                 f"ablation.variants: '{other}' and '{name}' would share a folder: name them apart"
             )
@@ -86,11 +87,16 @@ def _variant_configs(config: Config) -> dict[str, Config]:
         try:
             settings = {n: typed(base, n, value, where=where) for n, value in values.items()}
             configs[name] = replaced(base, settings)
+            for setting in settings:
+                check_effect(configs[name], setting, where=where)
         except ConfigError as error:
             raise ConfigError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
+        same = [other for other in configs if other != name and configs[other] == configs[name]]
+        if same:
+            raise ConfigError(f"{where}: is the same configuration as '{same[0]}': leave one out")
     return configs
 
 
-def _slug(name: str) -> str:
-    """A folder's name."""
+def slug(name: str) -> str:
+    """A variant's name as a folder's."""
     return re.sub(r"[^\w.-]+", "_", name).strip("_.").lower()

@@ -120,7 +120,10 @@ class TransformersConfig:
 
 @dataclass(frozen=True)
 class PrecomputedConfig:
-    """Features that were computed elsewhere: .npz files with an array [time, dim] or [dim] an utterance_id."""
+    """Features that were computed elsewhere: .npz files with an array [time, dim] or [dim] an utterance_id.
+
+    They are stored as float16: bring columns to a common scale of about 1 first.
+    """
 
     audio: str = ""
     """File of audio features."""
@@ -154,9 +157,11 @@ class FeaturesConfig:
 
     def __post_init__(self) -> None:
         for modality in ("audio", "text"):
-            file = getattr(self.precomputed, modality)
-            rule = f"an .npz file, since features.{modality} is precomputed"
-            given = bool(file) or getattr(self, modality) != "precomputed"
+            file, encoder = getattr(self.precomputed, modality), getattr(self, modality)
+            rule = (
+                f"set where features.{modality} is precomputed and nowhere else (it is {encoder})"
+            )
+            given = bool(file) == (encoder == "precomputed")
             require(given, f"features.precomputed.{modality}", file, rule)
 
     def is_beside(self, modality: str) -> bool:

@@ -33,7 +33,7 @@ class CltnetConfig:
 
 @dataclass(frozen=True)
 class MultiemoConfig:
-    """Sizes of MultiEMO; the defaults are those of the authors' script for IEMOCAP."""
+    """Sizes of MultiEMO; the defaults are those of the authors' script for IEMOCAP, but for dropout."""
 
     dim: int = 256
     """Width of the utterance vectors and of the attention."""
@@ -56,7 +56,7 @@ class MultiemoConfig:
     hidden: int = 256
     """Width of l (Eq. 15), the embedding; the authors' code has twice dim for MELD."""
     dropout: float = 0.1
-    """Share of values dropped in training."""
+    """Share of values dropped in training; 0 in the authors' script."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "state", "layers", "heads", "feedforward", "hidden"):
@@ -91,7 +91,7 @@ class LossConfig:
     targets: Literal["label", "votes"] = "label"
     """label (one-hot) or votes (share of the annotators; utterances without votes fall back to the label)."""
     mu1: float = 0.0
-    """Weight of the sample-weighted focal contrastive loss (SWFC) on the embedding."""
+    """Weight of the sample-weighted focal contrastive loss (SWFC), on the embedding or on MultiEMO's z."""
     mu2: float = 0.0
     """Weight of the Soft-HGR loss on the modality vectors; mu1 + mu2 is at most 1."""
     tau: float = 0.8

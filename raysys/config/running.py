@@ -65,9 +65,13 @@ class Variant:
     """One line of an ablation: what differs from the command's own settings."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted name of a setting of model, loss, balance or training -> its value; empty is the whole model."""
+    """Dotted name of a setting of model, loss (but similarity), balance or training -> its value."""
     published: float | None = None
     """What a paper reports for it: ablation.metric in per cent."""
+
+    def __post_init__(self) -> None:
+        value = 50.0 if self.published is None else self.published
+        require(1 < value <= 100, "published", value, "in per cent, above 1 to 100")
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,9 @@ class AblationConfig:
 
     def __post_init__(self) -> None:
         require(1 <= self.seeds <= 100, "ablation.seeds", self.seeds, "1 to 100")
+        published = any(one.published is not None for one in self.variants.values())
+        rule = "where the published figures come from and how they were selected"
+        require(bool(self.source) or not published, "ablation.source", self.source, rule)
 
 
 @dataclass(frozen=True)

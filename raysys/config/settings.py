@@ -1,12 +1,23 @@
 """Settings by their dotted names: what one is in a config, what it may be, and which ones may differ between trials."""
 
 import math
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from raysys.errors import ConfigError, nearest
 
 _GROUPS = ("model", "loss", "balance", "training")
 _FIXED = {"loss.similarity", "training.device"}
+_NEEDS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    # setting -> (another setting -> values with which the first does nothing)
+    "balance.sigma": {"balance.method": ("off", "smallest", "uniform")},
+    "balance.pairs": {"balance.method": ("off", "smallest", "uniform")},
+    "balance.p": {"balance.method": ("off", "smallest")},
+    "balance.n": {"balance.method": ("off", "smallest", "pdds")},
+    "loss.tau": {"loss.mu1": (0.0,)},
+    "loss.gamma": {"loss.mu1": (0.0,)},
+    "loss.alpha": {"loss.mu1": (0.0,)},
+}
 
 
 def value_of(config: Any, name: str) -> Any:
@@ -40,8 +51,32 @@ def check_name(name: str, known: dict[str, type | None], *, where: str) -> None:
         raise ConfigError(f"{where}: '{name}' is a group of settings: name one of them")
     if name not in free or name in _FIXED:
         raise ConfigError(
-            f"{where}: '{name}' is the same for all trials: name settings of {', '.join(_GROUPS)}"
+            f"{where}: '{name}' is the same for all trials: name settings of {', '.join(_GROUPS)} (but not "
+            f"{' or '.join(sorted(_FIXED))})"
         )
+
+
+def check_effect(config: Any, name: str, *, where: str, beside: Collection[str] = ()) -> None:
+    """Refuse a setting that does nothing as the others stand.
+
+    Args:
+        config: with the others.
+        name: dotted name of the setting.
+        where: what names it, for the message.
+        beside: settings that vary too, of which nothing is known.
+
+    Raises:
+        ConfigError: another setting switches it off, or it is of another model.
+    """
+    idle = dict(_NEEDS.get(name, {}))
+    parts = name.split(".")
+    if parts[0] == "model" and len(parts) == 3 and parts[1] != config.model.name:
+        idle["model.name"] = (config.model.name,)
+    for other, values in idle.items():
+        if other not in beside and value_of(config, other) in values:
+            raise ConfigError(
+                f"{where}: '{name}' does nothing while {other} is {value_of(config, other)!r}: set --{other} too"
+            )
 
 
 def typed(config: Any, name: str, value: Any, *, where: str) -> Any:

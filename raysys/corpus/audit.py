@@ -48,6 +48,8 @@ def audit_folds(corpus: Corpus, folds: tuple[Fold, ...], config: Config) -> tupl
         *_shared("speaker", np.array(corpus.column("speaker")), folds, corpus),
         *_shared("audio", np.array(corpus.audio_digests), folds, corpus),
     ]
+    if corpus.video_digests:
+        findings += _shared("video", np.array(corpus.video_digests), folds, corpus)
     if "text" in config.model.modalities:
         texts = np.array([" ".join(text.lower().split()) for text in corpus.column("text")])
         findings += _shared("transcript", texts, folds, corpus)
@@ -103,6 +105,13 @@ def _encoder_notes(corpus: Corpus, config: Config) -> list[Finding]:
             "included: the score is for speakers of whom such frames are at hand"
         )
         findings.append(Finding("note", "speaker_normalisation", message))
+    made = [m for m in config.model.modalities if getattr(config.features, m) == "precomputed"]
+    if made:
+        message = (
+            f"{' and '.join(made)} features were computed elsewhere: whether their encoder has seen the test part, or "
+            "files are shared between parts, cannot be checked here"
+        )
+        findings.append(Finding("note", "precomputed_features", message))
     if "text" in config.model.modalities and config.features.text == "transformers":
         model = config.features.transformers.model.lower()
         known = sorted({c for part, c in _TRAINED_ON.items() if part in model and c == corpus.name})

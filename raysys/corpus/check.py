@@ -91,10 +91,13 @@ def check_dialogues(raw: RawCorpus) -> None:
             )
         known[row.turn] = where
     for dialogue, known in turns.items():
-        lost = sorted(set(range(min(*known, 1), max(known))) - set(known))
-        if lost:
+        before = min(*known, 1) - 1
+        for turn in sorted(known):
+            if turn == before + 1:
+                before = turn
+                continue
             raise CorpusError(
-                f"{known[max(known)]}: dialogue '{dialogue}' has a turn {max(known)} but no turn {lost[0]}, and the "
+                f"{known[turn]}: dialogue '{dialogue}' has a turn {turn} but no turn {before + 1}, and the "
                 "model reads whole dialogues: add the row, or number the turns without gaps"
             )
     for row, where in zip(raw.utterances, raw.origin, strict=True):
@@ -142,7 +145,10 @@ def _check_row(
                 "--features.precomputed.video FILE.npz"
             )
         row = replace(row, video=_under_root(row.video, raw, f"{where}: video"))
-        seen_file = hashlib.sha256((raw.root / row.video).read_bytes()).hexdigest()
+        try:
+            seen_file = hashlib.sha256((raw.root / row.video).read_bytes()).hexdigest()
+        except OSError as error:
+            raise CorpusError(f"{where}: cannot read video {row.video}: {error}") from error
     return _Checked(row, heard, seen_file)
 
 

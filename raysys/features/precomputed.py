@@ -8,16 +8,22 @@ Nothing is unpickled. What a file holds beyond the corpus' utterances is left al
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from raysys.config import FeaturesConfig
 from raysys.corpus.table import Utterance
 from raysys.errors import FeatureError
 from raysys.features.encoder import Frames
+
+_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises on a damaged file."""
 
 
 class PrecomputedEncoder:
@@ -43,11 +49,7 @@ class PrecomputedEncoder:
 
     def fingerprint(self) -> dict[str, Any]:
         """Digest of the file; the column's files are part of the corpus' digest."""
-        content = ""
-        if self._file is not None:
-            with self._file.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"encoder": "precomputed", "modality": self._modality, "content": content}
+        return {"encoder": "precomputed", "modality": self._modality, "content": self._content}
 
     def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
         """Frames of each utterance, in order; an array [dim] is one frame."""
@@ -62,6 +64,13 @@ class PrecomputedEncoder:
                 )
             yield position, frames
 
+    @cached_property
+    def _content(self) -> str:
+        if self._file is None:
+            return ""
+        with self._file.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def _sources(
         self, rows: Sequence[Utterance], root: Path
     ) -> Iterator[tuple[Utterance, str, Callable[[], np.ndarray]]]:
@@ -71,7 +80,7 @@ class PrecomputedEncoder:
                 path = root / row.video
                 yield row, str(path), lambda path=path: np.load(path, allow_pickle=False)  # type: ignore[misc]
             return
-        with np.load(self._file, allow_pickle=False) as arrays:
+        with self._open(self._file) as arrays:
             names = set(arrays.files)
             missing = [row.utterance_id for row in rows if row.utterance_id not in names]
             if missing:
@@ -82,11 +91,18 @@ class PrecomputedEncoder:
             for row in rows:
                 yield row, str(self._file), lambda name=row.utterance_id: arrays[name]  # type: ignore[misc]
 
+    def _open(self, file: Path) -> NpzFile:
+        try:
+            found: NpzFile = np.load(file, allow_pickle=False)
+        except _DAMAGED as error:
+            raise FeatureError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+        return found
+
 
 def _frames(load: Callable[[], np.ndarray], what: str) -> Frames:
     try:
         found = load()
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise FeatureError(f"{what} cannot be read: {' '.join(str(error).split())}") from error
     numbers = isinstance(found, np.ndarray) and found.dtype.kind in "fiu"
     if not numbers or found.ndim not in (1, 2) or not found.size:
@@ -94,4 +110,7 @@ def _frames(load: Callable[[], np.ndarray], what: str) -> Frames:
         raise FeatureError(
             f"{what} are {getattr(found, 'dtype', 'nothing')} {shape}, but must be numbers [time, dim] or [dim]"
         )
+    largest = float(np.abs(found[np.isfinite(found)]).max(initial=0.0))
+    if largest > np.finfo(np.float16).max:
+        raise FeatureError(f"{what} hold {largest:g}, beyond float16 (65504): scale the columns")
     return np.atleast_2d(found).astype(np.float32)

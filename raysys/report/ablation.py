@@ -24,7 +24,7 @@ def compare_variants(
 
     Args:
         ablation: variants, their settings and published figures.
-        results: variant -> the content of each seed's result (`build_result`).
+        results: variant -> the content of each seed's result (`build_result`); those that failed are left out.
         folds: of all of them.
 
     Returns:
@@ -33,8 +33,8 @@ def compare_variants(
     """
     compared = []
     first: dict[str, np.ndarray] = {}
-    for name, variant in ablation.variants.items():
-        trials = results[name]
+    for name, trials in results.items():
+        variant = ablation.variants[name]
         all_folds = [fold for one in trials for fold in one["folds"]]
         over = {
             part: mean_and_std([{m: fold[part][m] for m in METRICS} for fold in all_folds])
@@ -61,6 +61,8 @@ def compare_variants(
 def print_ablation(console: Console, result: Mapping[str, Any], *, folder: str, ui: str) -> None:
     """The table, F1 by emotion, what it rests on, and where to look further."""
     console.print(_variant_table(result))
+    for line in result["failed"]:
+        console.print(f"failed       {line}", style="yellow", soft_wrap=True)
     if result["source"]:
         console.print(f"published    {result['source']}", soft_wrap=True)
     seeds, folds = result["seeds"], result["n_folds"]
@@ -69,9 +71,8 @@ def print_ablation(console: Console, result: Mapping[str, Any], *, folder: str, 
         soft_wrap=True,
     )
     over = "folds (Nadeau & Bengio 2003)" if folds > 1 else "seeds: what the training's chance does"
-    console.print(
-        f"difference   from the first line, with a 95 % interval over {over}", soft_wrap=True
-    )
+    interval = f", with a 95 % interval over {over}" if seeds * folds > 1 else ""
+    console.print(f"difference   from the first line{interval}", soft_wrap=True)
     console.print(_emotion_table(result))
     console.print(f"time         {result['seconds']['total']:.0f} s")
     print_audit(console, result["audit"])
@@ -120,10 +121,16 @@ def _variant_table(result: Mapping[str, Any]) -> Table:
         table.add_row(*row, *(percent(mean["test"][m]) for m in METRICS if m != metric))
     table.add_section()
     baseline = result["baseline"]["mean"]
-    row = ["SVM, same folds", *([""] if has_published else []), percent(baseline[metric]), "", ""]
+    row = [
+        "SVM, the first's input",
+        *([""] if has_published else []),
+        percent(baseline[metric]),
+        "",
+        "",
+    ]
     table.add_row(*row, *(percent(baseline[m]) for m in METRICS if m != metric), style="dim")
     if has_published:
-        table.caption = "* as published; see below how it was selected"
+        table.caption = "* as below"
         table.caption_justify = "left"
     return table
 

@@ -258,7 +258,6 @@ class StudyRounds:
             with_omega(base, self._search),
             self._plan.corpus.emotions,
             self._plan.origin,
-            n_folds=len(self._plan.folds),
             runs=resolve_folder(self._config.storage.runs),
         )
         assert prior is not None

@@ -23,7 +23,7 @@ from optuna.distributions import (
 )
 
 from raysys.config import Config, Distribution, field_names, replaced
-from raysys.config.settings import check_name, kind_of, typed, value_of
+from raysys.config.settings import check_effect, check_name, kind_of, typed, value_of
 from raysys.errors import ConfigError
 
 SYMBOLS = {
@@ -40,16 +40,6 @@ SYMBOLS = {
 """Setting -> its symbol in the papers; reports use it."""
 
 _WHERE = "search.space"
-_NEEDS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
-    # setting -> (another setting -> values with which the first does nothing)
-    "balance.sigma": {"balance.method": ("off", "smallest", "uniform")},
-    "balance.pairs": {"balance.method": ("off", "smallest", "uniform")},
-    "balance.p": {"balance.method": ("off", "smallest")},
-    "balance.n": {"balance.method": ("off", "smallest", "pdds")},
-    "loss.tau": {"loss.mu1": (0.0,)},
-    "loss.gamma": {"loss.mu1": (0.0,)},
-    "loss.alpha": {"loss.mu1": (0.0,)},
-}
 _PUBLISHED = (
     # MultiEMO's scripts for IEMOCAP and MELD; PDDS with the best p and the first p of Liang et al. 2023.
     {"loss.mu1": 0.4, "loss.mu2": 0.4, "loss.tau": 0.8, "loss.gamma": 2.4, "loss.alpha": 1.1}
@@ -57,6 +47,8 @@ _PUBLISHED = (
     {"loss.mu1": 0.3, "loss.mu2": 0.3, "loss.tau": 1.4, "loss.gamma": 2.0, "loss.alpha": 1.2}
     | {"balance.sigma": 1.0, "balance.p": 0.5},
 )
+_FEW = 64
+"""Whole numbers of a range that are tried one by one before a study starts."""
 _DIGITS = 12
 """Of mu2, so that a value that was coded as a share comes back as itself."""
 _MU1, _MU2, _SHARE = "loss.mu1", "loss.mu2", "loss.mu2_share"
@@ -179,7 +171,7 @@ def make_space(config: Config) -> Space:
     for name, item in settings.items():
         check_name(name, field_names(type(config)), where=_WHERE)
         _check_shape(name, item, config)
-        _check_effect(name, settings, config)
+        check_effect(config, name, where=_WHERE, beside=settings)
     _check_simplex(settings, config)
     for name in settings:
         _check_values(name, settings, config)
@@ -227,17 +219,8 @@ def _check_step(where: str, step: float, item: Distribution) -> None:
         )
 
 
-def _check_effect(name: str, settings: Mapping[str, Distribution], config: Config) -> None:
-    for other, idle in _NEEDS.get(name, {}).items():
-        if other not in settings and value_of(config, other) in idle:
-            raise ConfigError(
-                f"search.space: '{name}' does nothing while {other} is {value_of(config, other)!r}: set "
-                f"--{other} or search it too"
-            )
-
-
 def _check_values(name: str, settings: Mapping[str, Distribution], config: Config) -> None:
-    """Refuse an end or choice that the config refuses, whatever its group's other settings are.
+    """Refuse a choice, an end, or a whole number in between that the config refuses, whatever stands beside it.
 
     Raises:
         ConfigError: as the config says it.
@@ -246,7 +229,7 @@ def _check_values(name: str, settings: Mapping[str, Distribution], config: Confi
     beside = {n: item for n, item in settings.items() if n != name and n.startswith(f"{group}.")}
     if group == "loss":
         beside = {n: Distribution(choices=(0.0,)) for n in beside if n in (_MU1, _MU2)}
-    for value in settings[name].choices or _ends(settings[name]):
+    for value in _tried(settings[name], config, name):
         refusal: ConfigError | None = None
         for others in itertools.product(*(item.choices or _ends(item) for item in beside.values())):
             values = {**dict(zip(beside, others, strict=True)), name: value}
@@ -259,6 +242,17 @@ def _check_values(name: str, settings: Mapping[str, Distribution], config: Confi
                 break
         if refusal is not None:
             raise refusal
+
+
+def _tried(item: Distribution, config: Config, name: str) -> tuple[Any, ...]:
+    """Values that stand for a distribution: all of them where they are few, else its ends."""
+    if item.choices:
+        return item.choices
+    low, high = _ends(item)
+    step = int(item.step or 1)
+    if kind_of(config, name) is int and (high - low) / step < _FEW:
+        return tuple(range(int(low), int(high) + 1, step))
+    return low, high
 
 
 def _check_simplex(settings: Mapping[str, Distribution], config: Config) -> None:

@@ -5,7 +5,7 @@ S = 1 - distance / largest possible distance. It is a placeholder until a study 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,9 @@ class Origin:
     """What a measured matrix rests on."""
 
     corpus: str
-    """Digest of the corpus."""
-    folds: str
-    """Digest of its folds."""
+    """Name of the corpus."""
+    tests: tuple[tuple[str, ...], ...]
+    """Ids of the test utterances of every fold."""
 
 
 def preset_similarity(emotions: tuple[str, ...]) -> Float64[np.ndarray, "class class"]:
@@ -106,25 +106,26 @@ def similarity_from_record(
     emotions: tuple[str, ...],
     source: str,
     *,
-    without_fold: int | None = None,
+    without: Collection[str] = (),
 ) -> Float64[np.ndarray, "class class"]:
     """A matrix from the JSON that runs log, brought into the order of `emotions`.
 
     Args:
-        record: `emotions`, `average` and, for `without_fold`, `per_fold`.
+        record: `emotions`, `average` and, for `without`, `per_fold` and `tests`.
         emotions: the classes wanted, in order.
         source: what the record is, for messages.
-        without_fold: average the matrices of the other folds instead of all.
+        without: ids of utterances on which the matrix must not rest; folds that tested one of them are left out.
 
     Raises:
-        ConfigError: the record has no matrix, lacks one of the emotions, or has no other fold.
+        ConfigError: the record has no matrix, lacks one of the emotions, or no fold is left.
     """
     if not {"emotions", "average"} <= record.keys():
         raise ConfigError(f"{source} must hold 'emotions' and 'average'")
-    if without_fold is not None and len(record.get("per_fold", ())) < 2:
+    kept = [k for k, ids in enumerate(record.get("tests", ())) if not set(ids) & set(without)]
+    if without and not kept:
         raise ConfigError(
-            f"{source} was measured on the test part of this only fold and would carry its labels into training: "
-            "set --loss.similarity to another corpus' matrix or to preset"
+            f"{source} was measured on test utterances of a fold that would use it, in all of its own folds: it would "
+            "carry their labels into training: set --loss.similarity to preset or to a matrix of other folds"
         )
     known = list(record["emotions"])
     for emotion in emotions:
@@ -133,9 +134,8 @@ def similarity_from_record(
     order = [known.index(emotion) for emotion in emotions]
     try:
         matrix = np.array(record["average"], dtype=np.float64)
-        if without_fold is not None:
-            per_fold = np.array(record["per_fold"], dtype=np.float64)
-            matrix = average_matrix(np.delete(per_fold, without_fold, axis=0))[0]
+        if without:
+            matrix = average_matrix(np.array(record["per_fold"], dtype=np.float64)[kept])[0]
         matrix = matrix[np.ix_(order, order)]
     except (TypeError, ValueError, IndexError) as error:
         raise ConfigError(

@@ -2,19 +2,21 @@
 
 trial      as a cross-validation (`raysys.tracking.configuration`), without the folds' weights; tags raysys.trial,
            raysys.variant; params: the variant's settings and its seed
-ablation   test/METRIC of every variant (step = its place in the list); result.json, table.txt
+ablation   test/METRIC of the first variant, variant_K/test/METRIC of the others; result.json, table.txt
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raysys.balance import BalancePlan
 from raysys.config import Config, to_dict
 from raysys.corpus.table import Corpus
 from raysys.similarity import Origin, SimilaritySummary
 from raysys.storage import Folder
-from raysys.tracking.command_run import CommandRun
+from raysys.tracking.command_run import CommandRun, log_balance
 from raysys.tracking.configuration import ConfigurationLog
 from raysys.tracking.nested import NestedRuns
+from raysys.tracking.run import RunLog
 from raysys.training.task import EpochRecord
 
 
@@ -33,16 +35,20 @@ class AblationLog(CommandRun):
             identity=identity,
             run_id=run_id,
         )
+        self._corpus = corpus
         self._emotions = corpus.emotions
+        self._expected: dict[str, tuple[str, Config]] = {}
         self._trials = NestedRuns(self, "ablation")
         self._curves: dict[str, ConfigurationLog] = {}
 
-    def epoch(
-        self, trial: str, variant: str, config: Config, fold: int, record: EpochRecord, n_folds: int
-    ) -> None:
-        """One epoch of one fold; a trial's first opens its run."""
+    def trial_expected(self, trial: str, variant: str, config: Config) -> None:
+        """A trial that will run; its own run is opened by its first epoch, or its failure."""
+        self._expected[trial] = (variant, config)
+
+    def epoch(self, trial: str, fold: int, record: EpochRecord, n_folds: int) -> None:
+        """One epoch of one fold."""
         if trial not in self._curves:
-            self._start(trial, variant, config, n_folds)
+            self._curves[trial] = ConfigurationLog(self._start(trial), self._emotions, n_folds)
         self._curves[trial].epoch(fold, record)
 
     def trial_result(
@@ -51,10 +57,19 @@ class AblationLog(CommandRun):
         result: Mapping[str, Any],
         similarity: SimilaritySummary,
         origin: Origin,
+        balance: tuple[Sequence[BalancePlan], str] | None,
     ) -> None:
-        """The end of a trial that has all its folds."""
+        """The end of a trial that has all its folds; what mixup added is given as plans and table."""
         self._curves.pop(trial).result(result, similarity, origin)
+        if balance is not None:
+            log_balance(self._trials[trial], *balance, corpus=self._corpus)
         self._trials.end(trial, "COMPLETE")
+
+    def trial_failed(self, trial: str, reason: str) -> None:
+        """The end of a trial that lacks a fold."""
+        log = self._trials[trial] if self._curves.pop(trial, None) else self._start(trial)
+        log.tags({"raysys.reason": reason})
+        self._trials.end(trial, "FAILED")
 
     def result(self, result: Mapping[str, Any], table: str) -> None:
         """The end of the ablation.
@@ -64,8 +79,9 @@ class AblationLog(CommandRun):
             table: what the terminal shows.
         """
         for place, variant in enumerate(result["variants"]):
-            scores = {f"test/{metric}": v for metric, v in variant["mean"]["test"].items()}
-            self.log.metrics(scores, step=place)
+            prefix = "" if place == 0 else f"variant_{place}/"
+            scores = {f"{prefix}test/{metric}": v for metric, v in variant["mean"]["test"].items()}
+            self.log.metrics(scores)
         self.log.json(result, "result.json")
         self.log.file(table.encode(), "table.txt")
 
@@ -78,12 +94,10 @@ class AblationLog(CommandRun):
         self._trials.leave()
         super().finish(status, patience_seconds=patience_seconds)
 
-    def _start(self, trial: str, variant: str, config: Config, n_folds: int) -> None:
+    def _start(self, trial: str) -> RunLog:
+        variant, config = self._expected[trial]
         log = self._trials.start(trial)
-        log.params({**self._settings(variant), "seed": config.seed})
+        log.params({**self.config.ablation.variants[variant].settings, "seed": config.seed})
         log.tags({"raysys.variant": variant})
         log.json(to_dict(config), "config.json")
-        self._curves[trial] = ConfigurationLog(log, self._emotions, n_folds)
-
-    def _settings(self, variant: str) -> Mapping[str, Any]:
-        return self.config.ablation.variants[variant].settings
+        return log

@@ -57,15 +57,21 @@ class ConfigurationLog:
         self._log.metrics(_summary_metrics(result))
         self._log.json(result, "result.json")
         log_similarity(self._log, similarity, self._emotions, origin, result["corpus"])
-        title = f"{result['corpus']}: test predictions of all folds"
-        counts = np.array(result["confusion"])
-        self._log.figure(confusion_figure(counts, self._emotions, title), "confusion/test.png")
-        confusion = {"emotions": self._emotions, "test": result["confusion"]}
-        self._log.json(confusion, "confusion/test.json")
-        self._log.json(result["per_class"], "by_emotion.json")
-        self._log.json(result["speakers"], "by_speaker.json")
-        picture = breakdown_figure(result["per_class"], result["speakers"], title)
-        self._log.figure(picture, "by_emotion_and_speaker.png")
+        log_breakdown(self._log, result, self._emotions)
+
+
+def log_breakdown(log: RunLog, result: Mapping[str, Any], emotions: tuple[str, ...]) -> None:
+    """Scores by emotion and speaker, and confusions, of all test utterances (see `raysys.report.break_down`)."""
+    rows = enumerate(result["per_class"].items())
+    log.metrics({f"test/f1/{_key(emotion, k)}": row["f1"] for k, (emotion, row) in rows})
+    title = f"{result['corpus']}: test predictions of all folds"
+    counts = np.array(result["confusion"])
+    log.figure(confusion_figure(counts, emotions, title), "confusion/test.png")
+    log.json({"emotions": emotions, "test": result["confusion"]}, "confusion/test.json")
+    log.json(result["per_class"], "by_emotion.json")
+    log.json(result["speakers"], "by_speaker.json")
+    picture = breakdown_figure(result["per_class"], result["speakers"], title)
+    log.figure(picture, "by_emotion_and_speaker.png")
 
 
 def _summary_metrics(result: Mapping[str, Any]) -> dict[str, float]:
@@ -77,12 +83,10 @@ def _summary_metrics(result: Mapping[str, Any]) -> dict[str, float]:
         values[f"baseline/{name}"] = result["mean"]["baseline"][name]
     for fold in result["folds"]:
         values |= {f"fold_{fold['fold']}/test/{name}": v for name, v in fold["test"].items()}
-    for emotion, row in result["per_class"].items():
-        values[f"test/f1/{_key(emotion)}"] = row["f1"]
     values |= {f"seconds/{name}": v for name, v in result["seconds"].items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _key(emotion: str) -> str:
-    """An emotion's name in the letters that MLflow takes in a metric's."""
-    return re.sub(r"[^\w\-. ]", "_", emotion, flags=re.ASCII)
+def _key(emotion: str, place: int) -> str:
+    """An emotion's name where MLflow takes it in a metric's, else its place among the emotions."""
+    return emotion if re.fullmatch(r"[\w\-. ]+", emotion, flags=re.ASCII) else f"class_{place}"

@@ -1,7 +1,8 @@
 """The similarity matrix of an earlier run, as the prior of the next one's emotion-aware loss.
 
-An averaged matrix rests on test parts. Fed back on the same folds, it would carry a fold's test labels into its
-training. So each fold then takes the average of the *other* folds' matrices, and the audit says so.
+An averaged matrix rests on test parts. Fed back on the same corpus, it would carry a fold's test labels into its
+training. So each fold then takes the average over the folds that tested none of its test utterances (in the same folds:
+the others), and the audit says so.
 """
 
 import json
@@ -39,15 +40,14 @@ class Prior:
 
 
 def resolve_prior(
-    config: Config, emotions: tuple[str, ...], origin: Origin, *, n_folds: int, runs: Folder
+    config: Config, emotions: tuple[str, ...], origin: Origin, *, runs: Folder
 ) -> Prior | None:
     """S of the emotion-aware term for every fold, or None when the term is off.
 
     Args:
         config: `loss.omega` and `loss.similarity`.
         emotions: the classes, in order.
-        origin: corpus and folds of the run that is going to use it.
-        n_folds: number of folds.
+        origin: corpus and test utterances of the run that is going to use it.
         runs: folder of all runs, for an SQLite MLflow.
 
     Raises:
@@ -58,37 +58,28 @@ def resolve_prior(
         return None
     source = config.loss.similarity
     if source == "preset":
-        return Prior(np.stack([preset_similarity(emotions)] * n_folds))
+        return Prior(np.stack([preset_similarity(emotions)] * len(origin.tests)))
     if source.startswith(_PREFIX):
         record: Any = _download(source.removeprefix(_PREFIX), config, runs)
     else:
         record = read_similarity(Path(source).expanduser(), emotions)
     if isinstance(record, np.ndarray):
-        return Prior(np.stack([record] * n_folds))
-    same_corpus = record.get("corpus") == origin.corpus
-    same_folds = same_corpus and record.get("folds") == origin.folds
-    matrices = [
-        similarity_from_record(record, emotions, source, without_fold=k if same_folds else None)
-        for k in range(n_folds)
-    ]
-    return Prior(np.stack(matrices), _finding(source, same_corpus, same_folds))
+        return Prior(np.stack([record] * len(origin.tests)))
+    measured = (
+        set().union(*record.get("tests", ())) if record.get("corpus") == origin.corpus else set()
+    )
+    touched = [[row for row in ids if row in measured] for ids in origin.tests]
+    matrices = [similarity_from_record(record, emotions, source, without=ids) for ids in touched]
+    return Prior(np.stack(matrices), _finding(source) if any(touched) else None)
 
 
-def _finding(source: str, same_corpus: bool, same_folds: bool) -> Finding | None:
-    if same_folds:
-        return Finding(
-            "note",
-            "prior",
-            f"S ({source}) was measured on the test parts of these folds: each fold takes the average of the others'",
-        )
-    if same_corpus:
-        return Finding(
-            "warning",
-            "prior",
-            f"S ({source}) was measured on test parts of this corpus in other folds: it may carry test labels into "
-            "training",
-        )
-    return None
+def _finding(source: str) -> Finding:
+    return Finding(
+        "note",
+        "prior",
+        f"S ({source}) was measured on test parts of this corpus: each fold takes the average of the others', "
+        "which tested none of its test utterances",
+    )
 
 
 def _download(run_id: str, config: Config, runs: Folder) -> Mapping[str, Any]:

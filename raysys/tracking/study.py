@@ -19,6 +19,7 @@ from raysys.corpus.table import Corpus
 from raysys.similarity import Origin, SimilaritySummary
 from raysys.storage import Folder
 from raysys.tracking.command_run import CommandRun, log_balance, log_similarity
+from raysys.tracking.configuration import log_breakdown
 from raysys.tracking.nested import NestedRuns
 
 _ENDS = {"": "mean", "_low": "low", "_high": "high"}
@@ -103,6 +104,7 @@ class StudyLog(CommandRun):
         """
         # A study that was extended has a result at each of its lengths.
         self.log.metrics(_summary_metrics(result), step=len(result["trials"]))
+        log_breakdown(self.log, result, self._corpus.emotions)
         self.log.json(result, "result.json")
         self.log.json(result["trials"], "trials.json")
         self.log.file(best.encode(), "best.yaml")

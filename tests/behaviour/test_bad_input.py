@@ -97,6 +97,10 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "video of no shape": (video(np.zeros((2, 3, 4))), SEES, "must be numbers [time, dim] or [dim]"),
     "video without frames": (video(np.zeros((0, 4))), SEES, "must be numbers [time, dim] or [dim]"),
     "video that is pickled": (video(np.array([{}], dtype=object)), SEES, "'0joy' cannot be read: Object arrays"),
+    "video beyond float16": (video(np.full((3, 4), 1e5)), SEES, "hold 100000, beyond float16 (65504)"),
+    "damaged video": (lambda root: (root / "video/0joy.npy").write_bytes(b"no"), SEES, "'0joy' cannot be read"),
+    "turns in milliseconds": (edit(",d0,1,", ",d0,1699999999999,"), DIALOGUES, "a turn 1699999999999 but no turn 1"),
+    "a file without its encoder": (nothing, ["--features.precomputed.text", "a.npz"], "nowhere else (it is hashed)"),
     "NaN in the video": (video(np.full((3, 4), np.nan)), SEES, "video features of utterance '0joy' hold NaN"),
     "too few in the file": (
         beside(**{"0calm": np.zeros(4)}), [*SEES, "--features.precomputed.video", "faces.npz"],

@@ -49,9 +49,7 @@ def test_text_and_audio_beat_the_better_one_alone_by_three_points_on_the_demo(
 
 
 @pytest.mark.slow
-def test_multiemo_reads_meld_better_than_a_recurrent_net_over_its_utterances(
-    meld_root: Path, tmp_path: Path
-):
+def test_multiemo_reads_meld_better_than_the_svm(meld_root: Path, tmp_path: Path):
     config = preset("meld_text", tmp_path, tmp_path)  # not the shared cache: 90 MB
     encoder = replace(config.features.transformers, model=minilm())
     config = replace(
@@ -67,7 +65,7 @@ def test_multiemo_reads_meld_better_than_a_recurrent_net_over_its_utterances(
     found = score(test.labels, test.predicted)["weighted_f1"]
     print(f"weighted F1: dev {result.val['weighted_f1']:.3f}, test {found:.3f}")
     assert len(test.labels) == 2610
-    assert found >= 0.585
+    assert found >= 0.595  # the SVM on pooled states reaches 0.589
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A whole ablation on a real Ray and a real MLflow."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
@@ -14,7 +15,6 @@ from rich.console import Console
 
 from raysys.cluster.ablate import ablate
 from raysys.cluster.cross_validate import cross_validate
-from raysys.cluster.variants import make_ablation
 from raysys.config import AblationConfig, Config, MultiemoConfig, Variant, replaced
 from raysys.errors import FoldFailedError
 from tests.conftest import with_training
@@ -52,14 +52,13 @@ def result(config: Config) -> dict[str, Any]:
 def test_a_variant_scores_as_its_cross_validation_does(
     config: Config, result: dict[str, Any], tmp_path: Path
 ):
-    settings = {"model.name": "multiemo", "loss.mu1": 0.2, "loss.mu2": 0.2}
-    alone = replaced(config, {**settings, "storage.runs": str(tmp_path)})
+    alone = replaced(config, {"model.modalities": ("text",), "storage.runs": str(tmp_path)})
     folder = Path(config.storage.runs) / "small"
-    same = json.loads((folder / "multiemo-seed_0" / "result.json").read_text())
+    same = json.loads((folder / "text-seed_0" / "result.json").read_text())
     expected = run(cross_validate, replace(alone, ablation=AblationConfig()))
     assert same["folds"] == expected["folds"]
     assert same["similarity"] == expected["similarity"]
-    other = json.loads((folder / "multiemo-seed_1" / "result.json").read_text())
+    other = json.loads((folder / "text-seed_1" / "result.json").read_text())
     assert other["folds"] != same["folds"]
 
 
@@ -103,27 +102,45 @@ def test_trials_are_nested_runs_with_matrices_and_confusions(
         "by_emotion_and_speaker.png",
         "similarity",
     } <= files
-    means = [p.value for p in client.get_metric_history(parent, "test/weighted_f1")]
-    assert means == [one["mean"]["test"]["weighted_f1"] for one in result["variants"]]
+    logged = client.get_run(parent).data.metrics
+    for place, one in enumerate(result["variants"]):
+        name = f"{f'variant_{place}/' if place else ''}test/weighted_f1"
+        assert logged[name] == one["mean"]["test"]["weighted_f1"]
 
 
-def test_all_variants_see_the_same_utterances_and_folds(config: Config):
-    plan, trials = make_ablation(config)
-    assert set(plan.arrays.features) == {"audio", "text"}
-    assert len(trials) == 6
-    assert all(trial.config.ablation == AblationConfig() for trial in trials)
-    assert np.unique([trial.config.seed for trial in trials]).tolist() == [0, 1]
+def test_every_variant_is_scored_on_the_same_test_utterances(
+    config: Config, result: dict[str, Any]
+):
+    folder = Path(config.storage.runs) / "small"
+    for fold in range(5):
+        labels = [np.load(f) for f in folder.glob(f"*-seed_*/fold_{fold}/test_labels.npy")]
+        assert len(labels) == 6
+        assert all((one == labels[0]).all() for one in labels)
 
 
-def test_resume_does_only_what_is_missing(small: Config):
+def test_a_killed_ablation_resumes_to_the_same_numbers(config: Config, result: dict[str, Any]):
+    """As after a kill: no result, a fold lost, its trial's run unfinished."""
+    folder = Path(config.storage.runs) / "small"
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "status": "KILLED"}))
+    (folder / "result.json").unlink()
+    shutil.rmtree(folder / "text-seed_1" / "fold_3")
+    kept = {f: f.stat().st_mtime_ns for f in folder.glob("*/fold_*/fold.json")}
+    resumed = run(ablate, config, resume=True)
+    assert resumed["variants"] == result["variants"]
+    assert resumed["mlflow"] == result["mlflow"]
+    assert {f: f.stat().st_mtime_ns for f in kept} == kept
+    assert not folder.with_name("small-2").exists()
+
+
+def test_a_variant_that_fails_is_named_and_the_others_are_reported(small: Config):
     variants = {"whole": Variant(), "wild": Variant({"training.learning_rate": 1e20})}
     broken = replace(with_training(small, max_epochs=2), ablation=AblationConfig(variants))
-    with pytest.raises(FoldFailedError, match=r"5 of 10 folds failed; wild, fold 0: .*--resume"):
+    with pytest.raises(FoldFailedError, match=r"1 trial\(s\) failed: wild, fold 0: "):
         run(ablate, broken)
-    folder = Path(small.storage.runs) / "small"
-    assert json.loads((folder / "run.json").read_text())["status"] == "FAILED"
-    written = {f: f.stat().st_mtime_ns for f in (folder / "whole").glob("fold_*/fold.json")}
-    assert len(written) == 5
-    with pytest.raises(FoldFailedError):
-        run(ablate, broken, resume=True)
-    assert {f: f.stat().st_mtime_ns for f in written} == written
+    stored = json.loads((Path(small.storage.runs) / "small" / "result.json").read_text())
+    assert [one["name"] for one in stored["variants"]] == ["whole"]
+    client = MlflowClient(f"sqlite:///{small.storage.runs}/mlflow.db")
+    query = f"tags.`mlflow.parentRunId` = '{stored['mlflow']['run_id']}'"
+    runs = client.search_runs([stored["mlflow"]["experiment_id"]], query)
+    assert {r.info.run_name: r.info.status for r in runs} == {"whole": "FINISHED", "wild": "FAILED"}

@@ -25,6 +25,7 @@ NAMES = [(modality, name) for modality, known in ENCODERS.items() for name in kn
 def make(modality: str, name: str, root: Path = Path()) -> Encoder:
     file = str(root / "features.npz")
     config = FeaturesConfig(
+        **{modality: name},
         precomputed=PrecomputedConfig(**{modality: file} if name == "precomputed" else {}),
         logmel=LogmelConfig(deltas=True, pitch=True, energy=True),
         transformers=TransformersConfig(model=minilm(), batch_tokens=200)

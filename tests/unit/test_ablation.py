@@ -1,6 +1,8 @@
 """An ablation before and after it runs: what is refused, and how variants are compared."""
 
+from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,11 +10,14 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+from raysys.cluster.plan import make_plan
 from raysys.cluster.variants import make_ablation
-from raysys.config import AblationConfig, Config, Variant
+from raysys.commandline import parse
+from raysys.config import AblationConfig, Config, CorpusConfig, StorageConfig, Variant, replaced
 from raysys.corpus.folds import Fold
 from raysys.errors import ConfigError
 from raysys.report import compare_variants, print_ablation
+from tests.behaviour.test_bad_input import make_corpus
 
 BAD = {
     "nothing": ({}, "ablation.variants is empty"),
@@ -32,6 +37,16 @@ BAD = {
     ),
     "one folder": ({"no SWFC": {}, "no  swfc": {"loss.mu1": 0.1}}, "would share a folder"),
     "no name": ({"..": {}}, "would share a folder"),
+    "no effect": ({"a": {"loss.tau": 0.5}}, "a: 'loss.tau' does nothing while loss.mu1 is 0.0"),
+    "other model": (
+        {"a": {"model.multiemo.fusion": False}},
+        "does nothing while model.name is 'cltnet'",
+    ),
+    "the same twice": ({"a": {}, "b": {"loss.mu1": 0.0}}, "b: is the same configuration as 'a'"),
+    "matrix": (
+        {"a": {"loss.similarity": "s.json"}},
+        "(but not loss.similarity or training.device)",
+    ),
     "unknown model": ({"a": {"model.name": "multimeo"}}, "did you mean 'multiemo'"),
 }
 
@@ -61,7 +76,7 @@ def folds(count: int) -> list[Fold]:
 
 def test_variants_are_compared_fold_by_fold_with_the_mean_of_their_seeds():
     ablation = AblationConfig(
-        variants={"whole": Variant(published=70.5), "less": Variant()}, seeds=2
+        {"whole": Variant(published=70.5), "less": Variant()}, 2, source="a paper"
     )
     results = {
         "whole": [result([0.6, 0.8, 0.7]), result([0.8, 0.6, 0.7])],
@@ -91,7 +106,9 @@ def test_with_one_fold_the_interval_is_over_seeds():
 
 
 def test_the_papers_numbers_stand_beside_ours_and_say_how_they_were_selected():
-    ablation = AblationConfig(variants={"whole": Variant(published=66.74), "less": Variant()})
+    ablation = AblationConfig(
+        {"whole": Variant(published=66.74), "less": Variant()}, source="a paper"
+    )
     results = {"whole": [result([0.612])], "less": [result([0.587])]}
     report = {
         "corpus": "meld",
@@ -104,6 +121,7 @@ def test_the_papers_numbers_stand_beside_ours_and_say_how_they_were_selected():
         "baseline": {"mean": {"wa": 0.5, "ua": 0.4, "weighted_f1": 0.45}},
         "seconds": {"total": 12.0},
         "audit": [],
+        "failed": ["wild, fold 0: the loss is NaN"],
     }
     console = Console(file=StringIO(), width=120)
     print_ablation(console, report, folder="runs/x", ui="mlflow ui")
@@ -114,3 +132,54 @@ def test_the_papers_numbers_stand_beside_ours_and_say_how_they_were_selected():
     assert less[2:6] == ["58.7", "+-", "-", "-2.5"]
     assert any("published" in line and "best on test" in line for line in lines)
     assert any("test read once" in line for line in lines)
+    assert "failed       wild, fold 0: the loss is NaN" in lines
+    assert "difference   from the first line" in lines  # one fold and one seed: no interval
+
+
+def test_a_variant_that_failed_is_left_out_of_the_comparison():
+    ablation = AblationConfig({name: Variant() for name in ("whole", "wild", "less")})
+    results = {"whole": [result([0.6, 0.7])], "less": [result([0.5, 0.7])]}
+    assert [one["name"] for one in compare_variants(ablation, results, folds(2))] == [
+        "whole",
+        "less",
+    ]
+
+
+def test_published_figures_need_their_source_and_are_per_cents():
+    with pytest.raises(ConfigError, match=r"ablation\.source is '', but must be where"):
+        AblationConfig({"whole": Variant(published=70.0)})
+    with pytest.raises(ConfigError, match="published is 0.7, but must be in per cent"):
+        Variant(published=0.7)
+
+
+def test_a_slip_in_a_variants_yaml_is_answered_with_its_shape(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text("ablation: {variants: {text: {model.modalities: [text]}}}\n")
+    with pytest.raises(ConfigError, match="an entry is NAME: {settings: {setting: value}"):
+        parse([str(tmp_path / "a.yaml")], program="test")
+
+
+def test_all_variants_see_the_utterances_that_every_one_can_use(tmp_path: Path):
+    make_corpus(tmp_path / "corpus")
+    (tmp_path / "corpus/wav/0calm.wav").unlink()
+    corpus = CorpusConfig(name="manifest", root=str(tmp_path / "corpus"), skip_bad=True)
+    storage = StorageConfig(runs=str(tmp_path / "runs"), cache=str(tmp_path / "cache"))
+    variants = {"text": Variant({"model.modalities": ["text"]}), "both": Variant()}
+    config = Config(corpus=corpus, storage=storage, ablation=AblationConfig(variants))
+    plan, trials = make_ablation(config)
+    assert len(plan.corpus) == 11
+    assert plan.arrays.features["text"].offsets.shape == (12,)
+    assert [trial.config.model.modalities for trial in trials] == [("text",), ("audio", "text")]
+
+
+def test_the_identity_is_that_of_all_variants(small: Config):
+    def identity(variants: dict[str, Variant], **changes: Any) -> str:
+        config = replaced(replace(small, ablation=AblationConfig(variants)), changes)
+        return make_ablation(config)[0].identity
+
+    first, second = Variant({"loss.mu1": 0.3}), Variant()
+    same = identity({"a": first, "b": second})
+    assert identity({"a": first, "b": second}) == same
+    assert identity({"b": second, "a": first}) != same  # the first is what others are compared with
+    assert identity({"a": first, "b": second}, **{"loss.mu1": 0.2}) != same
+    assert identity({"a": first, "b": second}, seed=1) != same
+    assert identity({"a": second}) != make_plan(small).identity

@@ -37,6 +37,7 @@ def test_every_preset_parses_and_begins_with_its_record(preset: Path):
     record = preset.read_text().split("\n\n")[0]
     for word in ("command", "source", "hardware", "expected"):
         assert word in record.lower(), f"the head comment of {preset.name} does not tell its {word}"
+    assert not re.search("TIME|EXPECTED", record), f"{preset.name} has a figure to fill in"
 
 
 def test_a_flag_overrides_the_preset_and_the_preset_the_default(tmp_path: Path):

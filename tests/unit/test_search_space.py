@@ -31,6 +31,7 @@ BAD = {
     "log of 0": ({"loss.tau": Distribution(0, 1, log=True)}, "low 0 must be above 0"),
     "not whole": (ranges(training__batch_size=(1.5, 8)), "holds whole numbers"),
     "no number": (ranges(training__lr_schedule=(0, 1)), "give choices"),
+    "not between": (ranges(model__cltnet__heads=(1, 5)), "heads is 3, but must be a divisor"),
     "wrong word": ({"training.lr_schedule": Distribution(choices=("cosin",))}, "mean 'cosine'"),
     "wrong type": ({"loss.mu1": Distribution(choices=("a",))}, "it is of type float"),
     "step of 0": ({"loss.mu1": Distribution(0, 1, step=0.0)}, "step 0 must be above 0"),

@@ -114,9 +114,24 @@ def test_what_is_no_similarity_matrix_is_refused(matrix, rule):
         similarity_from_record(record, ("a", "b"), "source")
 
 
-def test_a_matrix_of_the_only_fold_is_not_fed_back_to_it():
-    record = {"emotions": ["calm", "joy"], "average": [[1.0, 0.2], [0.2, 1.0]]}
-    record["per_fold"] = [record["average"]]
-    assert similarity_from_record(record, ("calm", "joy"), "run")[0, 1] == 0.2
-    with pytest.raises(ConfigError, match="test part of this only fold"):
-        similarity_from_record(record, ("calm", "joy"), "run", without_fold=0)
+def test_a_fold_takes_no_matrix_that_rests_on_its_test_utterances():
+    def matrix(value: float) -> list[list[float]]:
+        return [[1.0, value], [value, 1.0]]
+
+    record = {
+        "emotions": ["calm", "joy"],
+        "average": matrix(0.4),
+        "per_fold": [matrix(0.2), matrix(0.4), matrix(0.6)],
+        "tests": [["a", "b"], ["c"], ["d", "e"]],
+    }
+
+    def value(*without: str) -> float:
+        found = similarity_from_record(record, ("calm", "joy"), "run", without=without)
+        return float(found[0, 1])
+
+    assert value() == 0.4
+    assert value("b") == pytest.approx(0.5)
+    assert value("c", "z") == pytest.approx(0.4)
+    assert value("a", "e") == pytest.approx(0.4)  # folds of another division
+    with pytest.raises(ConfigError, match="in all of its own folds"):
+        value("a", "c", "d")
