@@ -20,7 +20,7 @@ from rich.console import Console
 
 import raysys.cluster.cross_validate as driver
 from raysys.cluster.plan import make_plan
-from raysys.config import Config
+from raysys.config import Config, FoldsConfig
 from raysys.errors import FoldFailedError, StorageError
 from raysys.storage import Folder
 from tests.conftest import with_training
@@ -136,14 +136,32 @@ def test_the_averaged_matrix_of_a_run_feeds_the_next_runs_loss(reference: Refere
     assert numbers(fed) != numbers(reference.result)
     plan = make_plan(replace(reference.config, loss=loss))
     per_fold = np.array(reference.result["similarity"]["per_fold"], dtype=float)
-    for task in plan.tasks("t", Folder("/tmp")):
+    folder = Folder("/tmp")
+    for task in plan.tasks("t", folder):
         # S rests on test parts: a fold gets the mean of the other folds' matrices
         others = np.nanmean(np.delete(per_fold, task.fold, axis=0), axis=0)
         np.testing.assert_allclose(task.similarity, others)
     assert any("each fold takes the average of the others'" in f.message for f in plan.audit)
-    folds = replace(reference.config.folds, val_fraction=0.5)
-    otherwise = make_plan(replace(reference.config, loss=loss, folds=folds))
-    assert any("it may carry test labels" in f.message for f in otherwise.audit)
+    text = replace(reference.config.model, modalities=("text",))
+    for task in make_plan(replace(reference.config, loss=loss, model=text)).tasks("t", folder):
+        others = np.nanmean(np.delete(per_fold, task.fold, axis=0), axis=0)
+        np.testing.assert_allclose(task.similarity, others)
+
+
+def test_in_other_folds_a_matrix_comes_from_those_that_tested_no_test_utterance(
+    reference: Reference,
+):
+    source = f"mlflow:{reference.result['mlflow']['run_id']}"
+    loss = replace(reference.config.loss, omega=0.5, similarity=source)
+    folds = FoldsConfig(groups="session", n_splits=2)
+    plan = make_plan(replace(reference.config, loss=loss, folds=folds))
+    sessions = np.array(plan.corpus.column("session"))
+    per_fold = np.array(reference.result["similarity"]["per_fold"], dtype=float)
+    assert plan.similarity is not None
+    for fold, matrix in zip(plan.folds, plan.similarity, strict=True):
+        tested = set(sessions[fold.test])
+        kept = [k for k, name in enumerate(sorted(set(sessions))) if name not in tested]
+        np.testing.assert_allclose(matrix, np.nanmean(per_fold[kept], axis=0))
 
 
 def test_a_fold_that_diverges_fails_the_run_with_its_reason(small: Config):
