@@ -113,6 +113,7 @@ class _Trials:
                 for trial in self._trials.values():
                     self._log.trial_expected(trial.name, trial.variant, trial.config)
                     pool.submit(self._tasks(trial))
+                self._start_baselines()
                 view = AblationView(
                     console,
                     variants={trial.name: trial.variant for trial in self._trials.values()},
@@ -152,12 +153,22 @@ class _Trials:
 
     def baseline(self, modalities: tuple[str, ...]) -> list[dict[str, float]]:
         """Test scores of the SVM on these modalities, one dict a fold."""
-        if modalities not in self._baselines:
-            features = {m: self._plan.arrays.features[m] for m in modalities}
-            arrays = replace(self._plan.arrays, features=features)
-            work = partial(baseline_scores, arrays, self._plan.folds)
-            self._baselines[modalities] = in_background(work)
         return self._baselines[modalities].result()
+
+    def _start_baselines(self) -> None:
+        """The SVM of every set of modalities, one after the other, beside the folds."""
+        before: Future[list[dict[str, float]]] | None = None
+        for modalities in dict.fromkeys(trial.config.model.modalities for trial in self.trials):
+            before = in_background(partial(self._svm, modalities, before))
+            self._baselines[modalities] = before
+
+    def _svm(
+        self, modalities: tuple[str, ...], before: Future[Any] | None
+    ) -> list[dict[str, float]]:
+        if before is not None:
+            before.exception()  # waits
+        features = {m: self._plan.arrays.features[m] for m in modalities}
+        return baseline_scores(replace(self._plan.arrays, features=features), self._plan.folds)
 
     def _tasks(self, trial: AblationTrial) -> list[Any]:
         priors = None if trial.similarity is None else trial.similarity.tolist()

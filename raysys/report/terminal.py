@@ -12,7 +12,7 @@ from raysys.training.metrics import METRICS
 
 TITLES = {"wa": "WA", "ua": "UA", "weighted_f1": "F1"}
 """How tables head the metrics; F1 is weighted."""
-_LETTERS = 7
+_LETTERS = 4
 """Of an emotion's name, over its column of confusions."""
 _SPEAKERS = 10
 """Shown, those with the most utterances; the others are in result.json."""
@@ -84,11 +84,11 @@ def _emotion_table(result: Mapping[str, Any]) -> Table:
     pooled = result["pooled"]
     title = f"by emotion in %, all test utterances: weighted F1 {100 * pooled['weighted_f1']:.1f}; right: predicted as"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
-    table.add_column("")
-    for name in ("n", "precision", "recall", "F1"):
-        table.add_column(name, justify="right", style="bold" if name == "F1" else "")
+    table.add_column("", no_wrap=True)
+    for name in ("n", "prec.", "recall", "F1"):
+        table.add_column(name, justify="right", style="bold" if name == "F1" else "", no_wrap=True)
     for emotion in result["emotions"]:
-        table.add_column(emotion[:_LETTERS], justify="right", style="dim")
+        table.add_column(emotion[:_LETTERS], justify="right", style="dim", no_wrap=True)
     for k, (emotion, row) in enumerate(result["per_class"].items()):
         scores = [f"{100 * row[name]:.1f}" for name in ("precision", "recall", "f1")]
         table.add_row(emotion, str(row["utterances"]), *scores, *map(str, result["confusion"][k]))

@@ -19,7 +19,7 @@ corpus: {name: demo, demo: {utterances: 150}}
 features: {logmel: {n_mels: 16}, hashed: {dim: 16}}
 folds: {method: leave_one_group_out, groups: session}
 model: {cltnet: {channels: 8, text_dim: 8, dim: 8, layers: 1, heads: 2}}
-training: {max_epochs: 120, patience: 120, batch_size: 16}
+training: {max_epochs: 60, patience: 60, batch_size: 16}
 similarity: {resamples: 50}
 """
 
@@ -130,5 +130,5 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
     run = client.get_run(record["run_id"])
     assert run.info.status == "FINISHED"
     curve = client.get_metric_history(record["run_id"], "fold_0/val/ua")
-    assert sorted(point.step for point in curve) == list(range(1, 121))
+    assert sorted(point.step for point in curve) == list(range(1, 61))
     assert not ray_processes(home)
