@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from raysys.cluster.live_view import LiveView
@@ -66,7 +67,9 @@ class AblationView(LiveView):
             ]
             style = "green" if len(done) == count * self._n_folds else ""
             folds = f"{len(done)}/{count * self._n_folds}"
-            table.add_row(variant, folds, self._score(done), "; ".join(running), style=style)
+            table.add_row(
+                escape(variant), folds, self._score(done), "; ".join(running), style=style
+            )
         return table
 
     def epoch(self, trial: str, fold: int, record: EpochRecord) -> None:

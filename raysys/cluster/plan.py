@@ -112,6 +112,9 @@ def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
     matrices = None if prior is None else prior.matrices
     known = None if matrices is None else matrices.tolist()
     identity = digest(to_dict(config), corpus.digest, store.digest, known, code_digest())
+    if _dialogue_models(models) and len(set(corpus.column("dialogue_id"))) == len(corpus):
+        message = "no dialogue has two utterances: a model of dialogues has no context here"
+        audit = (*audit, Finding("warning", "no_dialogues", message))
     if prior and prior.finding:
         audit = (*audit, prior.finding)
     return Plan(config, corpus, arrays, folds, audit, origin, matrices, identity)

@@ -1,6 +1,5 @@
 """An ablation before it runs: variants x seeds -> trials that share corpus, features and folds."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +9,7 @@ from jaxtyping import Float64
 
 from raysys.cluster.plan import Plan, make_plan
 from raysys.config import AblationConfig, Config, digest, field_names, replaced, to_dict
-from raysys.config.settings import check_effect, check_name, typed
+from raysys.config.settings import check_effect, check_name, folder_name, typed
 from raysys.errors import ConfigError
 
 _ORDER = ("audio", "text", "video")
@@ -42,7 +41,11 @@ def make_ablation(config: Config) -> tuple[Plan, list[AblationTrial]]:
     for variant, one in configs.items():
         similarity = plan.similarity if one.loss.omega else None
         for seed in range(config.seed, config.seed + config.ablation.seeds):
-            name = slug(variant) if config.ablation.seeds == 1 else f"{slug(variant)}-seed_{seed}"
+            name = (
+                folder_name(variant)
+                if config.ablation.seeds == 1
+                else f"{folder_name(variant)}-seed_{seed}"
+            )
             trials.append(AblationTrial(name, variant, replace(one, seed=seed), similarity))
     what = [(trial.name, to_dict(trial.config)) for trial in trials]
     identity = digest("ablation", plan.identity, to_dict(config), what)
@@ -75,8 +78,12 @@ def _variant_configs(config: Config) -> dict[str, Config]:
     base = replace(config, ablation=AblationConfig())
     configs = {}
     for name, variant in variants.items():
-        other = slugs.setdefault(slug(name), name)
-        if other != name or not slug(name):
+        if not folder_name(name):
+            raise ConfigError(
+                f"ablation.variants: '{name}' needs a letter (a-z) or digit, to name its folder"
+            )
+        other = slugs.setdefault(folder_name(name), name)
+        if other != name:
             raise ConfigError(
                 f"ablation.variants: '{other}' and '{name}' would share a folder: name them apart"
             )
@@ -95,8 +102,3 @@ def _variant_configs(config: Config) -> dict[str, Config]:
         if same:
             raise ConfigError(f"{where}: is the same configuration as '{same[0]}': leave one out")
     return configs
-
-
-def slug(name: str) -> str:
-    """A variant's name as a folder's."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("_.").lower()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from raysys.config.rule import require
+from raysys.errors import ConfigError
 
 Objective = Literal["ua", "wa", "weighted_f1", "worst_recall", "loss"]
 
@@ -70,8 +71,12 @@ class Variant:
     """What a paper reports for it: ablation.metric in per cent."""
 
     def __post_init__(self) -> None:
-        value = 50.0 if self.published is None else self.published
-        require(1 < value <= 100, "published", value, "in per cent, above 1 to 100")
+        if not isinstance(self.settings, Mapping):
+            raise ConfigError("ablation.variants: 'settings:' must be followed by {setting: value}")
+        if self.published is not None and not 1 < self.published <= 100:
+            raise ConfigError(
+                f"ablation.variants: published is {self.published:g}, but must be in per cent: above 1, at most 100"
+            )
 
 
 @dataclass(frozen=True)

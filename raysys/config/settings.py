@@ -1,6 +1,7 @@
 """Settings by their dotted names: what one is in a config, what it may be, and which ones may differ between trials."""
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -99,11 +100,19 @@ def typed(config: Any, name: str, value: Any, *, where: str) -> Any:
         return int(value)
     finite = not isinstance(value, float) or math.isfinite(value)
     if not fits or not finite or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(f"{where}: '{name}' cannot be {value!r}: it is of type {kind.__name__}")
+        what = (
+            f"give a list, as in [{value}]" if kind is tuple else f"it is of type {kind.__name__}"
+        )
+        raise ConfigError(f"{where}: '{name}' cannot be {value!r}: {what}")
     for word in value if isinstance(value, tuple) else (value,):
         if words and word not in words:
             raise ConfigError(f"{where}: '{name}' cannot be {word!r}: {nearest(str(word), words)}")
     return float(value) if kind is float else value
+
+
+def folder_name(text: str) -> str:
+    """A name that people chose, as a folder's and MLflow's."""
+    return re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("_.").lower()
 
 
 def _words(config: Any, name: str) -> tuple[str, ...]:

@@ -83,11 +83,13 @@ def check_dialogues(raw: RawCorpus) -> None:
     """
     turns: dict[str, dict[int, str]] = {}
     for row, where in zip(raw.utterances, raw.origin, strict=True):
+        if row.turn < 0:
+            raise CorpusError(f"{where}: turn is {row.turn}, but must be 0 or more")
         known = turns.setdefault(row.dialogue_id, {})
         if row.turn in known:
             raise CorpusError(
                 f"{where}: dialogue '{row.dialogue_id}' has turn {row.turn} twice (first at {known[row.turn]}), but "
-                "the model reads whole dialogues: number the column 'turn' 0, 1, 2, ..."
+                "the model reads whole dialogues: number every row's 'turn': 0, 1, 2, ..."
             )
         known[row.turn] = where
     for dialogue, known in turns.items():

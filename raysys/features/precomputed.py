@@ -103,7 +103,11 @@ def _frames(load: Callable[[], np.ndarray], what: str) -> Frames:
     try:
         found = load()
     except _DAMAGED as error:
-        raise FeatureError(f"{what} cannot be read: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        reason = "no plain array of numbers" if "pickle" in reason else reason
+        raise FeatureError(f"{what} cannot be read: {reason}") from error
+    if isinstance(found, NpzFile):
+        raise FeatureError(f"{what} are in an .npz archive: give each row an .npy of its own")
     numbers = isinstance(found, np.ndarray) and found.dtype.kind in "fiu"
     if not numbers or found.ndim not in (1, 2) or not found.size:
         shape = list(getattr(found, "shape", []))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from raysys.config import AblationConfig
@@ -62,9 +63,9 @@ def print_ablation(console: Console, result: Mapping[str, Any], *, folder: str, 
     """The table, F1 by emotion, what it rests on, and where to look further."""
     console.print(_variant_table(result))
     for line in result["failed"]:
-        console.print(f"failed       {line}", style="yellow", soft_wrap=True)
+        console.print(f"failed       {line}", style="yellow", soft_wrap=True, markup=False)
     if result["source"]:
-        console.print(f"published    {result['source']}", soft_wrap=True)
+        console.print(f"published    {result['source']}", soft_wrap=True, markup=False)
     seeds, folds = result["seeds"], result["n_folds"]
     console.print(
         f"ours         epochs chosen on validation, test read once; mean +- std over {seeds} seed(s) x {folds} fold(s)",
@@ -111,7 +112,7 @@ def _variant_table(result: Mapping[str, Any]) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for one in result["variants"]:
         mean, std = one["mean"], one["std"]
-        row = [one["name"]]
+        row = [escape(one["name"])]
         if has_published:
             row.append("-" if one["published"] is None else f"{one['published']:.2f}")
         row.append(f"{percent(mean['test'][metric])} +- {percent(std['test'][metric])}")
@@ -142,7 +143,7 @@ def _emotion_table(result: Mapping[str, Any]) -> Table:
     for emotion in result["emotions"]:
         table.add_column(emotion, justify="right")
     for one in result["variants"]:
-        table.add_row(one["name"], *(percent(value) for value in one["per_class"].values()))
+        table.add_row(escape(one["name"]), *(percent(value) for value in one["per_class"].values()))
     return table
 
 

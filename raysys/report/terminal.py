@@ -30,7 +30,7 @@ def print_result(console: Console, result: Mapping[str, Any], *, folder: str, ui
     )
     console.print(
         f"efficiency   {seconds['efficiency']:.2f} = best schedule of the folds on {seconds['workers']} worker(s) "
-        "/ wall time"
+        "/ time from the first fold's start to the last one's end"
     )
     print_audit(console, result["audit"])
     console.print(f"run folder   {folder}", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 trial      as a cross-validation (`raysys.tracking.configuration`), without the folds' weights; tags raysys.trial,
            raysys.variant; params: the variant's settings and its seed
-ablation   test/METRIC of the first variant, variant_K/test/METRIC of the others; result.json, table.txt
+ablation   test/METRIC of the first variant, NAME/test/METRIC of the others; result.json, table.txt
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from typing import Any
 
 from raysys.balance import BalancePlan
 from raysys.config import Config, to_dict
+from raysys.config.settings import folder_name
 from raysys.corpus.table import Corpus
 from raysys.similarity import Origin, SimilaritySummary
 from raysys.storage import Folder
@@ -79,7 +80,7 @@ class AblationLog(CommandRun):
             table: what the terminal shows.
         """
         for place, variant in enumerate(result["variants"]):
-            prefix = "" if place == 0 else f"variant_{place}/"
+            prefix = f"{folder_name(variant['name'])}/" if place else ""
             scores = {f"{prefix}test/{metric}": v for metric, v in variant["mean"]["test"].items()}
             self.log.metrics(scores)
         self.log.json(result, "result.json")

@@ -6,6 +6,7 @@ the others), and the audit says so.
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ def _finding(source: str) -> Finding:
 
 def _download(run_id: str, config: Config, runs: Folder) -> Mapping[str, Any]:
     client = connect(config.tracking, runs)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with tempfile.TemporaryDirectory() as folder:
         try:
             file = download_artifacts(
@@ -96,7 +98,7 @@ def _download(run_id: str, config: Config, runs: Folder) -> Mapping[str, Any]:
             reason = " ".join(str(error).split())[:200]
             raise TrackingError(
                 f"run {run_id} at {client.tracking_uri} has no averaged matrix ({reason}): "
-                "give the id of a finished run"
+                "give the id of a finished cross-validation or trial"
             ) from error
         record: dict[str, Any] = json.loads(Path(file).read_text(encoding="utf-8"))
     return record

@@ -36,7 +36,8 @@ BAD = {
         "text: loss.mu2 is 0.1, but must be 0 with a single modality",
     ),
     "one folder": ({"no SWFC": {}, "no  swfc": {"loss.mu1": 0.1}}, "would share a folder"),
-    "no name": ({"..": {}}, "would share a folder"),
+    "no name": ({"..": {}}, "'..' needs a letter (a-z) or digit, to name its folder"),
+    "no list": ({"a": {"model.modalities": "text"}}, "give a list, as in [text]"),
     "no effect": ({"a": {"loss.tau": 0.5}}, "a: 'loss.tau' does nothing while loss.mu1 is 0.0"),
     "other model": (
         {"a": {"model.multiemo.fusion": False}},
@@ -148,8 +149,14 @@ def test_a_variant_that_failed_is_left_out_of_the_comparison():
 def test_published_figures_need_their_source_and_are_per_cents():
     with pytest.raises(ConfigError, match=r"ablation\.source is '', but must be where"):
         AblationConfig({"whole": Variant(published=70.0)})
-    with pytest.raises(ConfigError, match="published is 0.7, but must be in per cent"):
+    with pytest.raises(ConfigError, match=r"published is 0\.7, but must be in per cent"):
         Variant(published=0.7)
+
+
+def test_settings_that_are_not_there_are_named(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text("ablation: {variants: {a: {}, b: {settings: }}}\n")
+    with pytest.raises(ConfigError, match="'settings:' must be followed by|an entry is NAME"):
+        make_ablation(parse([str(tmp_path / "a.yaml")], program="test")[0])
 
 
 def test_a_slip_in_a_variants_yaml_is_answered_with_its_shape(tmp_path: Path):
