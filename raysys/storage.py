@@ -8,11 +8,14 @@ import io
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from pyarrow import fs
 
 from raysys.errors import StorageError
@@ -161,6 +164,32 @@ class Folder:
         except OSError as error:
             raise StorageError(f"cannot create {self.path()}: {error}") from error
         return True
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other commands out of the folder, which exists; ends with the process, however that ends.
+
+        Nothing is held on object storage, nor on a disk that knows no locks.
+
+        Raises:
+            StorageError: another command holds it.
+        """
+        if self.local_path is None:
+            yield
+            return
+        lock = FileLock(self.local_path / ".lock", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StorageError(
+                f"another command is writing to {self.path()}: wait until it has ended, or end it"
+            ) from error
+        except (NotImplementedError, OSError):
+            pass
+        try:
+            yield
+        finally:
+            lock.release()
 
     def remove(self, name: str) -> None:
         """Remove one file, which must be there."""

@@ -68,20 +68,26 @@ def carry_out(
         ui = ui_command(tracking_uri(config.tracking, runs))
         show(console, result, folder=folder.path(), ui=ui)
         return result
-    print_audit(console, [vars(finding) for finding in plan.audit])
-    with recorded(
-        folder,
-        plan.identity,
-        lambda run_id: open_log(
-            config, plan.corpus, runs=runs, name=folder.name, identity=plan.identity, run_id=run_id
-        ),
-        resume=resume,
-        console=console,
-    ) as log:
-        write_plan(plan, folder)
-        for name in ("folds.json", "audit.json"):
-            log.json(folder.read_json(name), name)
-        result = work(folder, log)
+    with folder.held():
+        print_audit(console, [vars(finding) for finding in plan.audit])
+        with recorded(
+            folder,
+            plan.identity,
+            lambda run_id: open_log(
+                config,
+                plan.corpus,
+                runs=runs,
+                name=folder.name,
+                identity=plan.identity,
+                run_id=run_id,
+            ),
+            resume=resume,
+            console=console,
+        ) as log:
+            write_plan(plan, folder)
+            for name in ("folds.json", "audit.json"):
+                log.json(folder.read_json(name), name)
+            result = work(folder, log)
     show(console, result, folder=folder.path(), ui=ui_command(log.uri))
     log.finish("FINISHED")
     return result

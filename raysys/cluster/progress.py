@@ -88,5 +88,7 @@ class ProgressView(LiveView):
             for fold, record in self._last.items()
         )
         left = self._n_folds * self._max_epochs - done
+        if not left:
+            return ""
         seconds = left * sum(paces) / len(paces) / self._workers
         return f", at most {seconds:.0f} s left"

@@ -1,5 +1,7 @@
 """Files: atomic, never unpickled, NaN-free JSON, and where relative paths start."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +65,29 @@ def test_relative_places_start_at_the_home_or_here_and_never_in_a_folder_that_ra
 def test_an_unknown_kind_of_storage_is_refused():
     with pytest.raises(StorageError, match="neither an absolute path nor a known URI"):
         resolve_folder("ftp9://somewhere/runs")
+
+
+def test_a_folder_is_held_by_one_process_until_that_ends_even_by_kill(tmp_path: Path):
+    script = (
+        "import sys, time\n"
+        "from raysys.storage import Folder\n"
+        "with Folder(sys.argv[1]).held():\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(StorageError, match=f"another command is writing to {tmp_path}"),
+            Folder(str(tmp_path)).held(),
+        ):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with Folder(str(tmp_path)).held():
+        pass
