@@ -24,7 +24,7 @@ def read_corpus(config: Config, *, cache: Folder, dialogues: bool = False) -> Co
 
     Args:
         config: `corpus` names and describes it, `model.modalities` says what must be there.
-        cache: where a reader may keep what it generates.
+        cache: where a reader may keep what it generates, and digests of audio are kept.
         dialogues: the model reads whole dialogues, so turns and speakers must be known.
 
     Raises:
@@ -36,4 +36,4 @@ def read_corpus(config: Config, *, cache: Folder, dialogues: bool = False) -> Co
     if dialogues:
         check_dialogues(raw)
     from_corpus = [m for m in config.model.modalities if not config.features.is_beside(m)]
-    return check_corpus(raw, config.corpus, modalities=tuple(from_corpus))
+    return check_corpus(raw, config.corpus, modalities=tuple(from_corpus), cache=cache)

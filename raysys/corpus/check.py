@@ -5,22 +5,16 @@ Each problem names the row, the rule and the remedy. Problems of single utteranc
 """
 
 import hashlib
-import math
-import shutil
-import subprocess
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import numpy as np
-import soundfile
 
 from raysys.config import CorpusConfig
+from raysys.corpus.audio import AudioDigests
 from raysys.corpus.table import Corpus, Quarantined, RawCorpus, Utterance
 from raysys.errors import CorpusError, nearest
+from raysys.storage import Folder
 
-_VIDEO = {".mp4", ".mkv", ".mov", ".avi", ".webm"}
-_VIDEO_HZ = 16000
 _SKIP = "mend it or pass --corpus.skip_bad true"
 
 
@@ -31,13 +25,16 @@ class _Checked:
     video_digest: str = ""
 
 
-def check_corpus(raw: RawCorpus, config: CorpusConfig, *, modalities: tuple[str, ...]) -> Corpus:
+def check_corpus(
+    raw: RawCorpus, config: CorpusConfig, *, modalities: tuple[str, ...], cache: Folder
+) -> Corpus:
     """Check every row and the corpus as a whole.
 
     Args:
         raw: what the reader found.
         config: `emotions` chooses and orders the classes; `skip_bad` quarantines bad rows.
         modalities: streams that the model will use; only those must be present and sound.
+        cache: where digests of audio are kept, so that it is decoded once and not by every command.
 
     Raises:
         CorpusError: the first problem, with the number of further ones.
@@ -45,20 +42,19 @@ def check_corpus(raw: RawCorpus, config: CorpusConfig, *, modalities: tuple[str,
     emotions = config.emotions or raw.emotions
     if len(set(emotions)) != len(emotions) or len(emotions) < 2:
         raise CorpusError(f"corpus.emotions must be two or more different names, not {emotions}")
+    _check_streams(raw, modalities)
     good: list[_Checked] = []
     bad: list[Quarantined] = []
     known: list[Quarantined] = []
-    seen: set[str] = set()
-    for row, where in zip(raw.utterances, raw.origin, strict=True):
-        try:
-            good.append(_check_row(row, raw, emotions, modalities, seen, where=where))
-        except CorpusError as problem:
-            reason = raw.known_bad.get(row.utterance_id)
-            if reason is None:
-                bad.append(Quarantined(row.utterance_id, str(problem)))
-            else:
-                known.append(Quarantined(row.utterance_id, f"known: {reason}"))
-        seen.add(row.utterance_id)
+    checked = _check_rows(raw, emotions, modalities, AudioDigests(cache, raw.root))
+    for row, found in zip(raw.utterances, checked, strict=True):
+        if isinstance(found, _Checked):
+            good.append(found)
+        elif row.utterance_id in raw.known_bad:
+            reason = f"known: {raw.known_bad[row.utterance_id]}"
+            known.append(Quarantined(row.utterance_id, reason))
+        else:
+            bad.append(Quarantined(row.utterance_id, str(found)))
     if bad and not config.skip_bad:
         more = f" (and {len(bad) - 1} more bad rows)" if len(bad) > 1 else ""
         raise CorpusError(f"{bad[0].reason}{more}: {_SKIP}")
@@ -110,21 +106,58 @@ def check_dialogues(raw: RawCorpus) -> None:
             )
 
 
+def _check_streams(raw: RawCorpus, modalities: tuple[str, ...]) -> None:
+    """Refuse a modality that no row has at all."""
+    for modality in modalities:
+        if any(getattr(row, modality) for row in raw.utterances):
+            continue
+        remedy = (
+            "fill the manifest's column 'video', or set --features.precomputed.video FILE.npz"
+            if modality == "video"
+            else f"add it, or leave it out of --model.modalities {list(modalities)}"
+        )
+        raise CorpusError(f"corpus {raw.name} at {raw.root} has no {modality}: {remedy}")
+
+
+def _check_rows(
+    raw: RawCorpus, emotions: tuple[str, ...], modalities: tuple[str, ...], digests: AudioDigests
+) -> list[_Checked | CorpusError]:
+    """What each row is, or what is wrong with it; several at a time, as decoding and hashing free Python's lock."""
+    first: dict[str, int] = {}
+    for k, row in enumerate(raw.utterances):
+        first.setdefault(row.utterance_id, k)
+
+    def check(k: int) -> _Checked | CorpusError:
+        row, where = raw.utterances[k], raw.origin[k]
+        try:
+            if first[row.utterance_id] != k:
+                raise CorpusError(
+                    f"{where}: utterance_id '{row.utterance_id}' occurs twice, must be unique"
+                )
+            return _check_row(row, raw, emotions, modalities, digests, where=where)
+        except CorpusError as problem:
+            return problem
+
+    threads = ThreadPoolExecutor()
+    try:
+        checked = list(threads.map(check, range(len(raw.utterances))))
+    finally:  # also after Ctrl-C, when thousands of films may still be waiting
+        threads.shutdown(cancel_futures=True)
+    digests.save()
+    return checked
+
+
 def _check_row(
     row: Utterance,
     raw: RawCorpus,
     emotions: tuple[str, ...],
     modalities: tuple[str, ...],
-    seen: set[str],
+    digests: AudioDigests,
     *,
     where: str,
 ) -> _Checked:
     if not row.utterance_id:
         raise CorpusError(f"{where}: utterance_id is empty, but must name the utterance")
-    if row.utterance_id in seen:
-        raise CorpusError(
-            f"{where}: utterance_id '{row.utterance_id}' occurs twice, must be unique"
-        )
     if row.label not in emotions:
         raise CorpusError(
             f"{where}: unknown emotion '{row.label}' ({nearest(row.label, emotions)})"
@@ -134,12 +167,12 @@ def _check_row(
             raise CorpusError(f"{where}: {count} votes for '{emotion}', but votes count annotators")
     if "text" in modalities and not row.text.strip():
         raise CorpusError(f"{where}: the text is empty, but the model reads text")
-    heard = seen_file = ""
+    heard = seen = ""
     if "audio" in modalities:
         if not row.audio:
             raise CorpusError(f"{where}: no audio path, but the model hears audio")
         row = replace(row, audio=_under_root(row.audio, raw, f"{where}: audio"))
-        heard = _hear(row, raw, where)
+        heard = digests(row, where)
     if "video" in modalities:
         if not row.video:
             raise CorpusError(
@@ -148,10 +181,10 @@ def _check_row(
             )
         row = replace(row, video=_under_root(row.video, raw, f"{where}: video"))
         try:
-            seen_file = hashlib.sha256((raw.root / row.video).read_bytes()).hexdigest()
+            seen = hashlib.sha256((raw.root / row.video).read_bytes()).hexdigest()
         except OSError as error:
             raise CorpusError(f"{where}: cannot read video {row.video}: {error}") from error
-    return _Checked(row, heard, seen_file)
+    return _Checked(row, heard, seen)
 
 
 def _under_root(name: str, raw: RawCorpus, what: str) -> str:
@@ -163,68 +196,6 @@ def _under_root(name: str, raw: RawCorpus, what: str) -> str:
     if not path.is_file():
         raise CorpusError(f"{what} file {path} does not exist")
     return str(path.relative_to(root))
-
-
-def _hear(row: Utterance, raw: RawCorpus, where: str) -> str:
-    samples, _ = read_audio(row, raw.root / row.audio, where)
-    if len(samples) == 0:
-        raise CorpusError(f"{where}: audio {raw.root / row.audio} has no samples (zero length)")
-    if not np.isfinite(samples).all():
-        raise CorpusError(f"{where}: audio {raw.root / row.audio} holds NaN or infinite samples")
-    return hashlib.sha256(samples.tobytes()).hexdigest()
-
-
-def read_audio(row: Utterance, path: object, where: str) -> tuple[np.ndarray, int]:
-    """Mono samples (float32 [time], within -1..1) of an utterance's stretch, and the rate in Hz.
-
-    Raises:
-        CorpusError: the file cannot be decoded, or start and end do not lie in it.
-    """
-    if Path(str(path)).suffix.lower() in _VIDEO:
-        samples = _sound_of_video(Path(str(path)), where)
-        first, last = _stretch(row, _VIDEO_HZ, len(samples), where)
-        return samples[first:last], _VIDEO_HZ
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, total = int(file.samplerate), len(file)
-            first, last = _stretch(row, rate, total, where)
-            file.seek(first)
-            samples = file.read(last - first, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise CorpusError(f"{where}: cannot decode audio {path}: {reason}") from error
-    return samples.mean(axis=1), rate
-
-
-def _sound_of_video(path: Path, where: str) -> np.ndarray:
-    """Mono samples of a film, at `_VIDEO_HZ`, by ffmpeg: libsndfile does not read films."""
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise CorpusError(f"{where}: {path} needs ffmpeg: install it, or convert the clips to .wav")
-    command = [program, "-v", "error", "-i", str(path), "-map", "a:0", "-ac", "1"]
-    command += ["-ar", str(_VIDEO_HZ), "-f", "f32le", "-"]
-    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        reason = " ".join(done.stderr.decode(errors="replace").split())[-200:]
-        raise CorpusError(f"{where}: cannot decode audio {path}: {reason}")
-    return np.frombuffer(done.stdout, dtype="<f4").astype(np.float32)
-
-
-def _stretch(row: Utterance, rate: int, total: int, where: str) -> tuple[int, int]:
-    start = row.start or 0.0
-    end = total / rate if row.end is None else row.end
-    if not (math.isfinite(start) and math.isfinite(end)):
-        raise CorpusError(f"{where}: start {row.start} and end {row.end} must be seconds")
-    if (
-        not 0 <= start <= end
-        or round(start * rate) > total
-        or round(end * rate) > total + 0.1 * rate
-    ):
-        length = total / rate
-        raise CorpusError(
-            f"{where}: {start}-{end} s is not a stretch of its {length:.2f} s of audio"
-        )
-    return round(start * rate), min(round(end * rate), total)
 
 
 def _check_classes(raw: RawCorpus, emotions: tuple[str, ...], counts: Counter[str]) -> None:

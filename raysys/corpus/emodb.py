@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from raysys.config import CorpusConfig
-from raysys.corpus.manifest import corpus_root
+from raysys.corpus.files import corpus_root
 from raysys.corpus.table import RawCorpus, Utterance
 from raysys.errors import CorpusError
 from raysys.storage import Folder

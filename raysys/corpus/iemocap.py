@@ -7,18 +7,20 @@
 Six emotions (anger, excitement, frustration, happiness, neutral, sadness) or the usual four with excitement counted as
 happiness. An utterance belongs when the release's majority label is one of them; the rest, among them those without a
 majority (xxx), are left out. Votes are those of the external evaluators (C-E lines) for these emotions, so an utterance
-on which they disagree stays, with its votes; the actors' own (C-F, C-M) do not count. Folds by session leave one of the
+on which they disagree stays, with its votes; the actors' own (C-F, C-M) do not count. Votes may lack the label where
+the release says so; where they hold none of the emotions, the label stands alone. Folds by session leave one of the
 five pairs of speakers out.
 """
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from raysys.config import CorpusConfig
-from raysys.corpus.manifest import corpus_root
+from raysys.corpus.files import corpus_root
 from raysys.corpus.table import RawCorpus, Utterance
-from raysys.errors import CorpusError
+from raysys.errors import CorpusError, nearest
 from raysys.storage import Folder
 
 SIX = ("anger", "excitement", "frustration", "happiness", "neutral", "sadness")
@@ -39,13 +41,15 @@ _WORDS = {
     "frustration": "frustration",
     "happiness": "happiness",
     "neutral": "neutral",
+    "neutral state": "neutral",
     "sadness": "sadness",
+    **dict.fromkeys(("surprise", "fear", "disgust", "other"), ""),
 }
-"""An annotator's word, lower-case -> emotion."""
+"""An annotator's word, lower-case -> emotion; empty for those that are not used."""
 _HEAD = re.compile(
     r"\[(?P<start>[\d.]+) - (?P<end>[\d.]+)\]\t(?P<name>Ses\d\d[FM]_\w+_[FM]\w*\d+)\t(?P<code>\w+)\t"
 )
-_VOTE = re.compile(r"C-E\d+:\t(?P<words>[^(]*)")
+_VOTE = re.compile(r"C-E\d+:\s*(?P<words>[^(]*)")
 _SAID = re.compile(r"(?P<name>Ses\d\d[FM]_\w+) \[[\d.]+-[\d.]+\]: (?P<text>.*)")
 
 
@@ -102,14 +106,11 @@ def _dialogue(
             audio=f"{folder.name}/sentences/wav/{name}/{head['name']}.wav",
             text=said[head["name"]],
             label=label,
-            votes=_votes(block[1:], label, emotions),
+            votes=_votes(block[1:], emotions, where) or {label: 1},
         )
         found.append((float(head["start"]), utterance, where))
     ordered = sorted(found, key=lambda item: item[0])
-    return [
-        (Utterance(**{**vars(row), "turn": turn}), where)
-        for turn, (_, row, where) in enumerate(ordered)
-    ]
+    return [(replace(row, turn=turn), where) for turn, (_, row, where) in enumerate(ordered)]
 
 
 def _blocks(evaluation: Path) -> list[tuple[int, list[str]]]:
@@ -127,15 +128,19 @@ def _blocks(evaluation: Path) -> list[tuple[int, list[str]]]:
     return blocks
 
 
-def _votes(lines: list[str], label: str, emotions: tuple[str, ...]) -> dict[str, int]:
-    """Emotion -> external evaluators; one who named two emotions counts for each. Never without the label."""
+def _votes(lines: list[str], emotions: tuple[str, ...], where: str) -> dict[str, int]:
+    """Emotion -> external evaluators; one who named two emotions counts for each."""
     counts: Counter[str] = Counter()
     for line in lines:
         vote = _VOTE.match(line)
-        words = vote["words"].split(";") if vote else []
-        named = {_merged(_WORDS.get(word.strip().lower(), ""), emotions) for word in words}
-        counts.update(named & set(emotions))
-    return dict(counts) if counts[label] else {label: 1}
+        words = [word.strip().lower() for word in vote["words"].split(";")] if vote else []
+        for word in filter(None, words):
+            if word not in _WORDS:
+                raise CorpusError(
+                    f"{where}: an evaluator's choice is '{word}' ({nearest(word, _WORDS)}): mend the C-E line"
+                )
+        counts.update({_merged(_WORDS.get(word, ""), emotions) for word in words} & set(emotions))
+    return dict(counts)
 
 
 def _merged(emotion: str, emotions: tuple[str, ...]) -> str:

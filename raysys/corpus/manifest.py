@@ -6,9 +6,8 @@ annotators), split. A row without dialogue_id is a dialogue of its own. Votes fo
 not count towards the targets.
 """
 
-import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pyarrow
 import pyarrow.parquet
 
 from raysys.config import CorpusConfig
+from raysys.corpus.files import corpus_root, csv_rows, require_columns
 from raysys.corpus.table import RawCorpus, Utterance
 from raysys.errors import CorpusError, nearest
 from raysys.storage import Folder
@@ -32,20 +32,6 @@ def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
         CorpusError: no such file, an unknown or missing column, a value of the wrong type.
     """
     return read_manifest(_find(config), root=corpus_root(config), name=config.name)
-
-
-def corpus_root(config: CorpusConfig) -> Path:
-    """The corpus root as a path.
-
-    Raises:
-        CorpusError: it is not set, or not a folder.
-    """
-    if not config.root:
-        raise CorpusError(f"corpus '{config.name}' needs its folder: set --corpus.root DIR")
-    root = Path(config.root).expanduser()
-    if not root.is_dir():
-        raise CorpusError(f"corpus.root {root} is not a folder: set --corpus.root to the corpus")
-    return root.resolve()
 
 
 def read_manifest(path: Path, *, root: Path, name: str) -> RawCorpus:
@@ -73,22 +59,10 @@ def _find(config: CorpusConfig) -> Path:
 
 
 def _csv_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_columns(reader.fieldnames or [], path)
-            return [(f"{path}:{reader.line_num}", _complete(row, path, reader)) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{path} is not UTF-8 CSV: {error}") from error
-
-
-def _complete(row: dict[str, Any], path: Path, reader: "csv.DictReader[str]") -> dict[str, Any]:
-    if None in row or None in row.values():
-        expected = len(reader.fieldnames or [])
-        raise CorpusError(
-            f"{path}:{reader.line_num}: the row does not have {expected} fields: quote commas in text"
-        )
-    return {key: value for key, value in row.items() if value != ""}
+    return [
+        (where, {name: value for name, value in row.items() if value != ""})
+        for where, row in csv_rows(path, _check_columns)
+    ]
 
 
 def _parquet_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -104,13 +78,11 @@ def _parquet_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def _check_columns(names: Any, path: Path) -> None:
+def _check_columns(names: Sequence[str], path: Path) -> None:
     for name in names:
         if name not in COLUMNS:
-            raise CorpusError(f"{path}: unknown column '{name}': {nearest(str(name), COLUMNS)}")
-    for name in ("utterance_id", "label"):
-        if name not in names:
-            raise CorpusError(f"{path}: column '{name}' is missing; it must be there")
+            raise CorpusError(f"{path}: unknown column '{name}': {nearest(name, COLUMNS)}")
+    require_columns(names, path, ("utterance_id", "label"))
 
 
 def _utterance(values: Mapping[str, Any], where: str) -> Utterance:

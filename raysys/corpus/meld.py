@@ -8,14 +8,13 @@ Audio is `dia{D}_utt{U}.wav` or `.mp4` in the release's folders (or in one named
 models that only read text.
 """
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from raysys.config import CorpusConfig
-from raysys.corpus.manifest import corpus_root
+from raysys.corpus.files import corpus_root, csv_rows, require_columns
 from raysys.corpus.table import RawCorpus, Utterance
 from raysys.errors import CorpusError
 from raysys.storage import Folder
@@ -48,7 +47,7 @@ def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
     rows, origin = [], []
     for split in _SPLITS:
         table = _table(root, split)
-        for where, row in _rows(table):
+        for where, row in csv_rows(table, _check_columns):
             rows.append(replace(_utterance(row, split, where), audio=_clip(root, split, row)))
             origin.append(where)
     order = sorted(range(len(rows)), key=lambda k: (rows[k].dialogue_id, rows[k].turn))
@@ -69,21 +68,8 @@ def _table(root: Path, split: str) -> Path:
     raise CorpusError(f"no {name} in {root}: set --corpus.root to the unpacked MELD release")
 
 
-def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or [])]
-            if missing:
-                raise CorpusError(f"{table}: column '{missing[0]}' is missing; it must be there")
-            for row in reader:
-                where = f"{table}:{reader.line_num}"
-                if None in row or None in row.values():
-                    expected = len(reader.fieldnames or [])
-                    raise CorpusError(f"{where}: the row does not have {expected} fields: mend it")
-                yield where, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{table} is not UTF-8 CSV: {error}") from error
+def _check_columns(names: Sequence[str], table: Path) -> None:
+    require_columns(names, table, _COLUMNS)
 
 
 def _utterance(row: dict[str, Any], split: str, where: str) -> Utterance:

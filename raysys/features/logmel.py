@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from raysys.config import FeaturesConfig
-from raysys.corpus.check import read_audio
+from raysys.corpus.audio import read_audio
 from raysys.corpus.table import Utterance
 from raysys.errors import FeatureError
 from raysys.features.encoder import Frames

@@ -1,6 +1,7 @@
 """Readers and checks: what a corpus must be, and the one line about what it is not."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,3 +209,29 @@ def test_votes_survive_the_manifest_as_json(cache_root: Path):
     corpus = read(CorpusConfig(), cache_root)
     line = (corpus.root / "manifest.csv").read_text().splitlines()[1]
     assert json.loads(line.split('"', 1)[1].rsplit('"', 1)[0].replace('""', '"'))
+
+
+def test_audio_is_decoded_again_only_where_its_size_or_time_has_changed(root: Path, tmp_path: Path):
+    cache, clip = tmp_path / "cache", root / "wav" / "0.wav"
+    before = read(manifest(root), cache)
+    state = clip.stat()
+    soundfile.write(clip, 0.2 * np.cos(np.arange(16000) / 20), 16000)
+    os.utime(clip, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert clip.stat().st_size == state.st_size
+    assert read(manifest(root), cache).digest == before.digest  # nobody looked
+    os.utime(clip)
+    changed = read(manifest(root), cache)
+    assert changed.audio_digests[0] != before.audio_digests[0]
+    assert changed.audio_digests[1:] == before.audio_digests[1:]
+    assert changed.audio_digests == read(manifest(root), tmp_path / "another").audio_digests
+    (kept,) = (cache / "audio").iterdir()
+    kept.write_text("{")  # damaged: everything is decoded again
+    assert read(manifest(root), cache).audio_digests == changed.audio_digests
+
+
+def test_another_stretch_of_the_same_file_has_another_digest(root: Path, tmp_path: Path):
+    whole = read(manifest(root), tmp_path)
+    set_row(root, 1, "u1,joy,hello,wav/1.wav,s1,0.25,0.75,")
+    part = read(manifest(root), tmp_path)
+    assert part.audio_digests[1] != whole.audio_digests[1]
+    assert part.audio_digests[0] == whole.audio_digests[0]

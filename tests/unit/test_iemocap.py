@@ -23,6 +23,8 @@ TURNS = [
     ("M002", "ang", ["Anger", "Anger", "Disgust"], 16.0),
     ("F003", "sad", ["Sadness", "Sadness", "Neutral"], 18.0),
     ("M003", "sur", ["Surprise", "Surprise", "Surprise"], 20.0),
+    ("MXX0", "hap", ["Anger", "Sadness", "Neutral state"], 22.0),  # a label that nobody gave
+    ("FXX1", "neu", ["Other", "Other", "Disgust"], 24.0),
 ]
 
 
@@ -32,8 +34,8 @@ def evaluation(dialogue: str) -> str:
         lines.append(
             f"[{start:.4f} - {start + 1.5:.4f}]\t{dialogue}_{name}\t{code}\t[2.5000, 2.5000, 2.5000]"
         )
-        lines += [f"C-E{k + 2}:\t{said};\t()" for k, said in enumerate(words)]
-        lines += ["C-F1:\tSurprise;\t()", "A-E3:\tval 3; act 2; dom  2;\t()", ""]
+        lines += [f"C-E{k + 2}:\t{said};\t(bored; a bit)" for k, said in enumerate(words)]
+        lines += ["C-F1:\tSadness;\t()", "A-E3:\tval 3; act 2; dom  2;\t()", ""]
     return "\n".join(lines)
 
 
@@ -54,7 +56,7 @@ def release(tmp_path: Path) -> Path:
                 for name, _, _, start in TURNS
             ]
             (folder / "dialog" / "transcriptions" / f"{dialogue}.txt").write_text(
-                "\n".join([*said, "M: (breathing)"])
+                "\n".join([*said, "M: (breathing) caf\u00e9"]), encoding="latin-1"
             )
             wav = folder / "sentences" / "wav" / dialogue
             wav.mkdir(parents=True)
@@ -77,16 +79,19 @@ def test_labels_votes_words_speakers_and_turns_come_from_their_files(release: Pa
     assert corpus.emotions == (
         "anger", "excitement", "frustration", "happiness", "neutral", "sadness",
     )  # fmt: skip
-    assert len(corpus) == 5 * 2 * 6  # without xxx and surprise
+    assert len(corpus) == 5 * 2 * 8  # without xxx and surprise
     rows = {row.utterance_id: row for row in corpus.utterances}
     row = rows["Ses03F_impro01_M000"]
     assert (row.label, row.votes) == ("frustration", {"frustration": 2, "anger": 1})
     assert (row.speaker, row.session, row.text) == ("Ses03M", "3", "I said M000.")
     assert row.audio == "Session3/sentences/wav/Ses03F_impro01/Ses03F_impro01_M000.wav"
     assert rows["Ses03F_impro01_F001"].votes == {"excitement": 3, "happiness": 1}
+    assert rows["Ses03F_impro01_MXX0"].votes == {"anger": 1, "sadness": 1, "neutral": 1}
+    assert rows["Ses03F_impro01_FXX1"].votes == {"neutral": 1}  # no vote counts: the label
     first = [r for r in corpus.utterances if r.dialogue_id == "Ses01F_impro01"]
-    assert [r.utterance_id[-4:] for r in first] == ["F000", "F001", "M000", "F002", "M002", "F003"]
-    assert [r.turn for r in first] == list(range(6))  # in the order in which they begin
+    order = ["F000", "F001", "M000", "F002", "M002", "F003", "MXX0", "FXX1"]
+    assert [r.utterance_id[-4:] for r in first] == order
+    assert [r.turn for r in first] == list(range(8))  # in the order in which they begin
 
 
 def test_four_classes_count_excitement_as_happiness_and_drop_frustration(release: Path):
@@ -116,13 +121,20 @@ def test_one_session_is_left_out_at_a_time(release: Path):
     "file, old, new, message",
     [
         ("EmoEvaluation", "\tneu\t", " neu ", "must be '\\[START - END\\]"),
+        (
+            "EmoEvaluation",
+            "C-E2:\tNeutral;",
+            "C-E2:\tNeutrl;",
+            "'neutrl' \\(did you mean 'neutral'",
+        ),
         ("transcriptions", "_F000 [", "_F999 [", "'Ses01F_impro01_F000' has no line"),
     ],
 )
 def test_a_broken_line_is_named(release: Path, file: str, old: str, new: str, message: str):
     path = release / "Session1" / "dialog" / file / "Ses01F_impro01.txt"
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
+    content = path.read_text(encoding="latin-1")
+    assert old in content
+    path.write_text(content.replace(old, new), encoding="latin-1")
     with pytest.raises(CorpusError, match=message) as caught:
         read(release)
     assert "Ses01F_impro01" in str(caught.value)
