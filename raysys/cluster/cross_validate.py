@@ -9,26 +9,24 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import ray
 from rich.console import Console
 
 from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
 from raysys.cluster.background import in_background
 from raysys.cluster.command import carry_out
+from raysys.cluster.outcome import FinishedTrial
 from raysys.cluster.plan import Plan, balance_table, make_plan
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.progress import ProgressView
 from raysys.cluster.session import ray_session
 from raysys.config import Config
 from raysys.errors import FoldFailedError
-from raysys.report import account_seconds, build_result, print_result
-from raysys.similarity import SimilaritySummary
+from raysys.report import account_seconds, print_result
 from raysys.storage import Folder
 from raysys.tracking.command_run import CommandRun, log_balance
 from raysys.tracking.configuration import ConfigurationLog
 from raysys.training.baseline import baseline_scores
 from raysys.training.fold import run_fold, warm_up
-from raysys.training.predictions import read_predictions
 from raysys.training.task import FoldResult
 
 
@@ -83,19 +81,15 @@ def _run(
             baseline = in_background(partial(baseline_scores, plan.arrays, plan.folds))
             results, first, last = _watch(pool, plan, curves, console)
             started = time.monotonic() - connecting - (last - first)
-        folders = {result.fold: folder / f"fold_{result.fold}" for result in results}
-        places = {fold: place.uri for fold, place in folders.items()}
-        similarity: SimilaritySummary = ray.get(aggregator.summary.remote(trial, places))
-    predictions = [read_predictions(folders[result.fold]) for result in results]
-    built = build_result(
-        corpus=plan.corpus.name,
-        model=f"{config.model.name} ({' + '.join(config.model.modalities)})",
-        emotions=plan.corpus.emotions,
-        results=results,
-        predictions=predictions,
-        speakers=plan.test_speakers,
-        baseline=baseline.result(),
+            if not baseline.done():
+                console.print("folds done; the SVM baseline is still being fitted")
+        finished = FinishedTrial(trial, config, folder, results)
+        similarity = finished.matrices(aggregator)
+    result = finished.score(
+        plan,
+        kind="cross_validation",
         similarity=similarity,
+        baseline=baseline.result(),
         seconds=asdict(
             account_seconds(
                 results,
@@ -105,13 +99,10 @@ def _run(
                 workers=pool.workers,
             )
         ),
-        audit=plan.audit,
         mlflow={"experiment_id": log.experiment_id, "run_id": log.run_id},
     )
-    folder.write_json("result.json", built)
-    result: dict[str, Any] = folder.read_json("result.json")
     curves.result(result, similarity, plan.origin)
-    for fold, place in folders.items():
+    for fold, place in finished.fold_folders.items():
         weights = place.read_bytes("weights.safetensors")
         log.log.file(weights, f"folds/fold_{fold}/weights.safetensors")
     return result

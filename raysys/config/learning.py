@@ -39,18 +39,18 @@ class MultiemoConfig:
     """Width of the utterance vectors and of the attention."""
     state: int = 256
     """Width of DialogueRNN's global, party and emotion states."""
-    context: tuple[Literal["audio", "text", "video"], ...] = ()
-    """Modalities that DialogueRNN reads, of those that the model has; empty is all."""
+    context: tuple[Literal["audio", "text", "video"], ...] = ("audio", "text", "video")
+    """Modalities that DialogueRNN reads, of those that the model has; [] for none."""
     bidirectional: bool = True
     """Read dialogues in both directions; otherwise an utterance's context is what came before it."""
     residual: bool = False
     """Add an utterance's own vector to its context vector and normalise the sum. Ours, not the paper's."""
     fusion: bool = True
-    """Fuse modalities by cross-attention; without it their vectors are only concatenated."""
+    """Fuse modalities by cross-attention (MultiAttn); without it their vectors are only concatenated."""
     layers: int = 6
     """Layers of cross-attention."""
     heads: int = 4
-    """Attention heads a layer; must divide dim."""
+    """Attention heads a layer, together as wide as dim, which they must divide."""
     feedforward: int = 1024
     """Width of the feed-forward layers."""
     hidden: int = 256
@@ -82,6 +82,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         distinct = len(self.modalities) == len(set(self.modalities)) > 0
         require(distinct, "model.modalities", list(self.modalities), "one or more, each once")
+
+    @property
+    def title(self) -> str:
+        """For people: name and modalities."""
+        return f"{self.name} ({' + '.join(self.modalities)})"
 
 
 @dataclass(frozen=True)

@@ -90,12 +90,14 @@ class AblationConfig:
     metric: Literal["ua", "wa", "weighted_f1"] = "weighted_f1"
     """Score that is compared."""
     source: str = ""
-    """Where the published figures come from and how they were selected, printed below them."""
+    """Where the published figures come from, printed below them."""
+    selected_on: Literal["test", "val", "unknown"] = "unknown"
+    """Part whose score chose the published figures' epochs or settings; shown above them."""
 
     def __post_init__(self) -> None:
         require(1 <= self.seeds <= 100, "ablation.seeds", self.seeds, "1 to 100")
         published = any(one.published is not None for one in self.variants.values())
-        rule = "where the published figures come from and how they were selected"
+        rule = "where the published figures come from"
         require(bool(self.source) or not published, "ablation.source", self.source, rule)
 
 

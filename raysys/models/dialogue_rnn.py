@@ -2,9 +2,10 @@
 
     inputs [stream, dialogue, turn, dim], speakers [dialogue, turn] -> states [stream, dialogue, turn, state]
 
-A stream is one modality read in one direction; each has its own weights. The loop over turns is the only one:
-dialogues and streams go through it side by side, and what does not depend on the loop (the inputs' part of every gate)
-is computed before it in one product.
+A stream is one modality read in one direction; each has its own weights. Python loops over turns and nothing else:
+dialogues and streams go through side by side, and what does not depend on the loop (the inputs' part of every gate) is
+computed before it in one product. Emotion states have a loop of their own, after that of global and party states, so
+that all party states are such an input.
 """
 
 import math
@@ -94,21 +95,19 @@ class DialogueRnn(nn.Module):
     def forward(
         self,
         inputs: Float[Tensor, "stream dialogue turn dim"],
-        speakers: Int64[Tensor, "dialogue turn"],
-        speakers_of_rest: Int64[Tensor, "dialogue turn"],
+        speakers: Int64[Tensor, "stream dialogue turn"],
     ) -> Float[Tensor, "stream dialogue turn state"]:
         """Emotion states e of every turn; those of padding turns, at the end of a dialogue, mean nothing.
 
         Args:
             inputs: utterance vectors.
-            speakers: who speaks, as numbers from 0, in the first half of the streams.
-            speakers_of_rest: the same in the second half, which may read dialogues backwards.
+            speakers: who speaks, as numbers from 0; a stream that reads backwards has them backwards.
         """
         streams, dialogues, turns, _ = inputs.shape
         # unbind, since a slice a turn would fill a gradient of all turns each
         for_global = self.global_cell.before(inputs).unbind()
         for_party = self.party_cell.before(inputs).unbind()
-        speaks = self._who(speakers, speakers_of_rest, streams).to(inputs.dtype).unbind(dim=2)
+        speaks = nn.functional.one_hot(speakers).to(inputs.dtype).unbind(dim=2)
         blank = inputs.new_zeros(streams, dialogues, self.state)
         parties = inputs.new_zeros(streams, dialogues, speaks[0].shape[-1], self.state)
         overall, history = blank, _History(blank)
@@ -128,16 +127,6 @@ class DialogueRnn(nn.Module):
             emotion = self.dropout(self.emotion_cell(for_emotion[turn], emotion))
             states.append(emotion)
         return torch.stack(states, dim=2)
-
-    @staticmethod
-    def _who(
-        first: Int64[Tensor, "dialogue turn"], rest: Int64[Tensor, "dialogue turn"], streams: int
-    ) -> Int64[Tensor, "stream dialogue turn party"]:
-        """One-hot speakers of every stream."""
-        half = (streams + 1) // 2
-        parties = int(torch.maximum(first, rest).max()) + 1
-        both = [first.expand(half, -1, -1), rest.expand(streams - half, -1, -1)]
-        return nn.functional.one_hot(torch.cat(both), parties)
 
 
 class _History:

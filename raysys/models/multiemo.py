@@ -2,7 +2,7 @@
 
     frames or tokens -> linear, attention pooling -> vector of the utterance
     vectors of a dialogue -> DialogueRNN -> context vectors            (modalities in `context`)
-    each modality queries the others, layer by layer -> fused vectors  (MultiAttn)
+    each modality queries the others, layer by layer -> fused vectors  (MultiAttn, `fusion`)
     concat -> linear z -> ReLU(linear) = embedding -> linear -> logits
 
 Shi & Huang 2023, "MultiEMO: An Attention-Based Correlation-Aware Multimodal Fusion Framework for Emotion Recognition in
@@ -21,15 +21,19 @@ from raysys.features.batch import Layout, Padded
 from raysys.models.dialogue_rnn import DialogueRnn, reverse_turns, reversed_order
 from raysys.models.output import ModelOutput
 
+_ORDER = ("text", "audio", "video")
+"""Which of the other modalities a modality queries first (MultiAttn_text: audio, video; _audio: text, video; _visual:
+text, audio)."""
+
 
 class Multiemo(nn.Module):
     """The whole network, for any one or more modalities.
 
     z = W_z (f_1 + ... concatenated) + b_z,   l = ReLU(W_l z + b_l),   logits = W l + b             (Eq. 13-16)
 
-    z is what SWFC sees, l the embedding; the fused vectors f go to Soft-HGR. A single modality attends to itself. An
-    utterance that comes as frames or tokens is pooled first, by a learnt attention; with one frame this is the paper's
-    linear layer.
+    z is what SWFC sees, l the embedding; the fused vectors f go to Soft-HGR. An utterance that comes as frames or
+    tokens is pooled first, by a learnt attention; with one frame this is the paper's linear layer. The paper does not
+    say what MultiAttn is for a single modality: here its turns attend to each other.
     """
 
     reads_dialogues = True
@@ -39,10 +43,10 @@ class Multiemo(nn.Module):
         sizes, modalities = config.multiemo, config.modalities
         self.modalities = modalities
         self.pools = nn.ModuleDict({m: AttentionPool(dims[m], sizes.dim) for m in modalities})
-        read = [m for m in modalities if m in sizes.context or not sizes.context]
+        read = [m for m in modalities if m in sizes.context]
         self.context = DialogueContext(read, sizes) if read else None
         self.fusion = nn.ModuleDict(
-            {m: MultiAttn(len(modalities) - 1, sizes) for m in modalities if sizes.fusion}
+            {m: MultiAttn(max(len(modalities) - 1, 1), sizes) for m in modalities if sizes.fusion}
         )
         self.dropout = nn.Dropout(sizes.dropout)
         self.contrast = nn.Linear(sizes.dim * len(modalities), sizes.dim)
@@ -60,15 +64,18 @@ class Multiemo(nn.Module):
             vectors = self.context(vectors, layout)
         if self.fusion:
             vectors = {
-                m: self.fusion[m](
-                    vectors[m], [v for o, v in vectors.items() if o != m], layout.mask
-                )
-                for m in vectors
+                m: self.fusion[m](vector, self._others(m, vectors), layout.mask)
+                for m, vector in vectors.items()
             }
         flat = {m: layout.flatten(states) for m, states in vectors.items()}
         z = self.contrast(self.dropout(torch.cat(list(flat.values()), dim=1)))
         embedding = torch.relu(self.hidden(z))
         return ModelOutput(self.classify(self.dropout(embedding)), embedding, flat, z)
+
+    @staticmethod
+    def _others(modality: str, vectors: Mapping[str, Tensor]) -> list[Tensor]:
+        """What a modality queries, in turn."""
+        return [vectors[m] for m in _ORDER if m in vectors and m != modality] or [vectors[modality]]
 
 
 class AttentionPool(nn.Module):
@@ -83,9 +90,8 @@ class AttentionPool(nn.Module):
         self, values: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch out"]:
         """A vector an utterance."""
-        states = self.linear(
-            values[mask]
-        )  # of real frames alone: most of a batch of texts is padding
+        # Of real frames alone: most of a batch of texts is padding.
+        states = self.linear(values[mask])
         scores = states.new_full(mask.shape, -torch.inf)
         scores[mask] = self.score(torch.tanh(states)).squeeze(-1)
         weighted = states * scores.softmax(dim=1)[mask][:, None]
@@ -131,27 +137,32 @@ class DialogueContext(nn.Module):
 
     def _read(self, inputs: Tensor, layout: Layout, lengths: Tensor) -> Tensor:
         """Emotion states by modality, directions side by side."""
-        if not self.both_ways:
-            states: Tensor = self.rnn(inputs, layout.speakers, layout.speakers)
-            return states
         count = len(self.names)
+        speakers = layout.speakers.expand(count, -1, -1)
+        if not self.both_ways:
+            states: Tensor = self.rnn(inputs, speakers)
+            return states
         back = reverse_turns(inputs, lengths)
         order = reversed_order(lengths, layout.speakers.shape[1])
-        speakers = torch.take_along_dim(layout.speakers, order, dim=1)
-        states = self.rnn(torch.cat([inputs, back]), layout.speakers, speakers)
+        speakers_back = torch.take_along_dim(layout.speakers, order, dim=1)
+        who = torch.cat([speakers, speakers_back.expand(count, -1, -1)])
+        states = self.rnn(torch.cat([inputs, back]), who)
         return torch.cat([states[:count], reverse_turns(states[count:], lengths)], dim=-1)
 
 
 class MultiAttn(nn.Module):
-    """Layers in which a modality's turns query those of the other modalities, one after the other (Eq. 2-12).
+    """One of MultiAttn_text, _audio and _visual: layers in which a modality's turns query those of the others.
 
-    Each layer: for every other modality x <- Norm(x + Attention(x, other)), then x <- Norm(x + FeedForward(x)). All
-    turns of a dialogue see each other. Without another modality the turns attend to their own.
+    All turns of a dialogue see each other. The others are context vectors c in every layer: only the query changes.
+
+    Args:
+        others: how many modalities are queried, one after the other.
+        sizes: of the layers.
     """
 
     def __init__(self, others: int, sizes: MultiemoConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_Layer(max(others, 1), sizes) for _ in range(sizes.layers))
+        self.layers = nn.ModuleList(MultiAttnLayer(others, sizes) for _ in range(sizes.layers))
 
     def forward(
         self,
@@ -161,29 +172,46 @@ class MultiAttn(nn.Module):
     ) -> Float[Tensor, "dialogue turn dim"]:
         """Fused vectors of the query's modality."""
         for layer in self.layers:
-            query = layer(query, others or [query], mask)
+            query = layer(query, others, mask)
         return query
 
 
-class _Layer(nn.Module):
+class MultiAttnLayer(nn.Module):
+    """A layer j of MultiAttn (Eq. 2-12), here for text, which queries audio, then video.
+
+    f' = Norm(f_{j-1} + Attention(f_{j-1}, c_audio)),   f'' = Norm(f' + Attention(f', c_video)),
+    f_j = Norm(f'' + W_2 ReLU(W_1 f'' + b_1) + b_2)
+    """
+
     def __init__(self, others: int, sizes: MultiemoConfig) -> None:
         super().__init__()
-        self.attentions = nn.ModuleList(_CrossAttention(sizes) for _ in range(others))
-        self.norms = nn.ModuleList(nn.LayerNorm(sizes.dim) for _ in range(others + 1))
+        self.attentions = nn.ModuleList(CrossAttention(sizes) for _ in range(others))
+        self.norms = nn.ModuleList(nn.LayerNorm(sizes.dim) for _ in range(others))
         self.widen = nn.Linear(sizes.dim, sizes.feedforward)
         self.narrow = nn.Linear(sizes.feedforward, sizes.dim)
+        self.last_norm = nn.LayerNorm(sizes.dim)
         self.dropout = nn.Dropout(sizes.dropout)
 
-    def forward(self, query: Tensor, others: Sequence[Tensor], mask: Tensor) -> Tensor:
-        for attention, norm, other in zip(self.attentions, self.norms, others, strict=False):
+    def forward(
+        self,
+        query: Float[Tensor, "dialogue turn dim"],
+        others: Sequence[Float[Tensor, "dialogue turn dim"]],
+        mask: Bool[Tensor, "dialogue turn"],
+    ) -> Float[Tensor, "dialogue turn dim"]:
+        """The query's next vectors."""
+        for attention, norm, other in zip(self.attentions, self.norms, others, strict=True):
             query = norm(query + self.dropout(attention(query, other, mask)))
         wide = torch.relu(self.widen(query))
-        fused: Tensor = self.norms[-1](query + self.dropout(self.narrow(wide)))
+        fused: Tensor = self.last_norm(query + self.dropout(self.narrow(wide)))
         return fused
 
 
-class _CrossAttention(nn.Module):
-    """Softmax(Q K^T / sqrt(d)) V over the turns of a dialogue, in heads that together have the model's width."""
+class CrossAttention(nn.Module):
+    """W [head_1; ...; head_H] + b,   head = Softmax(Q K^T / sqrt(d)) V   (Eq. 2-4).
+
+    Q is a linear map of the query's turns, K and V of the other modality's; each head is d = dim / H wide, so that all
+    have the model's width together, as in the authors' code. Unlike there, padding is masked.
+    """
 
     def __init__(self, sizes: MultiemoConfig) -> None:
         super().__init__()
@@ -192,13 +220,20 @@ class _CrossAttention(nn.Module):
         self.key_value = nn.Linear(sizes.dim, 2 * sizes.dim)
         self.project = nn.Linear(sizes.dim, sizes.dim)
 
-    def forward(self, query: Tensor, other: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self,
+        query: Float[Tensor, "dialogue turn dim"],
+        other: Float[Tensor, "dialogue turn dim"],
+        mask: Bool[Tensor, "dialogue turn"],
+    ) -> Float[Tensor, "dialogue turn dim"]:
+        """For every turn what it finds in the other modality's turns of its dialogue."""
         q = self._split(self.query(query))
         k, v = (self._split(half) for half in self.key_value(other).chunk(2, dim=-1))
         seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
         joined: Tensor = self.project(seen.transpose(1, 2).flatten(2))
         return joined
 
-    def _split(self, states: Tensor) -> Tensor:
-        """[dialogue, turn, dim] -> [dialogue, head, turn, dim / heads]."""
+    def _split(
+        self, states: Float[Tensor, "dialogue turn dim"]
+    ) -> Float[Tensor, "dialogue head turn part"]:
         return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -15,6 +15,9 @@ from raysys.report.result import mean_and_std, paired_difference, test_share
 from raysys.report.terminal import TITLES, percent, print_audit
 from raysys.training.metrics import METRICS
 
+_SELECTED = {"test": "best on test", "val": "best on val", "unknown": "how chosen?"}
+"""By which part's score somebody chose the epoch that is reported."""
+
 
 def compare_variants(
     ablation: AblationConfig,
@@ -107,8 +110,10 @@ def _variant_table(result: Mapping[str, Any]) -> Table:
     has_published = any(one["published"] is not None for one in result["variants"])
     table.add_column("variant")
     if has_published:
-        table.add_column("published*", justify="right", style="dim")
-    for column in ("ours", "difference", "val", *(TITLES[m] for m in METRICS if m != metric)):
+        head = f"published,\n{_SELECTED[result['selected_on']]}"
+        table.add_column(head, justify="right", style="dim")
+    others = [TITLES[m] for m in METRICS if m != metric]
+    for column in (f"ours,\n{_SELECTED['val']}", "difference", "val", *others):
         table.add_column(column, justify="right", no_wrap=True)
     for one in result["variants"]:
         mean, std = one["mean"], one["std"]
@@ -130,9 +135,6 @@ def _variant_table(result: Mapping[str, Any]) -> Table:
         "",
     ]
     table.add_row(*row, *(percent(baseline[m]) for m in METRICS if m != metric), style="dim")
-    if has_published:
-        table.caption = "* as below"
-        table.caption_justify = "left"
     return table
 
 

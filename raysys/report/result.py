@@ -19,6 +19,7 @@ from raysys.training.task import FoldResult
 
 def build_result(
     *,
+    kind: str,
     corpus: str,
     model: str,
     emotions: tuple[str, ...],
@@ -51,7 +52,7 @@ def build_result(
     over_folds = {p: mean_and_std([{m: f[p][m] for m in METRICS} for f in folds]) for p in parts}
     matrices = {n: getattr(similarity, n).tolist() for n in ("average", "per_fold", "low", "high")}
     return {
-        "kind": "cross_validation",
+        "kind": kind,
         "corpus": corpus,
         "model": model,
         "emotions": list(emotions),

@@ -154,7 +154,7 @@ def _report(study: _Study, searched: _Searched, begun: float) -> dict[str, Any]:
     content: dict[str, Any] = {
         "kind": "study",
         "corpus": plan.corpus.name,
-        "model": f"{study.config.model.name} ({' + '.join(study.config.model.modalities)})",
+        "model": study.config.model.title,
         "emotions": list(plan.corpus.emotions),
         "objectives": list(objectives),
         **honest_result(

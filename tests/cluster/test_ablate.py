@@ -143,4 +143,15 @@ def test_a_variant_that_fails_is_named_and_the_others_are_reported(small: Config
     client = MlflowClient(f"sqlite:///{small.storage.runs}/mlflow.db")
     query = f"tags.`mlflow.parentRunId` = '{stored['mlflow']['run_id']}'"
     runs = client.search_runs([stored["mlflow"]["experiment_id"]], query)
-    assert {r.info.run_name: r.info.status for r in runs} == {"whole": "FINISHED", "wild": "FAILED"}
+    statuses = {"whole": "FINISHED", "wild": "FAILED"}
+    assert {r.info.run_name: r.info.status for r in runs} == statuses
+    assert client.get_run(stored["mlflow"]["run_id"]).info.status == "FAILED"
+    kept = {f: f.stat().st_mtime_ns for f in Path(small.storage.runs).glob("small/whole/fold_*/*")}
+    with pytest.raises(FoldFailedError, match=r"1 trial\(s\) failed: wild"):  # tried again
+        run(ablate, broken, resume=True)
+    again = json.loads((Path(small.storage.runs) / "small" / "result.json").read_text())
+    assert again["variants"] == stored["variants"]
+    assert again["mlflow"] == stored["mlflow"]
+    assert {f: f.stat().st_mtime_ns for f in kept} == kept
+    runs = client.search_runs([stored["mlflow"]["experiment_id"]], query)
+    assert {r.info.run_name: r.info.status for r in runs} == statuses
