@@ -12,8 +12,6 @@ from raysys.config import AblationConfig, Config, digest, field_names, replaced,
 from raysys.config.settings import check_effect, check_name, folder_name, typed
 from raysys.errors import ConfigError
 
-_ORDER = ("audio", "text", "video")
-
 
 @dataclass(frozen=True)
 class AblationTrial:
@@ -35,7 +33,7 @@ def make_ablation(config: Config) -> tuple[Plan, list[AblationTrial]]:
     Raises:
         RaysysError: a variant that cannot be, or anything that `make_plan` raises.
     """
-    configs = _variant_configs(config)
+    configs = variant_configs(config)
     plan = make_plan(_widest(configs), models={one.model.name for one in configs.values()})
     trials = []
     for variant, one in configs.items():
@@ -52,18 +50,7 @@ def make_ablation(config: Config) -> tuple[Plan, list[AblationTrial]]:
     return replace(plan, config=config, identity=identity), trials
 
 
-def _widest(configs: Mapping[str, Config]) -> Config:
-    """The first variant's config with whatever corpus, features and matrix any variant needs."""
-    modalities = {m for one in configs.values() for m in one.model.modalities}
-    needed = {
-        "model.modalities": tuple(m for m in _ORDER if m in modalities),
-        "loss.omega": max(one.loss.omega for one in configs.values()),
-    }
-    widest: Config = replaced(next(iter(configs.values())), needed)
-    return widest
-
-
-def _variant_configs(config: Config) -> dict[str, Config]:
+def variant_configs(config: Config) -> dict[str, Config]:
     """Name -> the config with the variant's settings.
 
     Raises:
@@ -102,3 +89,14 @@ def _variant_configs(config: Config) -> dict[str, Config]:
         if same:
             raise ConfigError(f"{where}: is the same configuration as '{same[0]}': leave one out")
     return configs
+
+
+def _widest(configs: Mapping[str, Config]) -> Config:
+    """The first variant's config with whatever corpus, features and matrix any variant needs."""
+    modalities = {m for one in configs.values() for m in one.model.modalities}
+    needed = {
+        "model.modalities": tuple(sorted(modalities)),
+        "loss.omega": max(one.loss.omega for one in configs.values()),
+    }
+    widest: Config = replaced(next(iter(configs.values())), needed)
+    return widest

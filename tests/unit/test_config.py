@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from raysys.cluster.variants import variant_configs
 from raysys.commandline import parse
 from raysys.config import (
     Config,
@@ -34,6 +35,8 @@ def parse_all(*arguments: str) -> Config:
 def test_every_preset_parses_and_begins_with_its_record(preset: Path):
     config = parse_all(str(preset))
     assert config.name == preset.stem
+    if config.ablation.variants:
+        assert variant_configs(config).keys() == config.ablation.variants.keys()
     record = preset.read_text().split("\n\n")[0]
     for word in ("command", "source", "hardware", "expected"):
         assert word in record.lower(), f"the head comment of {preset.name} does not tell its {word}"
