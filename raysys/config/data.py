@@ -164,7 +164,7 @@ class FeaturesConfig:
             given = bool(file) == (encoder == "precomputed")
             require(given, f"features.precomputed.{modality}", file, rule)
 
-    def is_beside(self, modality: str) -> bool:
+    def comes_from_file(self, modality: str) -> bool:
         """Whether a modality is read from a file of features instead of the corpus."""
         chosen = getattr(self, modality) == "precomputed"
         return chosen and bool(getattr(self.precomputed, modality))

@@ -35,5 +35,5 @@ def read_corpus(config: Config, *, cache: Folder, dialogues: bool = False) -> Co
     raw = reader(config.corpus, cache)
     if dialogues:
         check_dialogues(raw)
-    from_corpus = [m for m in config.model.modalities if not config.features.is_beside(m)]
+    from_corpus = [m for m in config.model.modalities if not config.features.comes_from_file(m)]
     return check_corpus(raw, config.corpus, modalities=tuple(from_corpus), cache=cache)

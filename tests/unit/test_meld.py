@@ -27,7 +27,7 @@ def read(root: Path, *modalities: str, **corpus: object) -> Corpus:
         corpus=CorpusConfig(name="meld", root=str(root), **corpus),
         model=ModelConfig(modalities=modalities or ("text",)),
     )
-    return read_corpus(config, cache=Folder(str(root)))
+    return read_corpus(config, cache=Folder(str(root)), dialogues=True)
 
 
 @pytest.fixture
@@ -81,6 +81,8 @@ def test_clips_are_heard_and_known_broken_ones_left_out(release: Path):
     (release / "train_splits" / "dia125_utt3.wav").write_bytes(b"broken")
     corpus = read(release, "audio", emotions=EMOTIONS)
     assert len(corpus) == 11
+    dialogues = [row for row in corpus.utterances if row.dialogue_id == "train_dia125"]
+    assert [row.turn for row in dialogues] == [0]  # the dialogue stays, without its broken turn
     (left_out,) = corpus.quarantine
     assert left_out.utterance_id == "train_dia125_utt3"
     assert "known" in left_out.reason
