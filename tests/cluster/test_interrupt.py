@@ -68,7 +68,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
         env=environment(home),
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return numbers(home)
@@ -95,20 +95,19 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
         command(preset), env=environment(home), stdout=output, stderr=output, start_new_session=True
     )
     folds = home / "runs" / "small"
-    started = wait_for(lambda: list(folds.glob("fold_*/checkpoint.safetensors")), 120)
+    started = wait_for(lambda: list(folds.glob("fold_*/checkpoint.safetensors")), 300)
     time.sleep(0.5)
     if sent == signal.SIGINT:
         os.killpg(process.pid, sent)  # a terminal's Ctrl-C reaches the whole process group
     else:
         process.send_signal(sent)
-    status = process.wait(timeout=60)
+    status = process.wait(timeout=300)
     output.seek(0)
     printed = output.read()
     assert started, printed
     assert not (folds / "result.json").exists()
     # After kill -9 nobody is left to end Ray; its processes notice by and by.
-    patience = 150 if sent == signal.SIGKILL else 60
-    assert wait_for(lambda: not ray_processes(home), patience), ray_processes(home)
+    assert wait_for(lambda: not ray_processes(home), 300), ray_processes(home)
 
     record = json.loads((folds / "run.json").read_text())
     client = MlflowClient(f"sqlite:///{home}/runs/mlflow.db")
@@ -123,7 +122,7 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
         env=environment(home),
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
     )
     assert resumed.returncode == 0, resumed.stderr
     assert numbers(home) == undisturbed
