@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from raysys.cluster.ablation_view import AblationView
-from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
+from raysys.cluster.aggregator import DeliverEmbeddings, running_aggregator
 from raysys.cluster.background import in_background
 from raysys.cluster.command import carry_out
 from raysys.cluster.outcome import FinishedTrial
@@ -135,9 +135,10 @@ class _Ablation:
         """The part that needs Ray."""
         plan, config, trials = self._plan, self._plan.config, self._trials.values()
         n_classes = len(plan.corpus.emotions)
-        with ray_session(config.cluster):
-            aggregator = start_aggregator(config.similarity, n_classes, config.seed)
-            with FoldPool(
+        with (
+            ray_session(config.cluster),
+            running_aggregator(config.similarity, n_classes, config.seed) as aggregator,
+            FoldPool(
                 run_fold,
                 config.cluster,
                 folder=self._folder / ".pool",
@@ -145,20 +146,21 @@ class _Ablation:
                 shared=plan.arrays,
                 deliver=DeliverEmbeddings(aggregator),
                 warm_up=warm_up,
-            ) as pool:
-                for trial in trials:
-                    self._log.trial_expected(trial.name, trial.variant, trial.config)
-                    pool.submit(self._tasks(trial))
-                baselines = _Baselines(plan, (trial.config.model.modalities for trial in trials))
-                with AblationView(
-                    console,
-                    variants={trial.name: trial.variant for trial in trials},
-                    n_folds=len(plan.folds),
-                    workers=pool.workers,
-                    metric=config.ablation.metric,
-                ) as view:
-                    for name in self._ending(pool, view):
-                        self._end(name, aggregator, baselines)
+            ) as pool,
+        ):
+            for trial in trials:
+                self._log.trial_expected(trial.name, trial.variant, trial.config)
+                pool.submit(self._tasks(trial))
+            baselines = _Baselines(plan, (trial.config.model.modalities for trial in trials))
+            with AblationView(
+                console,
+                variants={trial.name: trial.variant for trial in trials},
+                n_folds=len(plan.folds),
+                workers=pool.workers,
+                metric=config.ablation.metric,
+            ) as view:
+                for name in self._ending(pool, view):
+                    self._end(name, aggregator, baselines)
         return self._ended(baselines)
 
     def _tasks(self, trial: AblationTrial) -> list[FoldTask]:

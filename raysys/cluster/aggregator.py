@@ -7,6 +7,8 @@ Folds store the same embeddings before they send them, so the actor's state can 
 died, Ray starts it again, and `summary` reads what is missing from the folds' folders.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from raysys.training.task import FoldResult, FoldTask
 
 
 class SimilarityAggregator:
-    """See the module; made into an actor by `start_aggregator`.
+    """See the module; made into an actor by `running_aggregator`.
 
     Args:
         config: resamples and confidence of the interval.
@@ -92,7 +94,12 @@ class DeliverEmbeddings:
         ray.get(call)
 
 
-def start_aggregator(config: SimilarityConfig, n_classes: int, seed: int) -> Any:
-    """Start the actor; it restarts for ever and calls are repeated until it answers."""
+@contextmanager
+def running_aggregator(config: SimilarityConfig, n_classes: int, seed: int) -> Iterator[Any]:
+    """The actor, for as long as it is needed; when it dies it restarts, and calls are repeated until it answers."""
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    return ray.remote(SimilarityAggregator).options(**options).remote(config, n_classes, seed)
+    actor = ray.remote(SimilarityAggregator).options(**options).remote(config, n_classes, seed)
+    try:
+        yield actor
+    finally:
+        ray.kill(actor)

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
+from raysys.cluster.aggregator import DeliverEmbeddings, running_aggregator
 from raysys.cluster.background import in_background
 from raysys.cluster.command import carry_out
 from raysys.cluster.outcome import FinishedTrial
@@ -66,8 +66,11 @@ def _run(
         balance = plan.balance(config)
         log_balance(log.log, balance, balance_table(plan, balance), corpus=plan.corpus)
     connecting = time.monotonic()
-    with ray_session(config.cluster):
-        aggregator = start_aggregator(config.similarity, len(plan.corpus.emotions), config.seed)
+    n_classes = len(plan.corpus.emotions)
+    with (
+        ray_session(config.cluster),
+        running_aggregator(config.similarity, n_classes, config.seed) as aggregator,
+    ):
         with FoldPool(
             run_fold,
             config.cluster,

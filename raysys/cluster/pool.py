@@ -87,6 +87,8 @@ class FoldPool:
         try:
             ray.get(self.queue.close.remote(cancel=kind is not None), timeout=_CLOSE_SECONDS)
             self._thread.join(5.0 if kind is not None else _CLOSE_SECONDS)
+            if not self._thread.is_alive():
+                ray.kill(self.queue)
         except ray.exceptions.RayError:
             pass  # the queue is gone, and its workers with it
         if self._folder.local_path is not None:

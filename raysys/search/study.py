@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from raysys.cluster.aggregator import DeliverEmbeddings, start_aggregator
+from raysys.cluster.aggregator import DeliverEmbeddings, running_aggregator
 from raysys.cluster.background import in_background
 from raysys.cluster.command import carry_out, is_finished
 from raysys.cluster.plan import Plan, make_plan
@@ -106,9 +106,13 @@ def _search(study: _Study, console: Console) -> _Searched:
     config, search, plan = study.config, study.config.search, study.plan
     n_folds = len(plan.folds)
     connecting = time.monotonic()
-    with _aside() as aside, ray_session(config.cluster):
+    n_classes = len(plan.corpus.emotions)
+    with (
+        _aside() as aside,
+        ray_session(config.cluster),
+        running_aggregator(config.similarity, n_classes, config.seed) as aggregator,
+    ):
         baseline = in_background(partial(baseline_scores, plan.arrays, plan.folds))
-        aggregator = start_aggregator(config.similarity, len(plan.corpus.emotions), config.seed)
         with FoldPool(
             run_fold,
             config.cluster,

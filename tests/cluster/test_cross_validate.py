@@ -6,7 +6,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
@@ -28,7 +29,7 @@ from tests.conftest import with_training
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
 
 
-_EPOCHS = 150
+_EPOCHS = 60
 
 
 def run(config: Config, *, resume: bool = False) -> dict[str, Any]:
@@ -182,7 +183,7 @@ def disturb(deed: Callable[[], bool], times: int) -> tuple[threading.Thread, lis
     pause = random.Random(3)
 
     def loop() -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while len(done) < times and time.monotonic() < deadline:
             time.sleep(pause.uniform(0.3, 1.5))
             if deed():
@@ -242,18 +243,22 @@ def test_a_killed_aggregation_actor_loses_nothing(
     small: Config, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ):
     actors: list[Any] = []
-    real_start = driver.start_aggregator
+    real_actor = driver.running_aggregator
     real_watch = driver._watch
 
-    def start(*arguments: Any) -> Any:
-        actors.append(real_start(*arguments))
-        return actors[-1]
+    @contextmanager
+    def running(*arguments: Any) -> Iterator[Any]:
+        with real_actor(*arguments) as actor:
+            actors.append(actor)
+            yield actor
 
     def watch(*arguments: Any) -> Any:
         outcome = real_watch(*arguments)
         ray.kill(actors[-1], no_restart=False)  # it holds all folds, and not yet a summary
         return outcome
 
-    monkeypatch.setattr(driver, "start_aggregator", start)
+    monkeypatch.setattr(driver, "running_aggregator", running)
     monkeypatch.setattr(driver, "_watch", watch)
     assert numbers(run(small)) == numbers(reference.result)
+    with pytest.raises(ray.exceptions.ActorDiedError):  # it ends with the run
+        ray.get(actors[-1].drop.remote("small"))

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cluster
 STUDY = """
 balance: {method: pdds}
 search:
-  num_trials: 6
+  num_trials: 5
   concurrency: 1
   grace_epochs: 5
   space:
@@ -37,7 +37,7 @@ def command(preset: Path, *flags: str) -> list[str]:
 
 
 def write_preset(folder: Path) -> Path:
-    shorter = SETTINGS.replace("max_epochs: 60, patience: 60", "max_epochs: 20, patience: 20")
+    shorter = SETTINGS.replace("max_epochs: 60, patience: 60", "max_epochs: 15, patience: 15")
     assert shorter != SETTINGS
     preset = folder / "study.yaml"
     preset.write_text(shorter + STUDY)
@@ -90,7 +90,7 @@ def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(tmp_pat
         )
         before = written(home)
         began = wait_for(lambda seen=before: written(home) - seen, 300)
-        moments.append(random.uniform(0.0, 5.0))
+        moments.append(random.uniform(0.0, 3.0))
         time.sleep(moments[-1])
         process.kill()
         process.wait()
