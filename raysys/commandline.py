@@ -94,6 +94,7 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # sent twice, as by timeout(1), it counts once
     raise KeyboardInterrupt(f"signal {number}")
 
 

@@ -122,12 +122,17 @@ def _watch(
     Raises:
         FoldFailedError: when all folds have ended and some have failed.
     """
-    n_folds, max_epochs = len(plan.folds), plan.config.training.max_epochs
+    n_folds, training = len(plan.folds), plan.config.training
     results: dict[int, FoldResult] = {}
     failures: Mapping[int, str] = {}
     first = last = 0.0
-    view = ProgressView(console, n_folds=n_folds, workers=pool.workers, max_epochs=max_epochs)
-    with view:
+    with ProgressView(
+        console,
+        n_folds=n_folds,
+        workers=pool.workers,
+        max_epochs=training.max_epochs,
+        select=training.select,
+    ) as view:
         for events in pool.events():
             for event in events:
                 fold = event.key[1] if event.key else -1

@@ -64,6 +64,7 @@ class FinishedTrial:
             kind=kind,
             corpus=plan.corpus.name,
             model=self.config.model.title,
+            select=self.config.training.select,
             emotions=plan.corpus.emotions,
             results=self.results,
             predictions=[read_predictions(folder) for folder in self.fold_folders.values()],

@@ -1,9 +1,12 @@
 """What a user sees while folds train: a live table in a terminal, plain lines elsewhere."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
 from raysys.cluster.live_view import LiveView
+from raysys.report import TITLES, val_metric
 from raysys.training.task import EpochRecord, FoldResult
 
 _LINE_SECONDS = 10.0
@@ -18,10 +21,14 @@ class ProgressView(LiveView):
         n_folds: folds to do.
         workers: folds done at the same time.
         max_epochs: most epochs of a fold.
+        select: `training.select`, which chooses a fold's epoch.
     """
 
-    def __init__(self, console: Console, *, n_folds: int, workers: int, max_epochs: int) -> None:
+    def __init__(
+        self, console: Console, *, n_folds: int, workers: int, max_epochs: int, select: str
+    ) -> None:
         super().__init__(console)
+        self._metric = val_metric(select)
         self._n_folds = n_folds
         self._workers = workers
         self._max_epochs = max_epochs
@@ -49,9 +56,9 @@ class ProgressView(LiveView):
     def done(self, result: FoldResult) -> None:
         """A fold has its result."""
         self._finished[result.fold] = result
-        ua = f"{100 * result.val['ua']:.1f}" if result.val else "-"
+        score = self._score(result.val) if result.val else "-"
         self.say(
-            f"fold {result.fold} done: best epoch {result.best_epoch} of {result.epochs}, val UA {ua}, "
+            f"fold {result.fold} done: best epoch {result.best_epoch} of {result.epochs}, {score}, "
             f"{result.seconds:.1f} s; {len(self._finished)}/{self._n_folds} folds{self._time_left()}"
         )
         self.refresh(force=True)
@@ -72,11 +79,14 @@ class ProgressView(LiveView):
 
     def _line(self) -> str:
         running = [
-            f"fold {fold} epoch {record.epoch} val UA {100 * record.val['ua']:.1f}"
+            f"fold {fold} epoch {record.epoch} {self._score(record.val)}"
             for fold, record in sorted(self._last.items())
             if fold not in self._finished
         ]
         return ", ".join(running) + self._time_left()
+
+    def _score(self, val: Mapping[str, float]) -> str:
+        return f"val {TITLES[self._metric]} {100 * val[self._metric]:.1f}"
 
     def _time_left(self) -> str:
         """From the mean pace so far; folds may stop early, so it is an upper estimate."""

@@ -10,7 +10,8 @@ from jaxtyping import Float64
 from raysys.cluster.plan import Plan, make_plan
 from raysys.config import AblationConfig, Config, digest, field_names, replaced, to_dict
 from raysys.config.settings import check_effect, check_name, folder_name, typed
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, lookup
+from raysys.models import MODELS
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def variant_configs(config: Config) -> dict[str, Config]:
             configs[name] = replaced(base, settings)
             for setting in settings:
                 check_effect(configs[name], setting, where=where)
+            lookup(MODELS, configs[name].model.name, kind="model")
         except ConfigError as error:
             raise ConfigError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
         same = [other for other in configs if other != name and configs[other] == configs[name]]

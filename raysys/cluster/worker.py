@@ -14,6 +14,7 @@ import ray
 import ray.train
 
 from raysys.cluster.leases import Task
+from raysys.errors import RaysysError
 
 
 class Result(Protocol):
@@ -80,6 +81,8 @@ def _do(
             return
         if settings["deliver"] and not result.stopped:
             settings["deliver"](task, result)
+    except RaysysError as error:
+        ray.get(queue.failed.remote(task.key, rank, token, str(error)))
     except Exception as error:  # the one place where a fold's failure is recorded
         lines = traceback.format_exc().strip().splitlines()
         where = next((line.strip() for line in reversed(lines) if line.startswith("  File")), "")

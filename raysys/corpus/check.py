@@ -72,13 +72,22 @@ def check_corpus(
 
 
 def check_dialogues(raw: RawCorpus) -> None:
-    """What a model that reads whole dialogues needs: every turn once, and who speaks.
+    """What a model that reads whole dialogues needs: every turn once, in one session and part, and who speaks.
 
     Raises:
-        CorpusError: the first dialogue with a missing or doubled turn, or a turn without a speaker.
+        CorpusError: the first dialogue with a missing or doubled turn, in two places, or with a turn without a speaker.
     """
     turns: dict[str, dict[int, str]] = {}
+    places: dict[str, Utterance] = {}
     for row, where in zip(raw.utterances, raw.origin, strict=True):
+        one = places.setdefault(row.dialogue_id, row)
+        for column in ("session", "split"):
+            here, there = getattr(row, column), getattr(one, column)
+            if here != there:
+                raise CorpusError(
+                    f"{where}: dialogue '{row.dialogue_id}' is in {column} '{here}', but its turn {one.turn} is in "
+                    f"'{there}': mend the column '{column}', or give the two dialogues different names"
+                )
         if row.turn < 0:
             raise CorpusError(f"{where}: turn is {row.turn}, but must be 0 or more")
         known = turns.setdefault(row.dialogue_id, {})

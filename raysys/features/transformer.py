@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import model_info, try_to_load_from_cache
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
@@ -18,6 +19,9 @@ from raysys.config import FeaturesConfig
 from raysys.corpus.table import Utterance
 from raysys.errors import FeatureError
 from raysys.features.encoder import Frames
+
+_HUB_SECONDS = 15.0
+"""How long the hub may take to say that it has a model."""
 
 
 class TransformersEncoder:
@@ -33,6 +37,8 @@ class TransformersEncoder:
         self._device = "cuda" if cuda else self._config.device.replace("auto", "cpu")
         name = str(Path(self._config.model).expanduser())
         name = name if Path(name).is_dir() else self._config.model
+        if not Path(name).is_dir():
+            _check_hub(name, self._config.revision)
         logging.disable_progress_bar()
         verbosity = logging.get_verbosity()
         logging.set_verbosity_error()
@@ -42,11 +48,7 @@ class TransformersEncoder:
                 name, revision=self._config.revision, dtype=torch.float32, use_safetensors=True
             )
         except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise FeatureError(
-                f"cannot load features.transformers.model '{name}' ({reason}): give a local folder or hub name "
-                "with safetensors weights"
-            ) from error
+            raise _cannot_load(name, error) from error
         finally:
             logging.set_verbosity(verbosity)
         self._model = model.eval().to(self._device)
@@ -86,6 +88,28 @@ class TransformersEncoder:
             layer = states[self._config.layer].cpu()
             for row, position in enumerate(positions):
                 yield position, layer[row, : len(ids[position])].numpy()
+
+
+def _check_hub(name: str, revision: str | None) -> None:
+    """Refuse at once a model that is neither on this disk nor to be had; the loaders would try for a minute.
+
+    Raises:
+        FeatureError: the hub does not answer or has no such model.
+    """
+    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+        return
+    try:
+        model_info(name, revision=revision, timeout=_HUB_SECONDS)
+    except Exception as error:  # whatever the hub's client raises, the way to the model is closed
+        raise _cannot_load(name, error) from error
+
+
+def _cannot_load(name: str, error: Exception) -> FeatureError:
+    reason = " ".join(str(error).split())[:300]
+    return FeatureError(
+        f"cannot load features.transformers.model '{name}' ({reason}): give a local folder or hub name "
+        "with safetensors weights"
+    )
 
 
 def _batches(lengths: list[int], most: int) -> Iterator[list[int]]:

@@ -7,7 +7,14 @@ from raysys.report.ablation import compare_variants, print_ablation
 from raysys.report.breakdown import break_down, confusion_counts
 from raysys.report.result import build_result, mean_and_std, paired_difference, test_share
 from raysys.report.seconds import Seconds, account_seconds, best_makespan
-from raysys.report.terminal import TITLES, percent, print_audit, print_breakdown, print_result
+from raysys.report.terminal import (
+    TITLES,
+    percent,
+    print_audit,
+    print_breakdown,
+    print_result,
+    val_metric,
+)
 
 __all__ = [
     "TITLES",
@@ -26,4 +33,5 @@ __all__ = [
     "print_breakdown",
     "print_result",
     "test_share",
+    "val_metric",
 ]

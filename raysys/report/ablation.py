@@ -113,7 +113,7 @@ def _variant_table(result: Mapping[str, Any]) -> Table:
         head = f"published,\n{_SELECTED[result['selected_on']]}"
         table.add_column(head, justify="right", style="dim")
     others = [TITLES[m] for m in METRICS if m != metric]
-    for column in (f"ours,\n{_SELECTED['val']}", "difference", "val", *others):
+    for column in (f"ours,\n{_SELECTED['val']}", "difference", f"val {TITLES[metric]}", *others):
         table.add_column(column, justify="right", no_wrap=True)
     for one in result["variants"]:
         mean, std = one["mean"], one["std"]

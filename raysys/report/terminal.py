@@ -58,23 +58,29 @@ def percent(value: float | None, style: str = ".1f") -> str:
     return "-" if value is None or math.isnan(value) else format(100 * value, style)
 
 
+def val_metric(select: str) -> str:
+    """Whose validation score stands for a fold: the one that chooses its epoch; UA where that is the loss."""
+    return select if select in METRICS else "ua"
+
+
 def _score_table(result: Mapping[str, Any]) -> Table:
     title = f"{result['corpus']}, {result['model']}: test scores in % (F1 is weighted), beside an SVM on the same folds"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("fold")
     table.add_column("epochs", justify="right")
-    table.add_column("val UA", justify="right")
+    shown = val_metric(result["select"])
+    table.add_column(f"val {TITLES[shown]}", justify="right")
     for name in METRICS:
         table.add_column(TITLES[name], justify="right")
     for name in METRICS:
         table.add_column(f"SVM {TITLES[name]}", justify="right", style="dim")
     for fold in result["folds"]:
-        row = [str(fold["fold"]), str(fold["epochs"]), f"{100 * fold['val']['ua']:.1f}"]
+        row = [str(fold["fold"]), str(fold["epochs"]), f"{100 * fold['val'][shown]:.1f}"]
         row += [f"{100 * fold['test'][name]:.1f}" for name in METRICS]
         table.add_row(*row, *[f"{100 * fold['baseline'][name]:.1f}" for name in METRICS])
     table.add_section()
     for title, values in (("mean", result["mean"]), ("+- std", result["std"])):
-        row = [title, "", percent(values["val"]["ua"])]
+        row = [title, "", percent(values["val"][shown])]
         row += [percent(values[part][name]) for part in ("test", "baseline") for name in METRICS]
         table.add_row(*row, style="bold")
     return table

@@ -88,7 +88,10 @@ def train_fold(
         torch.manual_seed(stream_seed(config.seed, fold, epoch))
         loss = _train_epoch(model, optimizer, objective, train, settings, epoch)
         if not math.isfinite(loss):
-            raise FoldFailedError(f"fold {fold}: the training loss is {loss} in epoch {epoch}")
+            raise FoldFailedError(
+                f"the training loss is {loss} in epoch {epoch}: lower --training.learning_rate, or clip "
+                "with --training.gradient_clip"
+            )
         val_scores = _validate(model, objective, val, settings.batch_size)
         record = EpochRecord(epoch, loss, val_scores, time.perf_counter() - started)
         select = settings.select

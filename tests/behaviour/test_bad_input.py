@@ -43,6 +43,13 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
     return do
 
 
+def in_sessions(root: Path) -> None:
+    """A column more, in which the second turn of the first dialogue is elsewhere."""
+    head, *rows = (root / "manifest.csv").read_text().splitlines()
+    rows = [f"{row},{'b' if k == 1 else 'a'}" for k, row in enumerate(rows)]
+    (root / "manifest.csv").write_text("\n".join([f"{head},session", *rows]) + "\n")
+
+
 def audio(samples: np.ndarray, rate: int = 16000) -> Callable[[Path], None]:
     """Replace the first file."""
     return lambda root: soundfile.write(root / "wav/0calm.wav", samples, rate, subtype="FLOAT")
@@ -89,6 +96,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "a turn is missing": (edit(",d0,1,", ",d0,2,"), DIALOGUES, "csv:3: dialogue 'd0' has a turn 2 but no turn 1"),
     "a turn comes twice": (edit(",d0,1,", ",d0,0,"), DIALOGUES, "manifest.csv:3: dialogue 'd0' has turn 0 twice"),
     "a turn below 0": (edit(",d0,1,", ",d0,-1,"), DIALOGUES, "manifest.csv:3: turn is -1"),
+    "a dialogue in two sessions": (in_sessions, DIALOGUES, "csv:3: dialogue 'd0' is in session 'b', but its turn 0 is"),
     "nobody speaks": (edit(",s0,d0,1,", ",,d0,1,"), DIALOGUES, "csv:3: turn 1 of dialogue 'd0' has no speaker"),
     "torn dialogues": (nothing, ["--model.name", "multiemo", "--folds.groups", "session"], "'0calm' has no session"),
     "a row with too many fields": (edit("i am calm,wav/0", "i, am calm,wav/0"), [], "csv:2: the row does not have"),

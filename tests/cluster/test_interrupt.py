@@ -101,6 +101,7 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
         os.killpg(process.pid, sent)  # a terminal's Ctrl-C reaches the whole process group
     else:
         process.send_signal(sent)
+        process.send_signal(sent)  # as timeout(1) does
     status = process.wait(timeout=300)
     output.seek(0)
     printed = output.read()

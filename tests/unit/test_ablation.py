@@ -22,6 +22,10 @@ from tests.behaviour.test_bad_input import make_corpus
 BAD = {
     "nothing": ({}, "ablation.variants is empty"),
     "unknown": ({"a": {"loss.mu3": 0.1}}, "a: unknown setting 'loss.mu3': did you mean 'loss.mu2'"),
+    "no such model": (
+        {"a": {"model.name": "multiemoo"}},
+        "a: unknown model 'multiemoo': did you mean 'multiemo'",
+    ),
     "group": ({"a": {"loss": 0.1}}, "'loss' is a group of settings"),
     "other folds": ({"a": {"folds.n_splits": 3}}, "'folds.n_splits' is the same for all"),
     "other features": ({"a": {"features.text": "hashed"}}, "'features.text' is the same for all"),
