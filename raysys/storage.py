@@ -185,7 +185,7 @@ class Folder:
                 f"another command is writing to {self.path()}: wait until it has ended, or end it"
             ) from error
         except (NotImplementedError, OSError):
-            pass
+            pass  # a disk that knows no locks
         try:
             yield
         finally:

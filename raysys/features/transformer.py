@@ -94,12 +94,11 @@ def _check_hub(name: str, revision: str | None) -> None:
     """Refuse at once a model that is neither on this disk nor to be had; the loaders would try for a minute.
 
     Raises:
-        FeatureError: the hub does not answer or has no such model.
+        FeatureError: it is no folder and no hub name, or the hub does not answer or has no such model.
     """
-    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
-        return
     try:
-        model_info(name, revision=revision, timeout=_HUB_SECONDS)
+        if not isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+            model_info(name, revision=revision, timeout=_HUB_SECONDS)
     except Exception as error:  # whatever the hub's client raises, the way to the model is closed
         raise _cannot_load(name, error) from error
 

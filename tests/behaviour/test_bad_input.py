@@ -13,6 +13,7 @@ from raysys.commandline import run_job
 
 HEADER = "utterance_id,label,text,audio,speaker,dialogue_id,turn,video"
 DIALOGUES = ["--model.name", "multiemo", "--folds.groups", "dialogue"]
+PRETRAINED = ["--features.text", "transformers", "--features.transformers.model"]
 SEES = [*DIALOGUES, "--model.modalities", "[text,video]"]
 
 
@@ -93,6 +94,10 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "unknown model": (nothing, ["--model.name", "cltnett"], "unknown model 'cltnett': did you mean 'cltnet'"),
     "unknown encoder": (nothing, ["--features.text", "hased"], "unknown text encoder 'hased'"),
     "no prior matrix": (nothing, ["--loss.omega", "1", "--loss.similarity", "s.json"], "s.json is not a file"),
+    "no folder of an encoder": (
+        nothing, [*PRETRAINED, "/no/such/folder"], "cannot load features.transformers.model '/no/such/folder' (Repo id"
+    ),
+    "no hub": (nothing, [*PRETRAINED, "nobody/none"], "cannot load features.transformers.model 'nobody/none' ("),
     "a turn is missing": (edit(",d0,1,", ",d0,2,"), DIALOGUES, "csv:3: dialogue 'd0' has a turn 2 but no turn 1"),
     "a turn comes twice": (edit(",d0,1,", ",d0,0,"), DIALOGUES, "manifest.csv:3: dialogue 'd0' has turn 0 twice"),
     "a turn below 0": (edit(",d0,1,", ",d0,-1,"), DIALOGUES, "manifest.csv:3: turn is -1"),
