@@ -11,7 +11,7 @@ def main(argv: Sequence[str]) -> int:
     config, options = parse(argv, program="python -m jobs.ablate")
     from rich.console import Console
 
-    from raysys.cluster.ablate import ablate
+    from raysys.experiments.ablate import ablate
 
     ablate(config, resume=options.resume, console=Console())
     return 0

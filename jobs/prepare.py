@@ -9,16 +9,16 @@ from raysys.commandline import parse, run_job
 def main(argv: Sequence[str]) -> int:
     """Prepare the corpus and features of a config; 0 when they are ready."""
     config, _ = parse(argv, program="python -m jobs.prepare")
-    from raysys.cluster.plan import prepare_corpus
-    from raysys.features import prepare_features
+    from raysys.experiments.plan import prepare_corpus, prepare_store
 
     corpus, cache = prepare_corpus(config)
-    store = prepare_features(corpus, config, cache=cache)
-    print(f"corpus    {corpus.name}: {len(corpus)} utterances, {len(corpus.emotions)} emotions")
+    store = prepare_store(corpus, config, cache)
+    outputs = config.task_type.of(corpus).outputs
+    print(f"corpus    {corpus.name}: {len(corpus)} utterances; predicted: {', '.join(outputs)}")
     for item in corpus.quarantine:
         print(f"left out  {item.utterance_id}: {item.reason}")
     for modality, ragged in store.modalities.items():
-        print(f"{modality:9} {len(ragged.values)} x {ragged.dim} float16")
+        print(f"{modality:9} {len(ragged.values)} x {ragged.dim} {ragged.values.dtype}")
     print(f"cache     {cache.path()}")
     return 0
 

@@ -11,7 +11,7 @@ def main(argv: Sequence[str]) -> int:
     config, options = parse(argv, program="python -m jobs.tune")
     from rich.console import Console
 
-    from raysys.search.study import tune
+    from raysys.experiments.tune import tune
 
     tune(config, resume=options.resume, console=Console())
     return 0

@@ -1,3 +1,25 @@
 """raysys: cross-validate and tune emotion classifiers for speech and text on a Ray cluster."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from raysys.training.bundle import Predictor
+
 __version__ = "0.1.0"
+
+
+def load(folder: "str | Path", *, device: str = "cpu") -> "Predictor":
+    """A trained fold that predicts: with its normalisers, on features that its encoders made.
+
+    Args:
+        folder: of the fold, such as `runs/demo/fold_0`, or a URI.
+        device: torch device.
+
+    Raises:
+        StorageError: there is no bundle, it is damaged, or of another version.
+    """
+    from raysys.training.bundle import Predictor, load_bundle  # torch takes seconds
+
+    return Predictor(load_bundle(folder, device=device))

@@ -22,8 +22,9 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
-from raysys.config import Config, field_names
+from raysys.config import Config
 from raysys.errors import ConfigError, RaysysError, nearest
+from raysys.settings import field_names
 
 _OPTIONS = {
     "resume": "Finish the latest unfinished run of exactly this command instead of starting a new one.",

@@ -119,8 +119,7 @@ class Folder:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write indented JSON atomically; NaN becomes null, so every JSON reader can read it."""
-        text = json.dumps(_without_nan(content), indent=1, ensure_ascii=False, allow_nan=False)
-        self.write_bytes(name, text.encode())
+        self.write_bytes(name, as_json(content).encode())
 
     def read_npy(self, name: str) -> np.ndarray[Any, Any]:
         """An array; memory-mapped read-only where the file is local. Never unpickles.
@@ -220,6 +219,11 @@ def home() -> Path:
         return Path(os.environ["RAYSYS_HOME"])
     here = Path.cwd()
     return Path.home() / "raysys" if "working_dir_files" in here.parts else here
+
+
+def as_json(content: Any) -> str:
+    """Indented JSON; NaN becomes null, so every JSON reader can read it."""
+    return json.dumps(_without_nan(content), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 @lru_cache(maxsize=256)

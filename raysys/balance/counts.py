@@ -6,10 +6,42 @@ One matrix holds them all: the diagonal counts the clear utterances of an emotio
 [i, j] the ambiguous ones with major emotion i and minor emotion j. Liang et al. 2023 (arXiv:2302.08650), section 2.1.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
 import numpy as np
 from jaxtyping import Float64, Int, Int64
 
-from raysys.config import BalanceConfig
+from raysys.settings import require
+
+
+@dataclass(frozen=True)
+class BalanceConfig:
+    """Utterances that mixup adds to the train part, and how many (Liang et al. 2023, arXiv:2302.08650)."""
+
+    idle: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        "sigma": {"method": ("off", "smallest", "uniform")},
+        "pairs": {"method": ("off", "smallest", "uniform")},
+        "p": {"method": ("off", "smallest")},
+        "n": {"method": ("off", "smallest", "pdds")},
+    }
+    method: Literal["off", "smallest", "uniform", "pdds"] = "off"
+    """off; smallest (clear utterances of the rarest emotion alone); uniform (every kind up to n); pdds (counts smoothed
+    between the two emotions of every pair)."""
+    sigma: float = 1.0
+    """PDDS: width of the Gaussian kernel of Eq. 1, in steps of the clear-ambiguous-ambiguous-clear distribution."""
+    pairs: Literal["all", "observed"] = "all"
+    """PDDS: smooth every pair of emotions, as the paper does, or only pairs that annotators gave together."""
+    p: float = 0.8
+    """Mixup coefficient of Eq. 2-3: share of the major emotion's utterance in a mixed one."""
+    n: int = 400
+    """uniform: utterances of every kind (clear by emotion, ambiguous by major and minor emotion)."""
+
+    def __post_init__(self) -> None:
+        require(self.sigma > 0, "balance.sigma", self.sigma, "above 0")
+        require(0 <= self.p <= 1, "balance.p", self.p, "in [0, 1]")
+        require(1 <= self.n <= 100_000, "balance.n", self.n, "1 to 100000")
 
 
 def minor_emotions(

@@ -2,7 +2,7 @@
 
     labels, votes of the train part -> counts -> wanted counts -> pairs (major, minor, share), drawn from a seed
 
-The plan is rows of the train part and numbers; frames are mixed where batches are made (`raysys.features.batch`).
+The plan is rows of the train part and numbers; frames are mixed where batches are made (`raysys.batches.batch`).
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int, Int64
 
-from raysys.balance.counts import count_kinds, minor_emotions, wanted_counts
-from raysys.config import BalanceConfig
+from raysys.balance.counts import BalanceConfig, count_kinds, minor_emotions, wanted_counts
 
 _CLEAR_SHARE = 0.5
 """Mixup coefficient within one emotion (Liang et al. 2023, section 3.2)."""

@@ -14,15 +14,20 @@ from rich.console import Console
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from raysys.config import LossConfig, ModelConfig, MultiemoConfig
-from raysys.features.batch import Batch, Part, Turns
-from raysys.losses import Objective, class_counts
-from raysys.models.multiemo import Multiemo
+from raysys.batches.batch import Batch, Part, Turns
+from raysys.losses import (
+    ClassificationLoss,
+    LossConfig,
+    Objective,
+    class_counts,
+    make_objective,
+)
+from raysys.models.multiemo import Multiemo, MultiemoConfig
 from raysys.storage import Folder
 
 DIMS = {"text": 768, "audio": 512, "video": 1000}
 """Modality -> width of its features."""
-MODEL = ModelConfig("multiemo", ("text", "audio", "video"), multiemo=MultiemoConfig(dropout=0.0))
+MODEL = MultiemoConfig(dropout=0.0)
 """The defaults are the published sizes."""
 _DIALOGUES, _SHORTEST, _LONGEST, _SPEAKERS, _CLASSES = 64, 30, 50, 2, 6
 _STEPS = 4
@@ -48,12 +53,12 @@ def measure(console: Console, folder: Folder) -> dict[str, Any]:
 
 
 def measure_step(
-    config: ModelConfig, dims: Mapping[str, int], lengths: Sequence[int]
+    config: MultiemoConfig, dims: Mapping[str, int], lengths: Sequence[int]
 ) -> dict[str, Any]:
     """A step on random dialogues of these lengths.
 
     Args:
-        config: modalities and sizes of MultiEMO.
+        config: sizes of MultiEMO.
         dims: modality -> width of its features.
         lengths: turns of each dialogue.
 
@@ -62,10 +67,11 @@ def measure_step(
         (attention's included), and `share_of_matrix_speed`: the speed reached over that of a large matrix product,
         measured in the same run.
     """
-    model = Multiemo(config, dims=dims, n_classes=_CLASSES).train()
+    model = Multiemo(config, list(dims), dims=dims, n_outputs=_CLASSES).train()
     batch = _batch(dims, torch.tensor(lengths))
     counts = class_counts(batch.labels, _CLASSES)
-    objective = Objective(LossConfig(mu1=0.4, mu2=0.4), torch.ones(_CLASSES), counts, None)
+    main = ClassificationLoss(0.0, torch.ones(_CLASSES))
+    objective = make_objective(LossConfig(mu1=0.4, mu2=0.4), main, counts)
     # The counter knows no fused attention on a CPU; as plain products it has the same arithmetic.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         _step(model, objective, batch)

@@ -6,19 +6,19 @@ from typing import Any
 from rich.console import Console
 
 from raysys.cluster.pool import FoldPool
-from raysys.config import ClusterConfig, Config, Distribution, SearchConfig, replaced
+from raysys.config import ClusterConfig, Config, Distribution, SearchConfig
 from raysys.corpus.table import Corpus, Utterance
-from raysys.search.callbacks import StudyCallback
-from raysys.search.journal import UNTUNED, Journal
+from raysys.experiments.runner import TrialRunner
+from raysys.experiments.sources import SearchSource
+from raysys.search.journal import Journal
+from raysys.search.scheduler import Scheduler
 from raysys.search.searcher import StudySearcher
-from raysys.search.space import SYMBOLS, make_space
-from raysys.search.trial import Round
-from raysys.search.tuner import run_trials
-from raysys.search.view import StudyView
-from raysys.search.watch import PoolWatch
+from raysys.search.space import make_space
+from raysys.settings import replaced
 from raysys.storage import Folder
-from raysys.tracking.study import StudyLog
-from raysys.training.task import EpochRecord, FoldResult, FoldTask
+from raysys.tracking.command_log import CommandLog
+from raysys.training.records import EpochRecord, FoldResult, FoldTask
+from raysys.trials import Trial
 
 _FOLDS = 5
 _TRIALS = 12
@@ -44,7 +44,6 @@ def sleep_fold(task: FoldTask, shared: None, on_epoch: Any) -> FoldResult:
         len(history),
         history[-1].val,
         tuple(history),
-        _FOLD_SECONDS,
         task.folder,
         stopped=len(history) < _EPOCHS,
     )
@@ -67,43 +66,31 @@ def measure(console: Console, folder: Folder, cores: int) -> dict[str, float]:
     config = replaced(Config(search=search), {"training.max_epochs": _EPOCHS})
     one = Utterance("u", "calm")
     corpus = Corpus("benchmark", folder.local_path, ("calm",), (one,), ("",))  # type: ignore[arg-type]
-    log = StudyLog(
-        config, corpus, runs=folder, name="study", identity="", run_id="", symbols=SYMBOLS
+    log = CommandLog(
+        config, corpus, kind="study", runs=folder, name="study", identity="", run_id=""
     )
     console.print(
         f"study: {_TRIALS} trials of {_FOLDS} folds of {_FOLD_SECONDS:g} s on {cores} workers"
     )
+    journal, objectives = Journal(folder), config.objectives
+    source = SearchSource(
+        Trial("", config),
+        StudySearcher(make_space(config), objectives, seed=0, numbers=range(_TRIALS)),
+        Scheduler(search, objectives[0], max_epochs=_EPOCHS),
+        journal,
+        round_number=1,
+        in_flight=_IN_FLIGHT,
+        most_epochs=lambda config: _EPOCHS * _FOLDS,
+    )
     with FoldPool(
         sleep_fold, ClusterConfig(workers=cores), folder=folder / ".pool", most_tasks=cores
     ) as pool:
-        watch = PoolWatch(pool, required=UNTUNED, n_folds=_FOLDS)
-        view = StudyView(
-            Console(quiet=True), objective="ua", total=_TRIALS, n_folds=_FOLDS, workers=cores
-        )
-        run_trials(
-            pool,
-            StudySearcher(make_space(config), ["ua"], seed=0, numbers=range(_TRIALS)),
-            StudyCallback(
-                pool,
-                watch,
-                Journal(folder),
-                view,
-                log,
-                round_number=1,
-                deadline=None,
-                most_epochs=lambda values: _EPOCHS * _FOLDS,
-                on_end=lambda record: log.trial_ended(record.name, record.state, record.scores),
-            ),
-            Round(config, (folder / "trials").uri, _FOLDS, ("ua",), (), None),
-            search,
-            max_epochs=_EPOCHS,
-            records=[],
-            deadline=None,
-        )
-        watch.poll()
+        runner = TrialRunner(pool, journal.folder, n_folds=_FOLDS, listeners=[log])
+        for outcome in runner.run(source):
+            log.close(outcome)
     log.finish("FINISHED")
     folds = _TRIALS * _FOLDS * _FOLD_SECONDS / cores
     return {
-        "study_overhead_seconds_per_trial": (watch.span_seconds - folds) / _TRIALS,
-        "study_worker_utilisation": folds / watch.span_seconds,
+        "study_overhead_seconds_per_trial": (runner.clock.span_seconds - folds) / _TRIALS,
+        "study_worker_utilisation": folds / runner.clock.span_seconds,
     }

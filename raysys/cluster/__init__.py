@@ -1,1 +1,1 @@
-"""The Ray: session, fold pool, queue, aggregation actor, and the cross-validation that uses them."""
+"""All the Ray of a pool: session, queue, leases, workers, aggregation actor. It knows no corpus and no model."""

@@ -1,105 +1,114 @@
-"""The aggregation actor: folds send it their test embeddings, it answers with similarity matrices.
+"""The aggregation actor: folds send it what they have to say, it answers with what it comes to.
 
-    worker -> add(trial, fold, embeddings, labels) -> class sums, counts, cosine matrix of the fold
-    driver -> summary(trial) -> per fold, average, interval
+    worker -> add(trial, fold, delivered)
+    driver -> summary(trial) -> aggregate, such as the averaged class-similarity matrix
 
-Folds store the same embeddings before they send them, so the actor's state can be rebuilt at any time: when it has
-died, Ray starts it again, and `summary` reads what is missing from the folds' folders.
+Folds store what they send before they send it, so the actor's state can be rebuilt at any time: when it has died, Ray
+starts it again, and `summary` reads what is missing from the folds' folders.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import ray
-from jaxtyping import Float, Int64
-
-from raysys.config import SimilarityConfig
-from raysys.similarity import SimilaritySummary, summarise
-from raysys.storage import Folder
-from raysys.training.predictions import read_predictions
-from raysys.training.task import FoldResult, FoldTask
 
 
-class SimilarityAggregator:
-    """See the module; made into an actor by `running_aggregator`.
+class Aggregation(Protocol):
+    """What is collected; picklable."""
 
-    Args:
-        config: resamples and confidence of the interval.
-        n_classes: number of emotions.
-        seed: of the bootstrap.
-    """
+    @property
+    def read(self) -> Callable[[str], Any]:
+        """Fold folder (URI) -> what the fold delivers."""
+        ...
 
-    def __init__(self, config: SimilarityConfig, n_classes: int, seed: int) -> None:
-        self._config = config
-        self._n_classes = n_classes
-        self._seed = seed
-        self._embeddings: dict[tuple[str, int], np.ndarray] = {}
-        self._labels: dict[tuple[str, int], np.ndarray] = {}
+    @property
+    def summarise(self) -> Callable[[Sequence[Any]], Any]:
+        """What all folds delivered, in their order -> the aggregate."""
+        ...
 
-    def add(
-        self,
-        trial: str,
-        fold: int,
-        embeddings: Float[np.ndarray, "utterance dim"],
-        labels: Int64[np.ndarray, " utterance"],
-    ) -> None:
-        """Take a fold's test embeddings; a second delivery of the same fold changes nothing."""
-        self._embeddings.setdefault((trial, fold), embeddings)
-        self._labels.setdefault((trial, fold), labels)
 
-    def summary(self, trial: str, folders: dict[int, str]) -> SimilaritySummary:
-        """Matrices of a finished trial; its embeddings are dropped afterwards.
+class Aggregator:
+    """See the module; made into an actor by `running_aggregator`."""
+
+    def __init__(self, aggregation: Aggregation) -> None:
+        self._aggregation = aggregation
+        self._delivered: dict[tuple[str, int], Any] = {}
+
+    def add(self, trial: str, fold: int, delivered: Any) -> None:
+        """Take what a fold delivers; a second delivery of the same fold changes nothing."""
+        self._delivered.setdefault((trial, fold), delivered)
+
+    def summary(self, trial: str, folders: Mapping[int, str]) -> Any:
+        """The aggregate of a finished trial; what it rests on is dropped afterwards.
 
         Args:
             trial: name.
-            folders: fold -> its folder, from which embeddings are read that the actor does not hold.
+            folders: fold -> its folder, from which is read what the actor does not hold.
 
         Raises:
             StorageError: neither here nor there.
         """
         for fold, folder in sorted(folders.items()):
-            if (trial, fold) not in self._embeddings:
-                stored = read_predictions(Folder(folder))
-                self.add(trial, fold, stored.embeddings, stored.labels)
+            if (trial, fold) not in self._delivered:
+                self.add(trial, fold, self._aggregation.read(folder))
         keys = [(trial, fold) for fold in sorted(folders)]
-        summary = summarise(
-            [self._embeddings[key] for key in keys],
-            [self._labels[key] for key in keys],
-            self._n_classes,
-            resamples=self._config.resamples,
-            confidence=self._config.confidence,
-            seed=self._seed,
-        )
+        found = self._aggregation.summarise([self._delivered[key] for key in keys])
         self.drop(trial)
-        return summary
+        return found
 
     def drop(self, trial: str) -> None:
-        """Forget a trial's embeddings; its folds have stored them."""
-        for key in [key for key in self._embeddings if key[0] == trial]:
-            del self._embeddings[key], self._labels[key]
+        """Forget a trial; its folds have stored what they sent."""
+        for key in [key for key in self._delivered if key[0] == trial]:
+            del self._delivered[key]
 
 
-class DeliverEmbeddings:
-    """Runs in a worker: sends a finished fold's embeddings to the actor, which may be starting again."""
+class DeliverToAggregator:
+    """Runs in a worker: sends what a finished fold has stored to the actor, which may be starting again."""
 
-    def __init__(self, aggregator: Any) -> None:
-        self._aggregator = aggregator
+    def __init__(self, actor: Any, read: Callable[[str], Any]) -> None:
+        self._actor = actor
+        self._read = read
 
-    def __call__(self, task: FoldTask, result: FoldResult) -> None:
-        """Send what the fold has stored."""
-        stored = read_predictions(Folder(task.folder))
-        call = self._aggregator.add.remote(task.trial, task.fold, stored.embeddings, stored.labels)
-        ray.get(call)
+    def __call__(self, task: Any, result: Any) -> None:
+        """Send it."""
+        ray.get(self._actor.add.remote(*task.key, self._read(task.folder)))
+
+
+class RunningAggregator:
+    """The actor as a driver sees it.
+
+    Args:
+        aggregation: what is collected; None: nothing is, and there is no actor.
+    """
+
+    def __init__(self, aggregation: Aggregation | None) -> None:
+        self._read = aggregation.read if aggregation else None
+        options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        remote = ray.remote(Aggregator).options(**options)
+        self.actor = remote.remote(aggregation) if aggregation else None
+
+    @property
+    def deliver(self) -> DeliverToAggregator | None:
+        """What workers call with every result."""
+        return DeliverToAggregator(self.actor, self._read) if self._read else None
+
+    def summary(self, trial: str, folders: Mapping[int, str]) -> Any:
+        """See `Aggregator.summary`; None without an actor."""
+        return ray.get(self.actor.summary.remote(trial, folders)) if self.actor else None
+
+    def drop(self, trial: str) -> None:
+        """See `Aggregator.drop`."""
+        if self.actor:
+            self.actor.drop.remote(trial)
 
 
 @contextmanager
-def running_aggregator(config: SimilarityConfig, n_classes: int, seed: int) -> Iterator[Any]:
+def running_aggregator(aggregation: Aggregation | None) -> Iterator[RunningAggregator]:
     """The actor, for as long as it is needed; when it dies it restarts, and calls are repeated until it answers."""
-    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    actor = ray.remote(SimilarityAggregator).options(**options).remote(config, n_classes, seed)
+    running = RunningAggregator(aggregation)
     try:
-        yield actor
+        yield running
     finally:
-        ray.kill(actor)
+        if running.actor:
+            ray.kill(running.actor)

@@ -40,6 +40,16 @@ class Task(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Ticket:
+    """A task as the queue sees it: what is in it concerns the workers alone."""
+
+    key: TaskKey
+    milestones: tuple[int, ...]
+    content: bytes
+    """The task, pickled."""
+
+
 class StaleWorkerError(Exception):
     """The call comes from a worker that has been replaced."""
 

@@ -1,35 +1,59 @@
 """The fold pool: one Ray Train worker group that lives as long as there are folds to do.
 
-    driver -> submit(tasks) -> FoldQueue <- pull - workers (Ray Train)
+    driver -> submit(tasks) -> FoldQueue <- pull - workers (Ray Train): worker_loop
     driver <- events() ------- FoldQueue <- epochs, results
 
 Starting a group costs tens of seconds, so it is started once. The group has no process group: folds share no gradients.
-When a worker dies, Ray Train starts the group again and the queue hands its folds out again.
+When a worker dies, Ray Train starts the group again and the queue hands its folds out again. An exception inside a fold
+becomes that fold's failure; it never ends a worker. `ray.train.report` is not used: it is a barrier over all workers,
+and these are independent.
 """
 
 import math
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import ray.train
 from ray.train import BackendConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from raysys.cluster.leases import Task
+from raysys.cluster.leases import Task, Ticket
 from raysys.cluster.queue import Event, start_queue
-from raysys.cluster.worker import Deliver, Work, worker_loop
 from raysys.config import ClusterConfig
-from raysys.errors import PoolError
+from raysys.errors import PoolError, RaysysError
 from raysys.storage import Folder
 
 _POLL_SECONDS = 0.5
+_PULL_SECONDS = 2.0
 _CLOSE_SECONDS = 30.0
-_CPU_SHARE = 0.99
-"""Of the CPUs of a fold that its worker reserves; the rest is room for the trial actors of a study."""
+
+
+class Result(Protocol):
+    """What work returns."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended early because `on_epoch` said so."""
+        ...
+
+
+Work = Callable[[Any, Any, Callable[[Any], bool]], Result]
+"""(task, what all tasks share, on_epoch) -> result; `raysys.training.fold.run_fold` and what tests need."""
+
+
+class Deliver(Protocol):
+    """Hands a result on before it counts as done."""
+
+    def __call__(self, task: Any, result: Any) -> None:
+        """Deliver it; may raise, which fails the task."""
+        ...
 
 
 class FoldPool:
@@ -96,7 +120,10 @@ class FoldPool:
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Hand tasks to the pool."""
-        ray.get(self.queue.submit.remote(list(tasks)))
+        tickets = [
+            Ticket(task.key, tuple(task.milestones), ray.cloudpickle.dumps(task)) for task in tasks
+        ]
+        ray.get(self.queue.submit.remote(tickets))
 
     def cancel(self, trial: str) -> None:
         """Stop the folds of a trial."""
@@ -148,10 +175,7 @@ class FoldPool:
                 scaling_config=ScalingConfig(
                     num_workers=self.workers,
                     use_gpu=self._config.gpus_per_fold > 0,
-                    resources_per_worker={
-                        **_resources(self._config),
-                        "CPU": _CPU_SHARE * self._config.cpus_per_fold,
-                    },
+                    resources_per_worker=_resources(self._config),
                     placement_strategy="SPREAD",
                 ),
                 run_config=RunConfig(
@@ -164,12 +188,75 @@ class FoldPool:
             self._failure = error
 
 
+def worker_loop(packed: dict[str, bytes]) -> None:
+    """Runs in every worker of the group: pull a fold, do it, report, until the queue closes.
+
+    Args:
+        packed: `settings`, pickled so that Ray's own processes need not import what is in it: `queue` (actor
+            handle), `work` (a `Work`), `deliver` (a `Deliver` or None), `warm_up` (called once before the worker
+            says hello, or None).
+    """
+    settings = ray.cloudpickle.loads(packed["settings"])
+    queue = settings["queue"]
+    rank, token = ray.train.get_context().get_world_rank(), uuid.uuid4().hex
+    if settings["warm_up"]:
+        settings["warm_up"]()
+    references = ray.get(queue.shared.remote())
+    shared = ray.get(references[0]) if references else None
+    ray.get(queue.hello.remote(rank, token, os.getpid()))
+    while True:
+        pulled = ray.get(queue.pull.remote(rank, token, _PULL_SECONDS))
+        if pulled.verdict in ("closed", "stale"):
+            return
+        if pulled.verdict == "task":
+            task = ray.cloudpickle.loads(pulled.ticket.content)
+            _do(task, queue, rank, token, settings, shared)
+
+
+def _do(
+    task: Task, queue: Any, rank: int, token: str, settings: dict[str, Any], shared: Any
+) -> None:
+    verdicts = set()
+
+    def on_epoch(record: Any) -> bool:
+        verdict = ray.get(queue.epoch.remote(task.key, rank, token, record))
+        verdicts.add(verdict)
+        return bool(verdict == "go")
+
+    try:
+        result = settings["work"](task, shared, on_epoch)
+        if result.stopped and "pause" in verdicts and "stop" not in verdicts:
+            ray.get(queue.hand_back.remote(task.key, rank, token))
+            return
+        if settings["deliver"] and not result.stopped:
+            settings["deliver"](task, result)
+    except RaysysError as error:
+        ray.get(queue.failed.remote(task.key, rank, token, str(error)))
+    except Exception as error:  # the one place where a fold's failure is recorded
+        lines = traceback.format_exc().strip().splitlines()
+        where = next((line.strip() for line in reversed(lines) if line.startswith("  File")), "")
+        reason = f"{type(error).__name__}: {error} ({where})"
+        ray.get(queue.failed.remote(task.key, rank, token, reason))
+    else:
+        ray.get(queue.done.remote(task.key, rank, token, result))
+
+
 def slots(config: ClusterConfig) -> int:
-    """Folds that fit into the cluster at the same time."""
-    have = ray.cluster_resources()
-    return min(
-        math.floor(have.get(name, 0.0) / amount + 1e-9)
-        for name, amount in _resources(config).items()
+    """Folds that fit into the cluster at the same time: a fold takes all that it needs from one node."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return count_slots(nodes, _resources(config))
+
+
+def count_slots(nodes: Sequence[Mapping[str, float]], asked: Mapping[str, float]) -> int:
+    """How often what is asked for is there, node by node.
+
+    Args:
+        nodes: resources of each.
+        asked: amounts above 0.
+    """
+    return sum(
+        min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items())
+        for node in nodes
     )
 
 
@@ -178,6 +265,6 @@ def _resources(config: ClusterConfig) -> dict[str, float]:
     return asked | ({"GPU": config.gpus_per_fold} if config.gpus_per_fold else {})
 
 
-def _describe(resources: dict[str, float]) -> str:
+def _describe(resources: Mapping[str, float]) -> str:
     known = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if name in resources]
     return ", ".join(known) or "no CPU"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import ray
 
-from raysys.cluster.leases import LeaseBook, StaleWorkerError, Task, TaskKey, Verdict
+from raysys.cluster.leases import LeaseBook, StaleWorkerError, TaskKey, Ticket, Verdict
 
 CANCELLED = "cancelled"
 """Reason of a task that was dropped before it ended."""
@@ -30,7 +30,7 @@ class Event:
     seconds: float
     """Wall clock of the queue, for differences."""
     payload: Any = None
-    """epoch: an EpochRecord; done: a FoldResult; failed: list of reasons; hello: process id."""
+    """epoch: what the fold reported; done: its result; failed: list of reasons; hello: process id."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Pulled:
     """Answer to a pull."""
 
     verdict: Literal["task", "idle", "closed", "stale"]
-    task: Task | None = None
+    ticket: Any = None
+    """A `Ticket`, with the verdict task."""
 
 
 @dataclass
 class _State:
     book: LeaseBook
     events: list[Event] = field(default_factory=list)
-    of_trial: dict[str, list[Event]] = field(default_factory=dict)
     closed: bool = False
 
 
@@ -61,10 +61,10 @@ class FoldQueue:
         """References to what all tasks share."""
         return self._shared
 
-    async def submit(self, tasks: Sequence[Task]) -> None:
+    async def submit(self, tickets: Sequence[Ticket]) -> None:
         """Add tasks."""
-        for task in tasks:
-            self._state.book.submit(task)
+        for ticket in tickets:
+            self._state.book.submit(ticket)
         await self._notify()
 
     async def hello(self, rank: int, token: str, process_id: int) -> None:
@@ -80,13 +80,13 @@ class FoldQueue:
         deadline = time.monotonic() + wait_seconds
         while True:
             try:
-                task = self._state.book.take(rank, token)
+                ticket = self._state.book.take(rank, token)
             except StaleWorkerError:
                 return Pulled("stale")
-            if task is not None:
-                self._record("taken", task.key, rank)
+            if ticket is not None:
+                self._record("taken", ticket.key, rank)
                 await self._notify()
-                return Pulled("task", task)
+                return Pulled("task", ticket)
             if self._state.closed:
                 return Pulled("closed")
             if not await self._wait_until(deadline):
@@ -120,15 +120,12 @@ class FoldQueue:
             self._record("failed", key, rank, [reason])
             await self._notify()
 
-    async def events(
-        self, first: int, wait_seconds: float, trial: str | None = None
-    ) -> list[Event]:
-        """Events (of one trial only, if given) from number `first` on; waits a bounded time for one."""
-        log = self._state.events if trial is None else self._state.of_trial.setdefault(trial, [])
+    async def events(self, first: int, wait_seconds: float) -> list[Event]:
+        """Events from number `first` on; waits a bounded time for one."""
         deadline = time.monotonic() + wait_seconds
-        while len(log) <= first and await self._wait_until(deadline):
+        while len(self._state.events) <= first and await self._wait_until(deadline):
             pass
-        return log[first:]
+        return self._state.events[first:]
 
     async def cancel(self, trial: str) -> None:
         """Stop a trial's folds."""
@@ -145,10 +142,7 @@ class FoldQueue:
         await self._notify()
 
     def _record(self, kind: EventKind, key: TaskKey | None, rank: int, payload: Any = None) -> None:
-        event = Event(kind, key, rank, time.monotonic(), payload)
-        self._state.events.append(event)
-        if key is not None:
-            self._state.of_trial.setdefault(key[0], []).append(event)
+        self._state.events.append(Event(kind, key, rank, time.monotonic(), payload))
 
     async def _notify(self) -> None:
         async with self._changed:

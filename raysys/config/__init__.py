@@ -1,79 +1,50 @@
-"""Every setting of raysys: frozen, typed, checked, documented field by field.
+"""Every setting of raysys, put together: frozen, typed, checked, documented field by field.
 
 A preset (YAML) holds what differs from the defaults; a dotted flag (`--training.batch_size 32`) overrides the
 preset. `raysys.commandline` reads both into a `Config`; `python -m jobs.cross_validate --help` prints these pages.
-Names of corpora, encoders and models are looked up in their registries, which live above this package.
+Settings of corpora, encoders, models and losses stand beside what they set; those of the commands are in this room.
 """
 
-import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass, field
-from typing import Any
 
-from raysys.config.data import (
-    CorpusConfig,
-    DemoConfig,
-    FeaturesConfig,
-    FoldsConfig,
-    HashedConfig,
-    IemocapConfig,
-    LogmelConfig,
-    PrecomputedConfig,
-    TransformersConfig,
-)
-from raysys.config.learning import (
-    BalanceConfig,
-    CltnetConfig,
-    LossConfig,
-    ModelConfig,
-    MultiemoConfig,
-    SimilarityConfig,
-    TrainingConfig,
-)
-from raysys.config.rule import require
+from raysys.balance import BalanceConfig
 from raysys.config.running import (
     AblationConfig,
     ClusterConfig,
     Distribution,
-    Objective,
     SearchConfig,
     StorageConfig,
     TrackingConfig,
     Variant,
 )
+from raysys.config.training import TrainingConfig
+from raysys.corpus import CorpusConfig
+from raysys.corpus.folds import FoldsConfig
+from raysys.encoders import FeaturesConfig
+from raysys.errors import ConfigError, lookup, nearest
+from raysys.losses import LossConfig
+from raysys.models import ModelConfig
+from raysys.settings import require, value_of
+from raysys.similarity import SimilarityConfig
+from raysys.tasks import TASKS, Metric, Task
 
 __all__ = [
     "AblationConfig",
     "BalanceConfig",
-    "CltnetConfig",
     "ClusterConfig",
     "Config",
     "CorpusConfig",
-    "DemoConfig",
     "Distribution",
     "FeaturesConfig",
     "FoldsConfig",
-    "HashedConfig",
-    "IemocapConfig",
-    "LogmelConfig",
     "LossConfig",
     "ModelConfig",
-    "MultiemoConfig",
-    "Objective",
-    "PrecomputedConfig",
     "SearchConfig",
     "SimilarityConfig",
     "StorageConfig",
     "TrackingConfig",
     "TrainingConfig",
-    "TransformersConfig",
     "Variant",
-    "differences",
-    "digest",
-    "field_names",
-    "replaced",
-    "to_dict",
 ]
 
 
@@ -85,6 +56,8 @@ class Config:
     """Name of the run folder. Empty: the preset's file name."""
     seed: int = 0
     """Seed of folds, weights, batches, proposals and bootstrap: same seed, same machine, same numbers."""
+    task: str = "classification"
+    """What is predicted: classification (an emotion) or regression (the numbers that corpus.targets names)."""
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     """Data."""
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
@@ -119,61 +92,52 @@ class Config:
         pairs = self.loss.mu2 == 0 or len(self.model.modalities) > 1
         rule = "0 with a single modality, since Soft-HGR compares modalities"
         require(pairs, "loss.mu2", self.loss.mu2, rule)
+        self._check_task()
 
+    @property
+    def task_type(self) -> type[Task]:
+        """The class of the task."""
+        return TASKS[self.task]
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """Nested plain types of a config class, as YAML and JSON hold them (tuples become lists)."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
+    @property
+    def selects(self) -> Metric:
+        """The validation score that keeps a fold's best epoch."""
+        return self._metric(self.training.select, "training.select")
 
+    @property
+    def objectives(self) -> tuple[Metric, ...]:
+        """The validation scores that a study optimises; the first one chooses."""
+        names = self.search.objectives or (self.task_type.main,)
+        return tuple(self._metric(name, "search.objectives") for name in names)
 
-def differences(config: Any, default: Any) -> dict[str, Any]:
-    """What a preset must hold to turn `default` into `config`: nested plain types, equal settings left out."""
+    @property
+    def compared(self) -> Metric:
+        """The score that an ablation compares."""
+        return self._metric(self.ablation.metric, "ablation.metric")
 
-    def changed(value: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
-        kept: dict[str, Any] = {}
-        for key, new in value.items():
-            if key not in usual:
-                kept[key] = new
-            elif isinstance(new, dict) and new != usual[key]:
-                kept[key] = changed(new, usual[key])
-            elif new != usual[key]:
-                kept[key] = new
-        return kept
+    def _metric(self, name: str, setting: str) -> Metric:
+        known = {metric.name: metric for metric in self.task_type.metrics}
+        name = name or self.task_type.main
+        if name not in known:
+            raise ConfigError(
+                f"{setting} is '{name}', but the task {self.task} is scored otherwise: {nearest(name, known)}"
+            )
+        return known[name]
 
-    return changed(to_dict(config), to_dict(default))
-
-
-def replaced(config: Any, values: dict[str, Any]) -> Any:
-    """A copy with other values, given by their dotted names.
-
-    Raises:
-        ConfigError: a value out of range, alone or beside the others.
-    """
-    nested: dict[str, dict[str, Any]] = {}
-    own: dict[str, Any] = {}
-    for name, value in values.items():
-        group, _, rest = name.partition(".")
-        if rest:
-            nested.setdefault(group, {})[rest] = value
-        else:
-            own[group] = value
-    inner = {group: replaced(getattr(config, group), rest) for group, rest in nested.items()}
-    return dataclasses.replace(config, **own, **inner)
-
-
-def digest(*parts: object) -> str:
-    """64 hex digits over JSON-able parts: equal parts, equal digest, in any process."""
-    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def field_names(config_class: type, prefix: str = "") -> dict[str, type | None]:
-    """Dotted name of every setting; groups are listed too, with their class as value."""
-    names: dict[str, type | None] = {}
-    for item in dataclasses.fields(config_class):
-        group = item.default_factory if dataclasses.is_dataclass(item.default_factory) else None
-        names[prefix + item.name] = group if isinstance(group, type) else None
-        if isinstance(group, type):
-            names |= field_names(group, f"{prefix}{item.name}.")
-    return names
+    def _check_task(self) -> None:
+        lookup(TASKS, self.task, kind="task")
+        for name, value in self.task_type.fixed.items():
+            given = value_of(self, name)
+            rule = f"{value!r} with the task {self.task}, or another --task"
+            require(given == value, name, given, rule)
+        for name, what in self.task_type.needs.items():
+            require(bool(value_of(self, name)), name, [], what)
+        assert self.selects
+        assert self.objectives
+        percent = self.compared.format == "percent"
+        for variant in self.ablation.variants.values():
+            if variant.published is not None and percent and not 1 < variant.published <= 100:
+                raise ConfigError(
+                    f"ablation.variants: published is {variant.published:g}, but must be in per cent: above 1, at "
+                    "most 100"
+                )

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from raysys.config.rule import require
 from raysys.errors import ConfigError
-
-Objective = Literal["ua", "wa", "weighted_f1", "worst_recall", "loss"]
+from raysys.settings import require
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,9 @@ class SearchConfig:
     """After so many seconds no trial is started and running ones are stopped; 0 is no limit."""
     concurrency: int = 0
     """Trials in flight; 0 is as many as keep the workers busy. 1 makes a study reproducible, see the README."""
-    objectives: tuple[Objective, ...] = ("ua",)
-    """Validation scores to optimise (loss is minimised, the others maximised), mean over folds. The first chooses."""
+    objectives: tuple[str, ...] = ()
+    """Validation scores of the task to optimise, each in its better direction, mean over folds. The first chooses.
+    Empty: the task's own (ua, ccc)."""
     scheduler: Literal["asha", "none"] = "asha"
     """asha stops trials that fall behind at the same epoch, by the first objective; none lets all finish."""
     grace_epochs: int = 5
@@ -57,8 +56,8 @@ class SearchConfig:
             require(getattr(self, name) >= 0, f"search.{name}", getattr(self, name), "0 or more")
         factor = self.reduction_factor
         require(factor >= 2, "search.reduction_factor", factor, "2 or more")
-        distinct = len(self.objectives) == len(set(self.objectives)) > 0
-        require(distinct, "search.objectives", list(self.objectives), "one or more, each once")
+        distinct = len(self.objectives) == len(set(self.objectives))
+        require(distinct, "search.objectives", list(self.objectives), "different scores")
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,11 @@ class Variant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Dotted name of a setting of model, loss (but similarity), balance or training -> its value."""
     published: float | None = None
-    """What a paper reports for it: ablation.metric in per cent."""
+    """What a paper reports for it: ablation.metric as tables show it (per cent, where it is a share)."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.settings, Mapping):
             raise ConfigError("ablation.variants: 'settings:' must be followed by {setting: value}")
-        if self.published is not None and not 1 < self.published <= 100:
-            raise ConfigError(
-                f"ablation.variants: published is {self.published:g}, but must be in per cent: above 1, at most 100"
-            )
 
 
 @dataclass(frozen=True)
@@ -87,8 +82,8 @@ class AblationConfig:
     """Name -> {settings: {dotted name: value}[, published: per cent]}. The others are compared with the first."""
     seeds: int = 1
     """Trainings of every variant and fold, with seed, seed + 1, ...; the folds stay."""
-    metric: Literal["ua", "wa", "weighted_f1"] = "weighted_f1"
-    """Score that is compared."""
+    metric: str = ""
+    """Score of the task that is compared. Empty: the task's own (ua, ccc)."""
     source: str = ""
     """Where the published figures come from, printed below them."""
     selected_on: Literal["test", "val", "unknown"] = "unknown"

@@ -1,29 +1,52 @@
 """Corpora: readers, the checked table, folds and the leak audit."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from raysys.config import Config, CorpusConfig
 from raysys.corpus import demo, emodb, iemocap, manifest, meld
-from raysys.corpus.check import check_corpus, check_dialogues
+from raysys.corpus.check import Rules, check_corpus, check_dialogues
+from raysys.corpus.demo import DemoConfig
+from raysys.corpus.files import SourceConfig
+from raysys.corpus.iemocap import IemocapConfig
 from raysys.corpus.table import Corpus, RawCorpus
 from raysys.errors import lookup
 from raysys.storage import Folder
 
-READERS: Mapping[str, Callable[[CorpusConfig, Folder], RawCorpus]] = {
+READERS: Mapping[str, Callable[[SourceConfig, Any, Folder], RawCorpus]] = {
     "demo": demo.read,
     "emodb": emodb.read,
     "iemocap": iemocap.read,
     "manifest": manifest.read,
     "meld": meld.read,
 }
-"""Corpus name -> reader. A new corpus is one module and one line here."""
+"""Corpus name -> reader. A new corpus is one module and one line here; settings of its own are a field below."""
 
 
-def read_corpus(config: Config, *, cache: Folder, dialogues: bool = False) -> Corpus:
-    """Read and check the corpus of a config.
+@dataclass(frozen=True)
+class CorpusConfig(SourceConfig):
+    """Which corpus to read, and from where."""
+
+    demo: DemoConfig = field(default_factory=DemoConfig)
+    """The generated corpus."""
+    iemocap: IemocapConfig = field(default_factory=IemocapConfig)
+    """Part of IEMOCAP."""
+
+
+def read_corpus(
+    config: CorpusConfig,
+    rules: Rules,
+    *,
+    modalities: tuple[str, ...],
+    cache: Folder,
+    dialogues: bool = False,
+) -> Corpus:
+    """Read and check a corpus.
 
     Args:
-        config: `corpus` names and describes it, `model.modalities` says what must be there.
+        config: names and describes it.
+        rules: of the task.
+        modalities: streams that must be there and sound.
         cache: where a reader may keep what it generates, and digests of audio are kept.
         dialogues: the model reads whole dialogues, so turns and speakers must be known.
 
@@ -31,9 +54,8 @@ def read_corpus(config: Config, *, cache: Folder, dialogues: bool = False) -> Co
         ConfigError: no such reader.
         CorpusError: anything wrong with the data.
     """
-    reader = lookup(READERS, config.corpus.name, kind="corpus")
-    raw = reader(config.corpus, cache)
+    reader = lookup(READERS, config.name, kind="corpus")
+    raw = reader(config, getattr(config, config.name, None), cache)
     if dialogues:
         check_dialogues(raw)
-    from_corpus = [m for m in config.model.modalities if not config.features.comes_from_file(m)]
-    return check_corpus(raw, config.corpus, modalities=tuple(from_corpus), cache=cache)
+    return check_corpus(raw, config, rules, modalities=modalities, cache=cache)

@@ -13,9 +13,9 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from raysys.config import digest
 from raysys.corpus.table import Utterance
 from raysys.errors import CorpusError, StorageError
+from raysys.settings import digest
 from raysys.storage import Folder
 
 _FILMS = {".mp4", ".mkv", ".mov", ".avi", ".webm"}

@@ -4,27 +4,17 @@ A shared group is an error. Shared speakers, identical audio and identical trans
 corpora have them by design (EmoDB's ten sentences, IEMOCAP's scripts), and readers of a result should know.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from raysys.config import Config
-from raysys.corpus.folds import Fold, groups_of
+from raysys.corpus.folds import Fold, FoldsConfig, groups_of
 from raysys.corpus.table import Corpus
 from raysys.errors import LeakError
 
 Level = Literal["warning", "note"]
-
-_TRAINED_ON = {
-    "superb-er": "iemocap",
-    "iemocap": "iemocap",
-    "meld": "meld",
-    "ravdess": "ravdess",
-    "emodb": "emodb",
-    "emo-db": "emodb",
-}
-"""Part of an encoder's name -> corpus that it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +26,27 @@ class Finding:
     message: str
 
 
-def audit_folds(corpus: Corpus, folds: tuple[Fold, ...], config: Config) -> tuple[Finding, ...]:
+def audit_folds(
+    corpus: Corpus,
+    folds: tuple[Fold, ...],
+    config: FoldsConfig,
+    *,
+    modalities: Sequence[str],
+    notes: Sequence[Finding] = (),
+) -> tuple[Finding, ...]:
     """Look for leaks and list what a reader of the result must know.
+
+    Args:
+        corpus: checked.
+        folds: of it.
+        config: says what a group is.
+        modalities: that the model reads.
+        notes: of the encoders (see `raysys.encoders`).
 
     Raises:
         LeakError: a group, or an utterance, is in two parts of a fold.
     """
-    _refuse_shared("group", groups_of(corpus, config.folds), folds, config.folds.groups)
+    _refuse_shared("group", groups_of(corpus, config), folds, config.groups)
     _refuse_shared("row", np.arange(len(corpus)), folds, "utterance")
     findings = [
         *_shared("speaker", np.array(corpus.column("speaker")), folds, corpus),
@@ -50,10 +54,10 @@ def audit_folds(corpus: Corpus, folds: tuple[Fold, ...], config: Config) -> tupl
     ]
     if corpus.video_digests:
         findings += _shared("video", np.array(corpus.video_digests), folds, corpus)
-    if "text" in config.model.modalities:
+    if "text" in modalities:
         texts = np.array([" ".join(text.lower().split()) for text in corpus.column("text")])
         findings += _shared("transcript", texts, folds, corpus)
-    findings += _encoder_notes(corpus, config)
+    findings += notes
     if corpus.synthetic:
         findings.append(
             Finding("note", "synthetic", "the corpus is synthetic: no claim about people")
@@ -94,28 +98,3 @@ def _shared(
         f"{count} of {total} test utterances share their {kind} with train or val, first {worst}"
     )
     return [Finding("warning", f"shared_{kind}", message)]
-
-
-def _encoder_notes(corpus: Corpus, config: Config) -> list[Finding]:
-    findings = []
-    framed = [modality for modality in config.model.modalities if modality != "text"]
-    if config.features.normalise == "speaker" and framed:
-        message = (
-            f"{' and '.join(framed)} is normalised per speaker on the speaker's own unlabelled frames, test speakers "
-            "included: the score is for speakers of whom such frames are at hand"
-        )
-        findings.append(Finding("note", "speaker_normalisation", message))
-    made = [m for m in config.model.modalities if getattr(config.features, m) == "precomputed"]
-    if made:
-        message = (
-            f"{' and '.join(made)} features were computed elsewhere: whether their encoder has seen the test part, or "
-            "files are shared between parts, cannot be checked here"
-        )
-        findings.append(Finding("note", "precomputed_features", message))
-    if "text" in config.model.modalities and config.features.text == "transformers":
-        model = config.features.transformers.model.lower()
-        known = sorted({c for part, c in _TRAINED_ON.items() if part in model and c == corpus.name})
-        for name in known:
-            message = f"encoder {model} was trained on {name}: its features have seen the test part"
-            findings.append(Finding("warning", "encoder_trained_on_corpus", message))
-    return findings

@@ -5,17 +5,34 @@ Each problem names the row, the rule and the remedy. Problems of single utteranc
 """
 
 import hashlib
-from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from raysys.config import CorpusConfig
 from raysys.corpus.audio import AudioDigests
+from raysys.corpus.files import SourceConfig
 from raysys.corpus.table import Corpus, Quarantined, RawCorpus, Utterance
-from raysys.errors import CorpusError, nearest
+from raysys.errors import CorpusError
 from raysys.storage import Folder
 
 _SKIP = "mend it or pass --corpus.skip_bad true"
+
+
+class Rules(Protocol):
+    """What a task asks of a corpus. Raises of all three: `CorpusError`."""
+
+    def check_names(self, names: tuple[str, ...]) -> None:
+        """Refuse the names of what is predicted: emotions, or targets."""
+        ...
+
+    def check_row(self, row: Utterance, names: tuple[str, ...], where: str) -> None:
+        """Refuse an utterance that cannot be learnt from."""
+        ...
+
+    def check_rows(self, rows: Sequence[Utterance], names: tuple[str, ...], corpus: str) -> None:
+        """Refuse what is left of the corpus as a whole."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,27 +43,32 @@ class _Checked:
 
 
 def check_corpus(
-    raw: RawCorpus, config: CorpusConfig, *, modalities: tuple[str, ...], cache: Folder
+    raw: RawCorpus,
+    config: SourceConfig,
+    rules: Rules,
+    *,
+    modalities: tuple[str, ...],
+    cache: Folder,
 ) -> Corpus:
     """Check every row and the corpus as a whole.
 
     Args:
         raw: what the reader found.
-        config: `emotions` chooses and orders the classes; `skip_bad` quarantines bad rows.
+        config: `emotions` or `targets` choose and order what is predicted; `skip_bad` quarantines bad rows.
+        rules: of the task.
         modalities: streams that the model will use; only those must be present and sound.
         cache: where digests of audio are kept, so that it is decoded once and not by every command.
 
     Raises:
         CorpusError: the first problem, with the number of further ones.
     """
-    emotions = config.emotions or raw.emotions
-    if len(set(emotions)) != len(emotions) or len(emotions) < 2:
-        raise CorpusError(f"corpus.emotions must be two or more different names, not {emotions}")
+    names = config.targets or config.emotions or raw.emotions
+    rules.check_names(names)
     _check_streams(raw, modalities)
     good: list[_Checked] = []
     bad: list[Quarantined] = []
     known: list[Quarantined] = []
-    checked = _check_rows(raw, emotions, modalities, AudioDigests(cache, raw.root))
+    checked = _check_rows(raw, names, rules, modalities, AudioDigests(cache, raw.root))
     for row, found in zip(raw.utterances, checked, strict=True):
         if isinstance(found, _Checked):
             good.append(found)
@@ -58,11 +80,14 @@ def check_corpus(
     if bad and not config.skip_bad:
         more = f" (and {len(bad) - 1} more bad rows)" if len(bad) > 1 else ""
         raise CorpusError(f"{bad[0].reason}{more}: {_SKIP}")
-    _check_classes(raw, emotions, Counter(item.utterance.label for item in good))
+    if not good:
+        raise CorpusError(f"corpus {raw.name} at {raw.root} has no usable utterance")
+    rules.check_rows([item.utterance for item in good], names, raw.name)
     return Corpus(
         name=raw.name,
         root=raw.root,
-        emotions=tuple(emotions),
+        emotions=() if config.targets else names,
+        targets=config.targets,
         utterances=tuple(item.utterance for item in good),
         audio_digests=tuple(item.audio_digest for item in good),
         quarantine=(*bad, *known),
@@ -129,7 +154,11 @@ def _check_streams(raw: RawCorpus, modalities: tuple[str, ...]) -> None:
 
 
 def _check_rows(
-    raw: RawCorpus, emotions: tuple[str, ...], modalities: tuple[str, ...], digests: AudioDigests
+    raw: RawCorpus,
+    names: tuple[str, ...],
+    rules: Rules,
+    modalities: tuple[str, ...],
+    digests: AudioDigests,
 ) -> list[_Checked | CorpusError]:
     """What each row is, or what is wrong with it; several at a time, as decoding and hashing free Python's lock."""
     first: dict[str, int] = {}
@@ -143,7 +172,10 @@ def _check_rows(
                 raise CorpusError(
                     f"{where}: utterance_id '{row.utterance_id}' occurs twice, must be unique"
                 )
-            return _check_row(row, raw, emotions, modalities, digests, where=where)
+            if not row.utterance_id:
+                raise CorpusError(f"{where}: utterance_id is empty, but must name the utterance")
+            rules.check_row(row, names, where)
+            return _check_row(row, raw, modalities, digests, where=where)
         except CorpusError as problem:
             return problem
 
@@ -159,21 +191,11 @@ def _check_rows(
 def _check_row(
     row: Utterance,
     raw: RawCorpus,
-    emotions: tuple[str, ...],
     modalities: tuple[str, ...],
     digests: AudioDigests,
     *,
     where: str,
 ) -> _Checked:
-    if not row.utterance_id:
-        raise CorpusError(f"{where}: utterance_id is empty, but must name the utterance")
-    if row.label not in emotions:
-        raise CorpusError(
-            f"{where}: unknown emotion '{row.label}' ({nearest(row.label, emotions)})"
-        )
-    for emotion, count in (row.votes or {}).items():
-        if count < 0:
-            raise CorpusError(f"{where}: {count} votes for '{emotion}', but votes count annotators")
     if "text" in modalities and not row.text.strip():
         raise CorpusError(f"{where}: the text is empty, but the model reads text")
     heard = seen = ""
@@ -205,13 +227,3 @@ def _under_root(name: str, raw: RawCorpus, what: str) -> str:
     if not path.is_file():
         raise CorpusError(f"{what} file {path} does not exist")
     return str(path.relative_to(root))
-
-
-def _check_classes(raw: RawCorpus, emotions: tuple[str, ...], counts: Counter[str]) -> None:
-    if not counts:
-        raise CorpusError(f"corpus {raw.name} at {raw.root} has no usable utterance")
-    empty = [emotion for emotion in emotions if counts[emotion] == 0]
-    if empty:
-        raise CorpusError(
-            f"emotion '{empty[0]}' has no utterance in corpus {raw.name}: leave it out of --corpus.emotions"
-        )

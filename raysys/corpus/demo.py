@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from raysys.config import CorpusConfig, DemoConfig, digest
 from raysys.corpus.demo_voice import Prosody, Voice, speak
+from raysys.corpus.files import SourceConfig
 from raysys.corpus.manifest import COLUMNS, read_manifest
 from raysys.corpus.table import RawCorpus, Utterance
 from raysys.errors import ConfigError
+from raysys.settings import digest, require
 from raysys.storage import Folder
 
 SHARES = {
@@ -76,13 +77,27 @@ _SESSIONS = 5
 
 
 @dataclass(frozen=True)
+class DemoConfig:
+    """The generated corpus: its size and seed."""
+
+    utterances: int = 600
+    """Number of utterances to generate, over 5 sessions of 2 speakers."""
+    seed: int = 7
+    """Seed of the generator; another seed is another corpus with other speakers."""
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "corpus.demo.seed", self.seed, "0 or more")
+        require(self.utterances >= 120, "corpus.demo.utterances", self.utterances, "120 or more")
+
+
+@dataclass(frozen=True)
 class _Mixture:
     major: str
     minor: str
     share: float
 
 
-def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
+def read(config: SourceConfig, settings: DemoConfig, cache: Folder) -> RawCorpus:
     """Generate the corpus into the cache, or read it from there.
 
     Raises:
@@ -92,11 +107,11 @@ def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
         raise ConfigError(
             f"the demo corpus is generated and reads no corpus.root ({config.root}): leave it out, or set --corpus.name"
         )
-    folder = cache / "corpora" / f"demo-{digest(vars(config.demo), _version())[:12]}"
+    folder = cache / "corpora" / f"demo-{digest(vars(settings), _version())[:12]}"
     if folder.local_path is None:
         raise ConfigError("the demo corpus needs a local storage.cache: set --storage.cache DIR")
     if not folder.exists("manifest.csv"):
-        _generate(config.demo, folder)
+        _generate(settings, folder)
     raw = read_manifest(folder.local_path / "manifest.csv", root=folder.local_path, name="demo")
     return replace(raw, synthetic=True)
 

@@ -9,8 +9,7 @@ that leaving one session out gives the usual five folds of two speakers.
 import re
 from dataclasses import replace
 
-from raysys.config import CorpusConfig
-from raysys.corpus.files import corpus_root
+from raysys.corpus.files import SourceConfig, corpus_root
 from raysys.corpus.table import RawCorpus, Utterance
 from raysys.errors import CorpusError
 from raysys.storage import Folder
@@ -43,7 +42,7 @@ SENTENCES = {
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z])")
 
 
-def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
+def read(config: SourceConfig, settings: object, cache: Folder) -> RawCorpus:
     """Read every file of `wav/` under `corpus.root`.
 
     Raises:

@@ -1,14 +1,32 @@
-"""What readers share: the corpus' folder, and rows of a CSV table."""
+"""What readers share: which corpus is asked for, its folder, and rows of a CSV table."""
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from raysys.config import CorpusConfig
 from raysys.errors import CorpusError
 
 
-def corpus_root(config: CorpusConfig) -> Path:
+@dataclass(frozen=True)
+class SourceConfig:
+    """What every reader is asked for."""
+
+    name: str = "demo"
+    """Reader: demo (generated, synthetic), emodb, iemocap, meld, or manifest (your own CSV or Parquet)."""
+    root: str = ""
+    """Folder of the corpus; audio paths are relative to it. The demo needs none."""
+    manifest: str = ""
+    """For `manifest`: the CSV or Parquet file, relative to root. Empty: manifest.csv or manifest.parquet."""
+    emotions: tuple[str, ...] = ()
+    """Emotions in the order of the classes. Empty: the reader's own order (manifest: sorted)."""
+    targets: tuple[str, ...] = ()
+    """For the task regression: numeric columns of the manifest, such as [valence,arousal]."""
+    skip_bad: bool = False
+    """Move unusable utterances to a quarantine list in the report instead of stopping at the first."""
+
+
+def corpus_root(config: SourceConfig) -> Path:
     """The corpus root as a path.
 
     Raises:

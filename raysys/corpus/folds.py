@@ -9,19 +9,40 @@ The validation part chooses epochs and configurations; the test part is read onc
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 
-from raysys.config import FoldsConfig
 from raysys.corpus.table import Corpus
 from raysys.errors import CorpusError
+from raysys.settings import require
 
 _ALIKE = 0.05
 """Shares of a val part that are no further apart from `val_fraction` than this count as equal."""
 
 Indices = Int64[np.ndarray, " _"]
+
+
+@dataclass(frozen=True)
+class FoldsConfig:
+    """How utterances are divided into train, val and test."""
+
+    method: Literal["stratified_group", "leave_one_group_out", "official"] = "stratified_group"
+    """stratified_group (scikit-learn's StratifiedGroupKFold), leave_one_group_out (a fold a group), or official (one
+    fold: the corpus' own train, val and test)."""
+    groups: Literal["speaker", "session", "dialogue"] = "speaker"
+    """What may never be in two parts of a fold."""
+    n_splits: int = 5
+    """Number of folds for stratified_group."""
+    val_fraction: float = 0.2
+    """Share of the non-test utterances, in whole groups, that choose epoch and configuration."""
+
+    def __post_init__(self) -> None:
+        require(self.n_splits >= 2, "folds.n_splits", self.n_splits, "2 or more")
+        share = self.val_fraction
+        require(0 < share <= 0.5, "folds.val_fraction", share, "in (0, 0.5]")
 
 
 @dataclass(frozen=True)
@@ -53,31 +74,30 @@ def groups_of(corpus: Corpus, config: FoldsConfig) -> np.ndarray:
     return np.array(column)
 
 
-def make_folds(corpus: Corpus, config: FoldsConfig, *, seed: int) -> tuple[Fold, ...]:
+def make_folds(
+    corpus: Corpus, strata: Int64[np.ndarray, " utterance"], config: FoldsConfig, *, seed: int
+) -> tuple[Fold, ...]:
     """Divide a corpus.
 
     Args:
         corpus: checked corpus.
+        strata: what parts should hold alike (see `raysys.tasks`), such as the class of every utterance.
         config: method, groups, number of folds, share of validation.
         seed: shuffles groups of equal rank.
 
     Raises:
-        CorpusError: too few groups, or a fold whose train part lacks an emotion.
+        CorpusError: too few groups, or a part that is empty.
     """
     groups = groups_of(corpus, config)
     if config.method == "official":
-        folds = [_official(corpus)]
-        _check_classes(folds[0], corpus)
-        return tuple(folds)
+        return (_checked(_official(corpus)),)
     _check_group_count(groups, config)
     folds = []
     validated = np.zeros(len(corpus), dtype=np.int64)
-    for index, (rest, test) in enumerate(_outer(corpus.labels, groups, config, seed)):
-        train, val = _inner(rest, corpus.labels, groups, config, seed, validated)
+    for index, (rest, test) in enumerate(_outer(strata, groups, config, seed)):
+        train, val = _inner(rest, strata, groups, config, seed, validated)
         validated[val] += 1
-        folds.append(Fold(index, np.sort(train), np.sort(val), np.sort(test)))
-    for fold in folds:
-        _check_classes(fold, corpus)
+        folds.append(_checked(Fold(index, np.sort(train), np.sort(val), np.sort(test))))
     return tuple(folds)
 
 
@@ -107,34 +127,34 @@ def _check_group_count(groups: np.ndarray, config: FoldsConfig) -> None:
 
 
 def _outer(
-    labels: np.ndarray, groups: np.ndarray, config: FoldsConfig, seed: int
+    strata: np.ndarray, groups: np.ndarray, config: FoldsConfig, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if config.method == "leave_one_group_out":
-        yield from LeaveOneGroupOut().split(labels, labels, groups)
+        yield from LeaveOneGroupOut().split(strata, strata, groups)
         return
-    yield from _stratified(config.n_splits, labels, groups, seed)
+    yield from _stratified(config.n_splits, strata, groups, seed)
 
 
 def _inner(
     rest: np.ndarray,
-    labels: np.ndarray,
+    strata: np.ndarray,
     groups: np.ndarray,
     config: FoldsConfig,
     seed: int,
     validated: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split what is not test: whole groups, about `val_fraction` of the utterances, classes alike.
+    """Split what is not test: whole groups, about `val_fraction` of the utterances, strata alike.
 
     Of splits that do this alike, the one whose val part has served least so far (`validated` counts the folds in
     which an utterance was val), so that no single group decides in all folds.
     """
     wanted = max(2, round(1 / config.val_fraction))
     n_splits = min(wanted, len(set(groups[rest].tolist())))
-    splits = _stratified(n_splits, labels[rest], groups[rest], seed)
+    splits = _stratified(n_splits, strata[rest], groups[rest], seed)
 
     def misfit(split: tuple[np.ndarray, np.ndarray]) -> tuple[int, float, float]:
         train, val = split
-        missing = len(set(labels[rest].tolist()) - set(labels[rest[train]].tolist()))
+        missing = len(set(strata[rest].tolist()) - set(strata[rest[train]].tolist()))
         steps = abs(len(val) / len(rest) - config.val_fraction) // _ALIKE
         return missing, steps, float(validated[rest[val]].mean()) if len(val) else np.inf
 
@@ -143,31 +163,25 @@ def _inner(
 
 
 def _stratified(
-    n_splits: int, labels: np.ndarray, groups: np.ndarray, seed: int
+    n_splits: int, strata: np.ndarray, groups: np.ndarray, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class smaller than the number of folds is fine as long as no train part lacks it, which we check.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         try:
-            return list(splitter.split(labels, labels, groups))
+            return list(splitter.split(strata, strata, groups))
         except ValueError as error:
             raise CorpusError(f"{error} Set fewer --folds.n_splits.") from error
 
 
-def _check_classes(fold: Fold, corpus: Corpus) -> None:
+def _checked(fold: Fold) -> Fold:
     for part, indices in fold.parts().items():
         if len(indices) == 0:
             raise CorpusError(
                 f"fold {fold.index} has an empty {part} part: set fewer --folds.n_splits"
             )
-    missing = set(range(len(corpus.emotions))) - set(corpus.labels[fold.train].tolist())
-    if missing:
-        emotion = corpus.emotions[min(missing)]
-        raise CorpusError(
-            f"fold {fold.index} trains without any '{emotion}': choose other --folds.groups, or drop it: "
-            "leave it out of --corpus.emotions, with --corpus.skip_bad true"
-        )
+    return fold
 
 
 def folds_record(folds: tuple[Fold, ...], corpus: Corpus) -> list[dict[str, object]]:

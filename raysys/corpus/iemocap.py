@@ -14,11 +14,11 @@ five pairs of speakers out.
 
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from raysys.config import CorpusConfig
-from raysys.corpus.files import corpus_root
+from raysys.corpus.files import SourceConfig, corpus_root
 from raysys.corpus.table import RawCorpus, Utterance
 from raysys.errors import CorpusError, nearest
 from raysys.storage import Folder
@@ -53,14 +53,25 @@ _VOTE = re.compile(r"C-E\d+:\s*(?P<words>[^(]*)")
 _SAID = re.compile(r"(?P<name>Ses\d\d[FM]_\w+) \[[\d.]+-[\d.]+\]: (?P<text>.*)")
 
 
-def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
+@dataclass(frozen=True)
+class IemocapConfig:
+    """Which part of IEMOCAP."""
+
+    classes: Literal["six", "four"] = "six"
+    """six (anger, excitement, frustration, happiness, neutral, sadness) or four (excitement counts as happiness,
+    frustration is left out)."""
+    improvised: bool = False
+    """Improvised dialogues only: the scripted ones repeat their lines in every session."""
+
+
+def read(config: SourceConfig, settings: IemocapConfig, cache: Folder) -> RawCorpus:
     """Read all sessions under `corpus.root`.
 
     Raises:
         CorpusError: a session's folders are missing, or a file does not have the release's format.
     """
     root = corpus_root(config)
-    emotions = FOUR if config.iemocap.classes == "four" else SIX
+    emotions = FOUR if settings.classes == "four" else SIX
     rows: list[Utterance] = []
     origin: list[str] = []
     for session in range(1, 6):
@@ -71,7 +82,7 @@ def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
                 f"no dialog/EmoEvaluation/Ses*.txt in {folder}: set --corpus.root to the unpacked IEMOCAP release"
             )
         for evaluation in evaluations:
-            if config.iemocap.improvised and "_impro" not in evaluation.stem:
+            if settings.improvised and "_impro" not in evaluation.stem:
                 continue
             for row, where in _dialogue(evaluation, folder, str(session), emotions):
                 rows.append(row)

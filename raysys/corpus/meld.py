@@ -13,8 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from raysys.config import CorpusConfig
-from raysys.corpus.files import corpus_root, csv_rows, require_columns
+from raysys.corpus.files import SourceConfig, corpus_root, csv_rows, require_columns
 from raysys.corpus.table import RawCorpus, Utterance
 from raysys.errors import CorpusError
 from raysys.storage import Folder
@@ -37,7 +36,7 @@ _CLIP_FOLDERS = {
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID", "Season", "Episode")
 
 
-def read(config: CorpusConfig, cache: Folder) -> RawCorpus:
+def read(config: SourceConfig, settings: object, cache: Folder) -> RawCorpus:
     """Read the three tables under `corpus.root`.
 
     Raises:

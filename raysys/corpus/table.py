@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 
-from raysys.config import digest
+from raysys.settings import digest
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Utterance:
 
     utterance_id: str
     """Unique in the corpus."""
-    label: str
+    label: str = ""
     """Emotion; the majority where there are votes."""
     text: str = ""
     audio: str = ""
@@ -41,6 +41,8 @@ class Utterance:
     """Seconds into the audio file where it ends; None is the file's end."""
     votes: Mapping[str, int] | None = None
     """Emotion -> number of annotators."""
+    values: Mapping[str, float] | None = None
+    """Target of a regression -> its value."""
     split: str = ""
     """Official part (train, val or test), where the corpus has one."""
 
@@ -75,6 +77,7 @@ class Corpus:
     name: str
     root: Path
     emotions: tuple[str, ...]
+    """Classes, in order; none where numbers are predicted."""
     utterances: tuple[Utterance, ...]
     audio_digests: tuple[str, ...]
     """Digest of each utterance's samples; empty text where there is no audio."""
@@ -82,6 +85,8 @@ class Corpus:
     synthetic: bool = False
     video_digests: tuple[str, ...] = ()
     """Digest of each utterance's file of video features; empty without a model that sees."""
+    targets: tuple[str, ...] = ()
+    """Names of the numbers that are predicted, in order; none where classes are."""
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -112,29 +117,9 @@ class Corpus:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the emotions, every column of every row, and the audio's content."""
+        """Digest of emotions or targets, every column of every row, and the audio's content."""
         rows = [
-            [{**vars(row), "votes": dict(row.votes) if row.votes else None}, audio]
+            [{**vars(row), **{n: dict(getattr(row, n) or {}) for n in ("votes", "values")}}, audio]
             for row, audio in zip(self.utterances, self.audio_digests, strict=True)
         ]
-        return digest(self.name, self.emotions, rows, self.video_digests)
-
-
-def target_distributions(
-    labels: Int64[np.ndarray, " utterance"],
-    votes: Int64[np.ndarray, "utterance class"],
-    kind: Literal["label", "votes"],
-) -> Float32[np.ndarray, "utterance class"]:
-    """Target distribution of every utterance.
-
-    Args:
-        labels: class of every utterance.
-        votes: annotators for each class; a row of zeros where there are none.
-        kind: `label` gives one-hot rows; `votes` the share of annotators for each emotion, and the one-hot label
-            where an utterance has no votes for the corpus' emotions.
-    """
-    one_hot = np.eye(votes.shape[1], dtype=np.float32)[labels]
-    if kind == "label":
-        return one_hot
-    total = votes.sum(axis=1, keepdims=True)
-    return np.where(total > 0, votes / np.maximum(total, 1), one_hot).astype(np.float32)
+        return digest(self.name, self.emotions, self.targets, rows, self.video_digests)

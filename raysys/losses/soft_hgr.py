@@ -2,11 +2,29 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
-from raysys.losses.swfc import Mode
+from raysys.losses.term import Mode, ModeConfig, Term
+
+
+@dataclass(frozen=True)
+class SoftHgrConfig(ModeConfig):
+    """Soft-HGR on the modality vectors."""
+
+    weight: ClassVar = "mu2"
+    mu2: float = 0.0
+    """Weight of the Soft-HGR loss on the modality vectors; mu1 + mu2 is at most 1."""
+
+    def term(self, class_counts: Float[Tensor, " class"]) -> Term:
+        """Soft-HGR of a batch."""
+        return lambda output, batch: soft_hgr_loss(list(output.vectors.values()), mode=self.mode)
+
+    def check(self) -> None:
+        """Nothing but the weight, which the objective checks."""
 
 
 def soft_hgr_loss(

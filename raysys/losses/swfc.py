@@ -1,13 +1,58 @@
 """Sample-weighted focal contrastive loss: utterances of one emotion near each other, rare emotions not forgotten."""
 
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-Mode = Literal["official", "paper"]
+from raysys.batches.batch import Batch
+from raysys.losses.term import Mode, ModeConfig, Term
+from raysys.models.output import ModelOutput
+from raysys.settings import require
+
+
+@dataclass(frozen=True)
+class SwfcConfig(ModeConfig):
+    """SWFC on the embedding, or on what the model keeps for it."""
+
+    weight: ClassVar = "mu1"
+    idle: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        name: {"mu1": (0.0,)} for name in ("tau", "gamma", "alpha")
+    }
+    mu1: float = 0.0
+    """Weight of the sample-weighted focal contrastive loss (SWFC), on the embedding or on MultiEMO's z."""
+    tau: float = 0.8
+    """SWFC: temperature of the similarities."""
+    gamma: float = 2.0
+    """SWFC: focusing exponent; 0 counts easy pairs as much as hard ones."""
+    alpha: float = 0.8
+    """SWFC: exponent of the class weights (total / count)^alpha; 0 weighs all emotions alike."""
+
+    def term(self, class_counts: Float[Tensor, " class"]) -> Term:
+        """SWFC of a batch."""
+
+        def loss(output: ModelOutput, batch: Batch) -> Float[Tensor, ""]:
+            return swfc_loss(
+                output.embedding if output.contrast is None else output.contrast,
+                batch.labels,
+                class_counts,
+                temperature=self.tau,
+                focus=self.gamma,
+                alpha=self.alpha,
+                mode=self.mode,
+            )
+
+        return loss
+
+    def check(self) -> None:
+        """Refuse values out of range."""
+        require(self.tau > 0, "loss.tau", self.tau, "above 0")
+        for name in ("gamma", "alpha"):
+            require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "0 or more")
 
 
 def swfc_loss(

@@ -7,17 +7,51 @@
 Liang et al. 2023, "Gaussian-smoothed imbalance data improves speech emotion recognition", arXiv:2302.08650, Eq. 4-6.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from raysys.config import CltnetConfig, ModelConfig
-from raysys.features.batch import Layout, Padded
+from raysys.batches.batch import Layout, Padded
 from raysys.models.output import ModelOutput
+from raysys.settings import require
 
 _KERNELS = (3, 4, 5)
+
+
+@dataclass(frozen=True)
+class CltnetConfig:
+    """Sizes of CLTNet; the defaults are the published ones (Liang et al. 2023, section 3.2)."""
+
+    reads_dialogues: ClassVar = False
+    channels: int = 300
+    """d_1: channels of each convolution and units of the LSTM."""
+    text_dim: int = 100
+    """d_2: width of the transformer encoder."""
+    dim: int = 100
+    """d: width of the modality vectors and of the embedding."""
+    layers: int = 5
+    """Transformer layers."""
+    heads: int = 5
+    """Attention heads a layer; must divide text_dim."""
+    dropout: float = 0.1
+    """Share of values dropped in training; the paper names none."""
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "text_dim", "dim", "layers", "heads"):
+            require(getattr(self, name) >= 1, f"model.cltnet.{name}", getattr(self, name), ">= 1")
+        rule = f"a divisor of model.cltnet.text_dim ({self.text_dim})"
+        require(self.text_dim % self.heads == 0, "model.cltnet.heads", self.heads, rule)
+        require(0 <= self.dropout < 1, "model.cltnet.dropout", self.dropout, "in [0, 1)")
+
+    def build(
+        self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
+    ) -> "Cltnet":
+        """The untrained network; see `ModelSettings`."""
+        return Cltnet(self, modalities, dims=dims, n_outputs=n_outputs)
 
 
 class AudioBranch(nn.Module):
@@ -98,17 +132,21 @@ class Cltnet(nn.Module):
     h = Concat(h_A, h_T) W_u + b_u,   logits = (h + ReLU(h W_h + b_h)) W_c + b_c
     """
 
-    reads_dialogues = False
-
-    def __init__(self, config: ModelConfig, *, dims: Mapping[str, int], n_classes: int) -> None:
+    def __init__(
+        self,
+        sizes: CltnetConfig,
+        modalities: Sequence[str],
+        *,
+        dims: Mapping[str, int],
+        n_outputs: int,
+    ) -> None:
         super().__init__()
-        sizes = config.cltnet
         branches = {"audio": AudioBranch, "text": TextBranch, "video": AudioBranch}
-        self.branches = nn.ModuleDict({m: branches[m](dims[m], sizes) for m in config.modalities})
-        self.fuse = nn.Linear(sizes.dim * len(config.modalities), sizes.dim)
+        self.branches = nn.ModuleDict({m: branches[m](dims[m], sizes) for m in modalities})
+        self.fuse = nn.Linear(sizes.dim * len(modalities), sizes.dim)
         self.residual = nn.Linear(sizes.dim, sizes.dim)
         self.dropout = nn.Dropout(sizes.dropout)
-        self.classify = nn.Linear(sizes.dim, n_classes)
+        self.classify = nn.Linear(sizes.dim, n_outputs)
 
     def forward(self, modalities: Mapping[str, Padded], layout: Layout | None) -> ModelOutput:
         """Logits, embedding and modality vectors of a batch; each utterance by itself, whatever the layout."""

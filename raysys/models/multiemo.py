@@ -10,20 +10,68 @@ Conversations", ACL 2023, Eq. 1-16.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raysys.config import ModelConfig, MultiemoConfig
-from raysys.features.batch import Layout, Padded
+from raysys.batches.batch import Layout, Padded
 from raysys.models.dialogue_rnn import DialogueRnn, reverse_turns, reversed_order
 from raysys.models.output import ModelOutput
+from raysys.settings import require
 
 _ORDER = ("text", "audio", "video")
 """Which of the other modalities a modality queries first (MultiAttn_text: audio, video; _audio: text, video; _visual:
 text, audio)."""
+
+
+@dataclass(frozen=True)
+class MultiemoConfig:
+    """Sizes of MultiEMO; the defaults are those of the authors' script for IEMOCAP, but for dropout."""
+
+    reads_dialogues: ClassVar = True
+    idle: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        **{name: {"fusion": (False,)} for name in ("layers", "heads", "feedforward")},
+        **{name: {"context": ((),)} for name in ("state", "bidirectional", "residual")},
+    }
+    dim: int = 256
+    """Width of the utterance vectors and of the attention."""
+    state: int = 256
+    """Width of DialogueRNN's global, party and emotion states."""
+    context: tuple[Literal["audio", "text", "video"], ...] = ("audio", "text", "video")
+    """Modalities that DialogueRNN reads, of those that the model has; [] for none."""
+    bidirectional: bool = True
+    """Read dialogues in both directions; otherwise an utterance's context is what came before it."""
+    residual: bool = False
+    """Add an utterance's own vector to its context vector and normalise the sum. Ours, not the paper's."""
+    fusion: bool = True
+    """Fuse modalities by cross-attention (MultiAttn); without it their vectors are only concatenated."""
+    layers: int = 6
+    """Layers of cross-attention."""
+    heads: int = 4
+    """Attention heads a layer, together as wide as dim, which they must divide."""
+    feedforward: int = 1024
+    """Width of the feed-forward layers."""
+    hidden: int = 256
+    """Width of l (Eq. 15), the embedding; the authors' code has twice dim for MELD."""
+    dropout: float = 0.1
+    """Share of values dropped in training; 0 in the authors' script."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "state", "layers", "heads", "feedforward", "hidden"):
+            require(getattr(self, name) >= 1, f"model.multiemo.{name}", getattr(self, name), ">= 1")
+        rule = f"a divisor of model.multiemo.dim ({self.dim})"
+        require(self.dim % self.heads == 0, "model.multiemo.heads", self.heads, rule)
+        require(0 <= self.dropout < 1, "model.multiemo.dropout", self.dropout, "in [0, 1)")
+
+    def build(
+        self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
+    ) -> "Multiemo":
+        """The untrained network; see `ModelSettings`."""
+        return Multiemo(self, modalities, dims=dims, n_outputs=n_outputs)
 
 
 class Multiemo(nn.Module):
@@ -36,12 +84,15 @@ class Multiemo(nn.Module):
     say what MultiAttn is for a single modality: here its turns attend to each other.
     """
 
-    reads_dialogues = True
-
-    def __init__(self, config: ModelConfig, *, dims: Mapping[str, int], n_classes: int) -> None:
+    def __init__(
+        self,
+        sizes: MultiemoConfig,
+        modalities: Sequence[str],
+        *,
+        dims: Mapping[str, int],
+        n_outputs: int,
+    ) -> None:
         super().__init__()
-        sizes, modalities = config.multiemo, config.modalities
-        self.modalities = modalities
         self.pools = nn.ModuleDict({m: AttentionPool(dims[m], sizes.dim) for m in modalities})
         read = [m for m in modalities if m in sizes.context]
         self.context = DialogueContext(read, sizes) if read else None
@@ -51,7 +102,7 @@ class Multiemo(nn.Module):
         self.dropout = nn.Dropout(sizes.dropout)
         self.contrast = nn.Linear(sizes.dim * len(modalities), sizes.dim)
         self.hidden = nn.Linear(sizes.dim, sizes.hidden)
-        self.classify = nn.Linear(sizes.hidden, n_classes)
+        self.classify = nn.Linear(sizes.hidden, n_outputs)
 
     def forward(self, modalities: Mapping[str, Padded], layout: Layout | None) -> ModelOutput:
         """Logits, embedding and fused vectors of every utterance of the batch's dialogues."""

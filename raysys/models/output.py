@@ -1,21 +1,19 @@
 """What every model returns, and how one is made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol
 
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from raysys.config import ModelConfig
 
 
 @dataclass(frozen=True)
 class ModelOutput:
     """A forward pass over a batch."""
 
-    logits: Float[Tensor, "batch class"]
-    """Before the softmax."""
+    logits: Float[Tensor, "batch output"]
+    """What the head says, as the task reads it: before a softmax, or standardised values."""
     embedding: Float[Tensor, "batch dim"]
     """The vector before the last linear layer: what class representatives are means of."""
     vectors: Mapping[str, Float[Tensor, "batch _"]]
@@ -24,23 +22,20 @@ class ModelOutput:
     """What SWFC sees; None is the embedding."""
 
 
-@runtime_checkable
-class ModelBuilder(Protocol):
-    """Makes an untrained model whose forward takes `Batch.modalities`, `Batch.layout` and returns a `ModelOutput`."""
+class ModelSettings(Protocol):
+    """Settings of a model, which make it."""
 
-    @property
-    def reads_dialogues(self) -> bool:
-        """Whether its batches must be whole dialogues, with their layout."""
-        ...
+    reads_dialogues: ClassVar[bool]
+    """Whether its batches must be whole dialogues, with their layout."""
 
-    def __call__(
-        self, config: ModelConfig, *, dims: Mapping[str, int], n_classes: int
+    def build(
+        self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
     ) -> nn.Module:
-        """Build it.
+        """An untrained model whose forward takes `Batch.modalities` and `Batch.layout` and returns a `ModelOutput`.
 
         Args:
-            config: sizes.
+            modalities: that it reads.
             dims: modality -> width of its frames.
-            n_classes: number of emotions.
+            n_outputs: width of the head.
         """
         ...

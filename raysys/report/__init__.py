@@ -1,37 +1,32 @@
-"""What a finished command says: the content of result.json, and the tables in the terminal.
+"""What a finished command says: typed results, tables and pictures; and what a running one shows."""
 
-Test predictions of a cross-validation are scored here, once, after all training is over.
-"""
-
-from raysys.report.ablation import compare_variants, print_ablation
-from raysys.report.breakdown import break_down, confusion_counts
-from raysys.report.result import build_result, mean_and_std, paired_difference, test_share
-from raysys.report.seconds import Seconds, account_seconds, best_makespan
-from raysys.report.terminal import (
-    TITLES,
-    percent,
-    print_audit,
-    print_breakdown,
-    print_result,
-    val_metric,
+from raysys.report.ablation import compare_variants
+from raysys.report.results import (
+    AblationResult,
+    Result,
+    StudyResult,
+    TrialResult,
+    read_result,
+    write_result,
 )
+from raysys.report.seconds import account_seconds
+from raysys.report.statistics import mean_and_std, paired_difference, test_share
+from raysys.report.terminal import print_audit, print_result
+from raysys.report.view import TrialsView
 
 __all__ = [
-    "TITLES",
-    "Seconds",
+    "AblationResult",
+    "Result",
+    "StudyResult",
+    "TrialResult",
+    "TrialsView",
     "account_seconds",
-    "best_makespan",
-    "break_down",
-    "build_result",
     "compare_variants",
-    "confusion_counts",
     "mean_and_std",
     "paired_difference",
-    "percent",
-    "print_ablation",
     "print_audit",
-    "print_breakdown",
     "print_result",
+    "read_result",
     "test_share",
-    "val_metric",
+    "write_result",
 ]

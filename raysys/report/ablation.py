@@ -1,34 +1,30 @@
 """What a finished ablation says: test scores of every variant, differences from the first, the paper's beside ours."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from raysys.config import AblationConfig
+from raysys.config import Config
 from raysys.corpus.folds import Fold
-from raysys.report.result import mean_and_std, paired_difference, test_share
-from raysys.report.terminal import TITLES, percent, print_audit
-from raysys.training.metrics import METRICS
+from raysys.report.results import AblationResult, Difference, TrialResult, VariantResult
+from raysys.report.statistics import mean_and_std, paired_difference, test_share
+from raysys.report.tables import Line, cells, interval
+from raysys.tasks import TASKS
+from raysys.tasks.exhibits import Table
+from raysys.tasks.task import shown
 
 _SELECTED = {"test": "best on test", "val": "best on val", "unknown": "how chosen?"}
 """By which part's score somebody chose the epoch that is reported."""
 
 
 def compare_variants(
-    ablation: AblationConfig,
-    results: Mapping[str, Sequence[Mapping[str, Any]]],
-    folds: Sequence[Fold],
-) -> list[dict[str, Any]]:
-    """Means, spreads and differences, a dict a variant in their order.
+    config: Config, results: Mapping[str, Sequence[TrialResult]], folds: Sequence[Fold]
+) -> tuple[VariantResult, ...]:
+    """Means, spreads and differences of every variant, in their order.
 
     Args:
-        ablation: variants, their settings and published figures.
-        results: variant -> the content of each seed's result (`build_result`); those that failed are left out.
+        config: of the ablation: variants, their settings and published figures.
+        results: variant -> each seed's result; those that failed are left out.
         folds: of all of them.
 
     Returns:
@@ -36,119 +32,99 @@ def compare_variants(
         the mean of its seeds) with the corrected interval, or over seeds where there is one fold.
     """
     compared = []
+    names = [metric.name for metric in shown(config.task_type.metrics)]
     first: dict[str, np.ndarray] = {}
     for name, trials in results.items():
-        variant = ablation.variants[name]
-        all_folds = [fold for one in trials for fold in one["folds"]]
+        variant = config.ablation.variants[name]
         over = {
-            part: mean_and_std([{m: fold[part][m] for m in METRICS} for fold in all_folds])
+            part: mean_and_std([getattr(f, part) for one in trials for f in one.folds], names)
             for part in ("val", "test")
         }
-        tests = {
-            m: np.array([[f["test"][m] for f in one["folds"]] for one in trials]) for m in METRICS
-        }
+        tests = {m: np.array([[f.test[m] for f in one.folds] for one in trials]) for m in names}
+        difference = {m: _difference(tests[m], first[m], folds) for m in names} if first else None
         first = first or tests
+        details = [one.summary.scores() for one in trials]
         compared.append(
-            {
-                "name": name,
-                "settings": dict(variant.settings),
-                "published": variant.published,
-                "mean": {part: both["mean"] for part, both in over.items()},
-                "std": {part: both["std"] for part, both in over.items()},
-                "difference": {m: _difference(tests[m], first[m], folds) for m in METRICS},
-                "per_class": _mean_f1(trials),
-            }
+            VariantResult(
+                name,
+                dict(variant.settings),
+                variant.published,
+                {part: both.mean for part, both in over.items()},
+                {part: both.std for part, both in over.items()},
+                difference,
+                {key: float(np.mean([one[key] for one in details])) for key in details[0]},
+            )
         )
-    return compared
+    return tuple(compared)
 
 
-def print_ablation(console: Console, result: Mapping[str, Any], *, folder: str, ui: str) -> None:
-    """The table, F1 by emotion, what it rests on, and where to look further."""
-    console.print(_variant_table(result))
-    for line in result["failed"]:
-        console.print(f"failed       {line}", style="yellow", soft_wrap=True, markup=False)
-    if result["source"]:
-        console.print(f"published    {result['source']}", soft_wrap=True, markup=False)
-    seeds, folds = result["seeds"], result["n_folds"]
-    console.print(
-        f"ours         epochs chosen on validation, test read once; mean +- std over {seeds} seed(s) x {folds} fold(s)",
-        soft_wrap=True,
+def ablation_lines(result: AblationResult) -> Iterator[Line]:
+    """The table, details of the task, and what it rests on."""
+    yield variant_table(result)
+    for line in result.failed:
+        yield f"failed       {line}"
+    if result.source:
+        yield f"published    {result.source}"
+    seeds, folds = result.seeds, result.n_folds
+    yield (
+        f"ours         epochs chosen on validation, test read once; mean +- std over {seeds} seed(s) x {folds} fold(s)"
     )
     over = "folds (Nadeau & Bengio 2003)" if folds > 1 else "seeds: what the training's chance does"
-    interval = f", with a 95 % interval over {over}" if seeds * folds > 1 else ""
-    console.print(f"difference   from the first line{interval}", soft_wrap=True)
-    console.print(_emotion_table(result))
-    console.print(f"time         {result['seconds']['total']:.0f} s")
-    print_audit(console, result["audit"])
-    console.print(f"run folder   {folder}", soft_wrap=True)
-    console.print(f"MLflow       {ui}", soft_wrap=True)
+    with_interval = f", with a 95 % interval over {over}" if seeds * folds > 1 else ""
+    yield f"difference   from the first line{with_interval}"
+    yield _detail_table(result)
+    yield f"time         {result.seconds['total']:.0f} s"
 
 
-def _difference(
-    tests: np.ndarray, first: np.ndarray, folds: Sequence[Fold]
-) -> dict[str, float] | None:
-    """Of scores [seed, fold]; None for the first variant itself."""
-    if tests is first:
-        return None
+def variant_table(result: AblationResult) -> Table:
+    """A line a variant, then the baseline."""
+    task = TASKS[result.task]
+    metric = next(one for one in result.metrics if one.name == result.metric)
+    others = [one for one in shown(result.metrics) if one != metric]
+    has_published = any(one.published is not None for one in result.variants)
+    published = f"published,\n{_SELECTED[result.selected_on]}"
+    heads = [
+        "variant",
+        *([published] if has_published else []),
+        f"ours,\n{_SELECTED['val']}",
+        "difference",
+        f"val {metric.title}",
+        *(one.title for one in others),
+    ]
+    rows: list[Sequence[str]] = []
+    for one in result.variants:
+        test, std = one.mean["test"], one.std["test"]
+        shown_before = "-" if one.published is None else f"{one.published:.2f}"
+        found = one.difference and one.difference.get(metric.name)
+        rows.append(
+            (
+                one.name,
+                *([shown_before] if has_published else []),
+                f"{metric.show(test[metric.name])} +- {metric.show(std[metric.name])}",
+                interval(metric, found) if found else "",
+                metric.show(one.mean["val"].get(metric.name)),
+                *cells(others, test),
+            )
+        )
+    baseline = result.baseline.mean
+    rival = f"{task.baseline_name}, the first's input"
+    blank = [""] if has_published else []
+    own = metric.show(baseline[metric.name])
+    rows += [(), (rival, *blank, own, "", "", *cells(others, baseline))]
+    title = f"{result.corpus}: test {metric.title}, scores {task.caption}"
+    return Table(title, heads, rows, faint=(published,))
+
+
+def _detail_table(result: AblationResult) -> Table:
+    detail = TASKS[result.task].detail
+    heads = ["variant", *(key.split("/", 1)[1] for key in result.variants[0].details)]
+    rows = [(one.name, *map(detail.show, one.details.values())) for one in result.variants]
+    unit = " in %" if detail.format == "percent" else ""
+    return Table(f"{detail.title}{unit}, mean over seeds", heads, rows)
+
+
+def _difference(tests: np.ndarray, first: np.ndarray, folds: Sequence[Fold]) -> Difference:
+    """Of scores [seed, fold]."""
     if len(folds) > 1:
         return paired_difference(tests.mean(axis=0), first.mean(axis=0), shared=test_share(folds))
     return paired_difference(tests[:, 0], first[:, 0], shared=0.0)
-
-
-def _mean_f1(trials: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Emotion -> F1 over all test utterances, mean over the seeds."""
-    return {
-        emotion: float(np.mean([one["per_class"][emotion]["f1"] for one in trials]))
-        for emotion in trials[0]["per_class"]
-    }
-
-
-def _variant_table(result: Mapping[str, Any]) -> Table:
-    metric = result["metric"]
-    title = f"{result['corpus']}: test {TITLES[metric]} in %{' (weighted)' if metric == 'weighted_f1' else ''}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
-    has_published = any(one["published"] is not None for one in result["variants"])
-    table.add_column("variant")
-    if has_published:
-        head = f"published,\n{_SELECTED[result['selected_on']]}"
-        table.add_column(head, justify="right", style="dim")
-    others = [TITLES[m] for m in METRICS if m != metric]
-    for column in (f"ours,\n{_SELECTED['val']}", "difference", f"val {TITLES[metric]}", *others):
-        table.add_column(column, justify="right", no_wrap=True)
-    for one in result["variants"]:
-        mean, std = one["mean"], one["std"]
-        row = [escape(one["name"])]
-        if has_published:
-            row.append("-" if one["published"] is None else f"{one['published']:.2f}")
-        row.append(f"{percent(mean['test'][metric])} +- {percent(std['test'][metric])}")
-        found = one["difference"][metric]
-        row.append("" if found is None else _interval(found))
-        row.append(percent(mean["val"][metric]))
-        table.add_row(*row, *(percent(mean["test"][m]) for m in METRICS if m != metric))
-    table.add_section()
-    baseline = result["baseline"]["mean"]
-    row = [
-        "SVM, the first's input",
-        *([""] if has_published else []),
-        percent(baseline[metric]),
-        "",
-        "",
-    ]
-    table.add_row(*row, *(percent(baseline[m]) for m in METRICS if m != metric), style="dim")
-    return table
-
-
-def _emotion_table(result: Mapping[str, Any]) -> Table:
-    title = "F1 by emotion in %, mean over seeds"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
-    table.add_column("variant")
-    for emotion in result["emotions"]:
-        table.add_column(emotion, justify="right")
-    for one in result["variants"]:
-        table.add_row(escape(one["name"]), *(percent(value) for value in one["per_class"].values()))
-    return table
-
-
-def _interval(found: Mapping[str, float | None]) -> str:
-    mean, low, high = (percent(found[key], "+.1f") for key in ("mean", "low", "high"))
-    return mean if low == "-" else f"{mean} [{low}, {high}]"

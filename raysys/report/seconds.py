@@ -2,43 +2,34 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from raysys.training.task import FoldResult
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """Where the wall time of a cross-validation went."""
-
-    total: float
-    startup: float
-    """From connecting to Ray to the first fold's start."""
-    training: float
-    """Sum over the folds."""
-    overhead: float
-    """First fold's start to last fold's end, less the best possible schedule of the training seconds."""
-    efficiency: float
-    """That schedule / that wall time."""
-    workers: int
 
 
 def account_seconds(
-    results: Sequence[FoldResult], *, total: float, startup: float, wall: float, workers: int
-) -> Seconds:
+    durations: Sequence[float], *, total: float, startup: float, wall: float, workers: int
+) -> dict[str, float]:
     """Compare the folds' wall time with the best possible schedule of their training seconds.
 
     Args:
-        results: finished folds.
+        durations: training seconds of each fold, in this command.
         total: seconds of the whole command.
-        startup: seconds until the first fold started.
+        startup: seconds from connecting to Ray to the first fold's start.
         wall: seconds from the first fold's start to the last one's end.
         workers: folds that could run at the same time.
+
+    Returns:
+        total, startup, training (sum over the folds), overhead (wall less the best schedule), efficiency (that
+        schedule / wall; NaN where no fold was left to train), workers.
     """
-    durations = [result.seconds for result in results]
     ideal = best_makespan(durations, workers)
-    efficiency = ideal / wall if wall > 0 else float("nan")
-    return Seconds(total, startup, sum(durations), wall - ideal, efficiency, workers)
+    trained = wall > 0 and sum(durations) > 0
+    return {
+        "total": total,
+        "startup": startup,
+        "training": sum(durations),
+        "overhead": wall - ideal,
+        "efficiency": ideal / wall if trained else float("nan"),
+        "workers": workers,
+    }
 
 
 def best_makespan(durations: Sequence[float], workers: int) -> float:

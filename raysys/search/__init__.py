@@ -1,1 +1,1 @@
-"""Studies: Tune trials that share one fold pool, Optuna's proposals, and a result that selects on validation alone."""
+"""All the Tune and Optuna there is: the space, the searcher, the scheduler, and the journal of a study."""

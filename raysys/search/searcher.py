@@ -5,17 +5,18 @@ Optuna as pruned, with its curve; a failed one as failed; trials of an interrupt
 sampler's randomness is a function of (seed, trial number), so a resumed study proposes what an undisturbed one would.
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from raysys.search.journal import TrialRecord, trial_name
+from raysys.report.results import TrialRecord
+from raysys.search.journal import trial_name
 from raysys.search.space import Space
+from raysys.tasks import Metric
 
 _LEAST_RANDOM, _MOST_RANDOM = 5, 10
 """Trials before TPE has something to go by: a third of the round's, within these."""
@@ -31,34 +32,29 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     Args:
         space: what to search.
-        objectives: scores to optimise; `loss` is minimised, others maximised.
+        objectives: scores to optimise.
         seed: of all proposals.
         numbers: numbers of the round's trials; each proposal takes the next.
         records: trials of the round that have begun; those that have not ended are proposed again, first.
         points: values to try before Optuna's own proposals.
-        deadline: of `time.monotonic()`, after which nothing is proposed; None is never.
     """
 
     def __init__(
         self,
         space: Space,
-        objectives: Sequence[str],
+        objectives: Sequence[Metric],
         *,
         seed: int,
         numbers: range,
         records: Sequence[TrialRecord] = (),
         points: Sequence[dict[str, Any]] = (),
-        deadline: float | None = None,
     ) -> None:
         super().__init__()
         self._space = space
-        self._objectives = list(objectives)
+        self._objectives = [objective.name for objective in objectives]
         self._seed = seed
-        self._deadline = deadline
         self._open: dict[str, optuna.Trial] = {}
-        directions = [direction(objective) for objective in objectives]
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(directions=directions)
+        self.study = _new_study(objectives)
         known = {record.number for record in records}
         for record in records:
             if record.has_ended:
@@ -72,15 +68,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             *((number, first.get(number)) for number in fresh),
         ]
 
-    @property
-    def left(self) -> int:
-        """Proposals to come."""
-        return len(self._queue)
-
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial: `trial` (name), `number`, `params` (Optuna's) and `values` (setting -> value)."""
-        late = self._deadline is not None and time.monotonic() > self._deadline
-        if late or not self._queue:
+        """The next trial: `number`, `params` (Optuna's) and `values` (setting -> value)."""
+        if not self._queue:
             return str(Searcher.FINISHED)
         number, params = self._queue.pop(0)
         if params is not None:
@@ -91,52 +81,46 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         trial = self.study.ask(self._space.distributions)
         trial.set_user_attr("name", trial_name(number))
         self._open[trial_id] = trial
-        return {
-            "trial": trial_name(number),
-            "number": number,
-            "params": trial.params,
-            "values": self._space.decode(trial.params),
-        }
+        values = self._space.decode(trial.params)
+        return {"number": number, "params": trial.params, "values": values}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A point of a trial's curve; Optuna keeps curves of studies with one objective only."""
-        if len(self._objectives) == 1 and result["epoch"] and not result["final"]:
-            value = result[f"objectives/{self._objectives[0]}"]
-            self._open[trial_id].report(value, result["epoch"])
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """A point of a trial's curve: `epoch` and scores; Optuna keeps curves of studies with one objective only."""
+        if len(self._objectives) == 1:
+            self._open[trial_id].report(result[self._objectives[0]], result["epoch"])
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        """The trial has ended: by itself, by the scheduler, or by an error."""
+        """The trial has ended: by itself (`done` in its result), by the scheduler, or by an error."""
         trial = self._open.pop(trial_id, None)
         if trial is None:
             return
-        if error or not result or result["failure"]:
+        if error or not result:
             self.study.tell(trial, state=TrialState.FAIL)
             return
-        values = [result[f"objectives/{objective}"] for objective in self._objectives]
-        if result["final"]:
+        values = [result[objective] for objective in self._objectives]
+        if result["done"]:
             state = TrialState.COMPLETE if all(v == v for v in values) else TrialState.FAIL
             self.study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
             return
         if len(self._objectives) == 1:
-            trial.report(values[0], result["epoch"])  # Tune skips `on_trial_result` for it
+            trial.report(values[0], result["epoch"])
         self.study.tell(trial, state=TrialState.PRUNED)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing, for Tune's snapshots."""
-        return {}
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study's journal holds everything."""
         Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as `save`."""
 
     def _frozen(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
         state = _STATES[record.state]
         single = len(self._objectives) == 1
         complete = state == TrialState.COMPLETE
         first = self._objectives[0]
-        curve = {point.epoch: point.objectives[first] for point in record.curve if single}
+        curve = {point.epoch: point.best[first] for point in record.curve if single}
         return optuna.trial.create_trial(
             state=state,
             params=record.params,
@@ -147,9 +131,32 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         )
 
 
-def direction(objective: str) -> Literal["minimize", "maximize"]:
-    """Optuna's word for what is better."""
-    return "minimize" if objective == "loss" else "maximize"
+def importances(
+    space: Space, records: Sequence[TrialRecord], objective: Metric
+) -> dict[str, float]:
+    """Setting -> share of importance by Optuna's default evaluator; empty where complete trials are too few."""
+    done = [record for record in records if record.state == "COMPLETE"]
+    varied = [n for n in space.settings if len({repr(record.values[n]) for record in done}) > 1]
+    if len(done) < 2 or not varied:
+        return {}
+    study = _new_study([objective])
+    for record in done:
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE,
+                params=record.params,
+                distributions=space.distributions,
+                value=record.scores[objective.name],
+            )
+        )
+    found = optuna.importance.get_param_importances(study)
+    return {name.removesuffix("_share"): share for name, share in found.items()}
+
+
+def _new_study(objectives: Sequence[Metric]) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    up, down = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+    return optuna.create_study(directions=[up if o.higher_is_better else down for o in objectives])
 
 
 def _mixed(seed: int, number: int) -> int:

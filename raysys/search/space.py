@@ -22,22 +22,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from raysys.config import Config, Distribution, field_names, replaced
-from raysys.config.settings import check_effect, check_name, kind_of, typed, value_of
+from raysys.config import Config, Distribution
+from raysys.config.names import check_effect, check_name, kind_of, typed
 from raysys.errors import ConfigError
-
-SYMBOLS = {
-    "loss.mu1": "mu1",
-    "loss.mu2": "mu2",
-    "balance.sigma": "sigma",
-    "balance.p": "p",
-    "loss.tau": "tau",
-    "loss.gamma": "gamma",
-    "loss.alpha": "alpha",
-    "loss.omega": "omega",
-    "training.weight_decay": "lambda",
-}
-"""Setting -> its symbol in the papers; reports use it."""
+from raysys.settings import field_names, replaced, value_of
 
 _WHERE = "search.space"
 _PUBLISHED = (
@@ -52,11 +40,6 @@ _FEW = 64
 _DIGITS = 12
 """Of mu2, so that a value that was coded as a share comes back as itself."""
 _MU1, _MU2, _SHARE = "loss.mu1", "loss.mu2", "loss.mu2_share"
-
-
-def symbol(setting: str) -> str:
-    """How a setting is called in reports: its paper's symbol, or its own name."""
-    return SYMBOLS.get(setting, setting)
 
 
 @dataclass(frozen=True)

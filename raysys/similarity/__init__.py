@@ -1,6 +1,7 @@
 """Class similarity, in NumPy only."""
 
 from raysys.similarity.matrix import (
+    SimilarityConfig,
     SimilaritySummary,
     average_matrix,
     class_representatives,
@@ -17,6 +18,7 @@ from raysys.similarity.prior import (
 
 __all__ = [
     "Origin",
+    "SimilarityConfig",
     "SimilaritySummary",
     "average_matrix",
     "class_representatives",

@@ -12,6 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
+from raysys.settings import require
+
+
+@dataclass(frozen=True)
+class SimilarityConfig:
+    """Uncertainty of the averaged class-similarity matrix."""
+
+    resamples: int = 1000
+    """Bootstrap resamples of the utterances within each fold."""
+    confidence: float = 0.95
+    """Coverage of the interval of each cell."""
+
+    def __post_init__(self) -> None:
+        require(self.resamples >= 10, "similarity.resamples", self.resamples, "10 or more")
+        rule = "between 0 and 1"
+        require(0 < self.confidence < 1, "similarity.confidence", self.confidence, rule)
+
 
 @dataclass(frozen=True)
 class SimilaritySummary:
@@ -66,10 +83,9 @@ def average_matrix(
 
 
 def summarise(
-    embeddings: Sequence[Float[np.ndarray, "_ _"]],
-    labels: Sequence[Int64[np.ndarray, " _"]],
-    n_classes: int,
+    delivered: Sequence[tuple[Float[np.ndarray, "_ _"], Int64[np.ndarray, " _"]]],
     *,
+    n_classes: int,
     resamples: int,
     confidence: float,
     seed: int,
@@ -77,18 +93,16 @@ def summarise(
     """Matrices of all folds of one configuration, their average and its bootstrap interval.
 
     Args:
-        embeddings: one [utterance, dim] array a fold; dimensions may differ between folds, only cosines are averaged.
-        labels: class indices, in the same order.
+        delivered: of each fold, embeddings [utterance, dim] and class indices; dimensions may differ between folds,
+            since only cosines are averaged.
         n_classes: number of emotions.
         resamples: bootstrap resamples; each draws every fold's utterances with replacement.
         confidence: coverage of the percentile interval, e.g. 0.95.
         seed: of the resampling.
     """
+    embeddings, labels = [e for e, _ in delivered], [y for _, y in delivered]
     per_fold = np.stack(
-        [
-            cosine_matrix(class_representatives(e, y, n_classes))
-            for e, y in zip(embeddings, labels, strict=True)
-        ]
+        [cosine_matrix(class_representatives(e, y, n_classes)) for e, y in delivered]
     )
     average, fold_counts = average_matrix(per_fold)
     low, high = _bootstrap_interval(embeddings, labels, n_classes, resamples, confidence, seed)

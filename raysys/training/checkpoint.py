@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from raysys.errors import StorageError
 from raysys.storage import Folder
-from raysys.training.task import EpochRecord
+from raysys.training.records import EpochRecord
 
 _FILE = "checkpoint.safetensors"
 
@@ -75,12 +75,12 @@ def load_checkpoint(
     try:
         tensors = safetensors.torch.load(content)
         progress = _progress(json.loads(_header(content)["progress"]))
-        model.load_state_dict(_under("model/", tensors))
-        _load_optimizer(optimizer, _under("optimizer/", tensors))
+        model.load_state_dict(under("model/", tensors))
+        _load_optimizer(optimizer, under("optimizer/", tensors))
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise StorageError(f"{folder.path(_FILE)} is damaged ({reason}): delete it") from error
-    return progress, _under("best/", tensors)
+    return progress, under("best/", tensors)
 
 
 def delete_checkpoint(folder: Folder) -> None:
@@ -101,7 +101,8 @@ def _progress(plain: dict[str, Any]) -> Progress:
     return Progress(history, plain["best_epoch"])
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin with a prefix, without it."""
     return {
         name.removeprefix(prefix): value
         for name, value in tensors.items()

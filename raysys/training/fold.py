@@ -1,48 +1,86 @@
-"""One fold from a task to its files: the only place where train, val and test meet, in this order.
+"""One fold from a task to its bundle: the only place where train, val and test meet, in this order.
 
-    FoldTask, CorpusArrays -> train and val parts -> train_fold -> weights that validation chose
-                           -> test part (made only now) -> embeddings, probabilities -> files -> FoldResult
+    FoldTask, FoldData -> train and val parts -> train_fold: epochs of (shuffled batches -> loss -> Adam) -> val score
+                       -> weights that validation chose -> bundle
+                       -> test part (made only now) -> embeddings, outputs -> files -> FoldResult
 
-Test predictions are stored, not scored: whoever opens a result scores them.
+`train_fold` is given train and val, and cannot reach test. Test predictions are stored, not scored: whoever opens a
+result scores them.
 """
 
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from jaxtyping import Int64
+from torch import Tensor, nn
 
-from raysys.balance import BalancePlan, plan_balance
-from raysys.config import Config
+from raysys.batches.batch import Batch, Padded, Part, Turns, fit_normaliser, make_part
+from raysys.batches.normalise import FRAMED, Normaliser
+from raysys.config import Config, TrainingConfig
 from raysys.corpus.folds import Fold
-from raysys.corpus.table import target_distributions
-from raysys.features.batch import Part, Turns, fit_normaliser, make_part
-from raysys.features.normalise import FRAMED, Normaliser
-from raysys.features.store import Ragged
+from raysys.encoders.store import Ragged
+from raysys.errors import FoldFailedError
+from raysys.losses import Objective
+from raysys.predictions import write_predictions
 from raysys.storage import Folder
-from raysys.training.checkpoint import delete_checkpoint
-from raysys.training.loop import OnEpoch, TrainedFold, predict, train_fold
-from raysys.training.predictions import Predictions, write_predictions
-from raysys.training.task import EpochRecord, FoldResult, FoldTask
+from raysys.tasks import Task
+from raysys.training.arithmetic import settle
+from raysys.training.bundle import Bundle, save_bundle
+from raysys.training.checkpoint import (
+    Progress,
+    delete_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    stream_seed,
+)
+from raysys.training.records import EpochRecord, FoldResult, FoldTask
+
+OnEpoch = Callable[[EpochRecord], bool]
+"""Called after every epoch; False stops the fold."""
 
 
 @dataclass(frozen=True)
-class CorpusArrays:
-    """What all folds share: features, labels, votes and folds of the corpus, read-only, one copy a node."""
+class FoldData:
+    """What all folds share, read-only, one copy a node."""
 
+    task: Task
     features: Mapping[str, Ragged]
-    labels: Int64[np.ndarray, " utterance"]
-    votes: Int64[np.ndarray, "utterance class"]
-    """Annotators by emotion; a row of zeros where there are none."""
+    encoders: Mapping[str, Any]
+    """Modality -> fingerprint of its encoder."""
+    targets: Any
+    """What is to be predicted, as the task keeps it."""
     folds: tuple[Fold, ...]
     places: Int64[np.ndarray, "utterance 3"] | None = None
     """Dialogue, turn and speaker of every utterance, as numbers; None makes each a dialogue of its own."""
 
 
-def run_fold(task: FoldTask, arrays: CorpusArrays, on_epoch: OnEpoch) -> FoldResult:
+@dataclass(frozen=True)
+class Learner:
+    """What training works on: a model, what it minimises, and what its logits mean."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    objective: Objective
+    fitted: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """A model with the weights that validation chose, and how it came to them."""
+
+    learner: Learner
+    progress: Progress
+    stopped: bool
+    """Whether `on_epoch` asked to stop before training was over."""
+
+
+def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResult:
     """Train a fold, predict its test part, write both.
 
     Returns:
@@ -52,24 +90,24 @@ def run_fold(task: FoldTask, arrays: CorpusArrays, on_epoch: OnEpoch) -> FoldRes
         FoldFailedError: training diverged.
         StorageError: files cannot be written.
     """
-    folder = Folder(task.folder)
+    folder, config = Folder(fold_task.folder), fold_task.config
     finished = read_result(folder)
     if finished:
         for record in finished.history:
-            on_epoch(record)
+            on_epoch(replace(record, seconds=0.0))
         return finished
-    device, fold = _prepare_torch(task.config), arrays.folds[task.fold]
-    normalisers = _fit_normalisers(task.config, arrays, fold)
-    features = {str(name): arrays.features[name] for name in task.config.model.modalities}
-    targets = target_distributions(arrays.labels, arrays.votes, task.config.loss.targets)
-
-    turns = None if arrays.places is None else Turns(*torch.tensor(arrays.places).unbind(dim=1))
+    device, fold = settle(config), data.folds[fold_task.fold]
+    framed = [m for m in FRAMED if m in config.model.modalities]
+    fits = config.features.normalise == "train"
+    normalisers = {m: fit_normaliser(data.features[m], fold.train) for m in framed if fits}
+    targets, labels = data.task.teach(data.targets, config.loss)
+    turns = None if data.places is None else Turns(*torch.tensor(data.places).unbind(dim=1))
 
     def part(indices: Int64[np.ndarray, " row"]) -> Part:
         return make_part(
-            features,
+            {str(name): data.features[name] for name in config.model.modalities},
             indices,
-            labels=arrays.labels,
+            labels=labels,
             targets=targets,
             normalisers=normalisers,
             device=device,
@@ -77,41 +115,83 @@ def run_fold(task: FoldTask, arrays: CorpusArrays, on_epoch: OnEpoch) -> FoldRes
         )
 
     trained = train_fold(
-        task.config,
-        fold=task.fold,
-        train=_balanced(part(fold.train), task.config, arrays, fold),
+        config,
+        data.task,
+        fold=fold_task.fold,
+        train=_balanced(part(fold.train), config, data, fold),
         val=part(fold.val),
-        similarity=None if task.similarity is None else np.array(task.similarity),
+        prior=fold_task.prior,
         folder=folder,
         on_epoch=on_epoch,
     )
-    result = _result(task, trained)
-    if trained.stopped:
-        return result
-    test = predict(trained.model, part(fold.test), task.config.training.batch_size)
-    _write(folder, trained, normalisers, test, result)
+    result = _result(fold_task, trained)
+    if not trained.stopped:
+        bundle = _bundle(config, data, trained.learner, normalisers)
+        save_bundle(folder, bundle)
+        write_predictions(folder, bundle.predict(part(fold.test)), data.task.stored)
+        plain = asdict(result)
+        del plain["folder"]  # a run folder may be moved
+        folder.write_json("fold.json", plain)  # last: it says that the fold is whole
+        delete_checkpoint(folder)
     return result
 
 
-def balance_plan(
+def train_fold(
     config: Config,
-    labels: Int64[np.ndarray, " utterance"],
-    votes: Int64[np.ndarray, "utterance class"],
-    fold: Fold,
-) -> BalancePlan:
-    """What is added to a fold's train part, from its labels and votes alone: the same plan in any process."""
-    rows = fold.train
-    return plan_balance(
-        labels[rows], votes[rows], config.balance, seed=config.seed, fold=fold.index
-    )
+    task: Task,
+    *,
+    fold: int,
+    train: Part,
+    val: Part,
+    prior: Any,
+    folder: Folder,
+    on_epoch: OnEpoch,
+) -> TrainedFold:
+    """Train one fold, resuming from its checkpoint when there is one.
 
+    Args:
+        config: everything; `seed` and `fold` decide all randomness.
+        task: what is predicted.
+        fold: index of the fold.
+        train: what gradients come from.
+        val: what chooses the epoch.
+        prior: what the objective knows beforehand (S of the emotion-aware term).
+        folder: where the checkpoint is.
+        on_epoch: told of every epoch, those of a resumed history included; its answer can stop the fold.
 
-def warm_up() -> None:
-    """Let torch load what it loads at its first optimiser step (seconds), before a fold is waiting for it."""
-    weight = torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.Adam([weight])
-    weight.sum().backward()
-    optimizer.step()
+    Raises:
+        FoldFailedError: the loss is not finite.
+        StorageError: the checkpoint is damaged or cannot be written.
+    """
+    settings, metric = config.training, config.selects
+    learner = _learner(config, task, fold=fold, train=train, prior=prior)
+    model, optimizer = learner.model, learner.optimizer
+    progress, best = load_checkpoint(folder, model=model, optimizer=optimizer)
+    go_on = True
+    for record in progress.history:
+        go_on = on_epoch(replace(record, seconds=0.0)) and go_on
+    while go_on and not _is_over(progress, settings):
+        epoch = progress.epoch + 1
+        started = time.perf_counter()
+        torch.manual_seed(stream_seed(config.seed, fold, epoch))
+        loss = _train_epoch(learner, train, config, epoch)
+        if not math.isfinite(loss):
+            raise FoldFailedError(
+                f"the training loss is {loss} in epoch {epoch}: lower --training.learning_rate, or clip "
+                "with --training.gradient_clip"
+            )
+        scores = _validate(learner, task, val, config)
+        record = EpochRecord(epoch, loss, scores, time.perf_counter() - started)
+        improved = not best or metric.rank(scores) > metric.rank(_best(progress).val)
+        if improved:
+            best = copy.deepcopy(model.state_dict())
+        progress = Progress((*progress.history, record), epoch if improved else progress.best_epoch)
+        go_on = on_epoch(record)
+        if not go_on or epoch % settings.checkpoint_every == 0:
+            save_checkpoint(folder, progress, model=model, optimizer=optimizer, best=best)
+    if best:
+        model.load_state_dict(best)
+    return TrainedFold(learner, progress, stopped=not _is_over(progress, settings))
 
 
 def read_result(folder: Folder) -> FoldResult | None:
@@ -123,33 +203,25 @@ def read_result(folder: Folder) -> FoldResult | None:
     return FoldResult(**{**plain, "folder": folder.uri})
 
 
-def _prepare_torch(config: Config) -> str:
-    """Threads, determinism and device of this worker."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(max(1, int(config.cluster.cpus_per_fold)))
-    torch.set_flush_denormal(True)
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cuda.enable_flash_sdp(False)  # their backward passes are not deterministic
-    torch.backends.cuda.enable_mem_efficient_sdp(False)
-    wanted = config.training.device
-    if wanted != "auto":
-        return wanted
-    return "cuda" if config.cluster.gpus_per_fold and torch.cuda.is_available() else "cpu"
+def _learner(config: Config, task: Task, *, fold: int, train: Part, prior: Any) -> Learner:
+    settings = config.training
+    torch.manual_seed(stream_seed(config.seed, fold, 0))
+    model = config.model.chosen.build(
+        config.model.modalities, dims=train.dims, n_outputs=len(task.outputs)
+    ).to(train.labels.device)
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    fitted = task.fit(train)
+    smoothing = settings.label_smoothing
+    objective = task.objective(config.loss, train, fitted, prior=prior, label_smoothing=smoothing)
+    return Learner(model, optimizer, objective, fitted)
 
 
-def _fit_normalisers(config: Config, arrays: CorpusArrays, fold: Fold) -> dict[str, Normaliser]:
-    """Statistics of the train part."""
-    if config.features.normalise != "train":
-        return {}
-    framed = [modality for modality in FRAMED if modality in config.model.modalities]
-    return {m: fit_normaliser(arrays.features[m], fold.train) for m in framed}
-
-
-def _balanced(train: Part, config: Config, arrays: CorpusArrays, fold: Fold) -> Part:
+def _balanced(train: Part, config: Config, data: FoldData, fold: Fold) -> Part:
     """The train part with the utterances that `balance` adds."""
-    plan = balance_plan(config, arrays.labels, arrays.votes, fold)
-    if not len(plan):
+    plan = data.task.balance(data.targets, config.balance, fold, seed=config.seed)
+    if plan is None or not len(plan):
         return train
     device = train.labels.device
     major, minor, share = (
@@ -158,35 +230,111 @@ def _balanced(train: Part, config: Config, arrays: CorpusArrays, fold: Fold) -> 
     return train.with_mixtures(major, minor, share.float())
 
 
-def _result(task: FoldTask, trained: TrainedFold) -> FoldResult:
+def _bundle(
+    config: Config, data: FoldData, learner: Learner, normalisers: Mapping[str, Normaliser]
+) -> Bundle:
+    modalities = config.model.modalities
+    return Bundle(
+        config,
+        data.task,
+        {m: data.features[m].dim for m in modalities},
+        {m: data.encoders[m] for m in modalities if m in data.encoders},
+        learner.model,
+        normalisers,
+        learner.fitted,
+    )
+
+
+def _result(fold_task: FoldTask, trained: TrainedFold) -> FoldResult:
     history, best = trained.progress.history, trained.progress.best_epoch
     return FoldResult(
-        trial=task.trial,
-        fold=task.fold,
+        trial=fold_task.trial,
+        fold=fold_task.fold,
         epochs=len(history),
         best_epoch=best,
         val=history[best - 1].val if best else {},
         history=history,
-        seconds=sum(record.seconds for record in history),
-        folder=task.folder,
+        folder=fold_task.folder,
         stopped=trained.stopped,
     )
 
 
-def _write(
-    folder: Folder,
-    trained: TrainedFold,
-    normalisers: Mapping[str, Normaliser],
-    test: Predictions,
-    result: FoldResult,
-) -> None:
-    weights = {name: value.cpu().contiguous() for name, value in trained.model.state_dict().items()}
-    for modality, normaliser in normalisers.items():
-        weights[f"normaliser/{modality}/mean"] = torch.from_numpy(normaliser.mean)
-        weights[f"normaliser/{modality}/std"] = torch.from_numpy(normaliser.std)
-    folder.write_bytes("weights.safetensors", safetensors.torch.save(weights))
-    write_predictions(folder, test)
-    plain = asdict(result)
-    del plain["folder"]  # a run folder may be moved
-    folder.write_json("fold.json", plain)
-    delete_checkpoint(folder)
+def _is_over(progress: Progress, settings: TrainingConfig) -> bool:
+    waited = progress.epoch - progress.best_epoch
+    return progress.epoch >= settings.max_epochs or waited >= settings.patience
+
+
+def _best(progress: Progress) -> EpochRecord:
+    return progress.history[progress.best_epoch - 1]
+
+
+def _train_epoch(learner: Learner, train: Part, config: Config, epoch: int) -> float:
+    """One pass over the train part; the mean loss over its utterances."""
+    settings, model, optimizer = config.training, learner.model, learner.optimizer
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = _learning_rate(settings, epoch)
+    order = torch.Generator().manual_seed(torch.initial_seed())
+    total = torch.zeros((), device=train.labels.device)
+    dialogues = config.model.chosen.reads_dialogues
+    for batch in train.batches(settings.batch_size, dialogues=dialogues, shuffle=order):
+        masked = _mask_audio(batch, settings)
+        loss = learner.objective(model(masked.modalities, masked.layout), masked)
+        optimizer.zero_grad()
+        loss.backward()
+        if settings.gradient_clip:
+            nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
+        optimizer.step()
+        total += loss.detach() * len(batch.labels)
+    return float(total) / len(train)
+
+
+def _learning_rate(settings: TrainingConfig, epoch: int) -> float:
+    if settings.lr_schedule == "constant":
+        return settings.learning_rate
+    return (
+        settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / settings.max_epochs))
+    )
+
+
+def _mask_audio(batch: Batch, settings: TrainingConfig) -> Batch:
+    """SpecAugment (Park et al. 2019, arXiv:1904.08779) without warping: one masked stretch of frames and of columns.
+
+    Masked values become 0, the mean of normalised frames; lengths and masks stay.
+    """
+    if "audio" not in batch.modalities or not (settings.mask_time or settings.mask_dims):
+        return batch
+    audio = batch.modalities["audio"]
+    values, lengths = audio.values, audio.mask.sum(dim=1)
+    dims = torch.full_like(lengths, values.shape[2])
+    time = _random_stretch(lengths, settings.mask_time, values.shape[1])
+    columns = _random_stretch(dims, settings.mask_dims, values.shape[2])
+    kept = values * ~time[:, :, None] * ~columns[:, None, :]
+    modalities = {**batch.modalities, "audio": Padded(kept, audio.mask)}
+    return replace(batch, modalities=modalities)
+
+
+def _random_stretch(lengths: Tensor, share: float, size: int) -> Tensor:
+    """Per row, True on a random stretch of up to `share` of its length: [batch, size]."""
+    width = torch.rand(len(lengths), device=lengths.device) * share * lengths
+    start = torch.rand(len(lengths), device=lengths.device) * (lengths - width)
+    position = torch.arange(size, device=lengths.device)
+    return (position >= start[:, None]) & (position < (start + width)[:, None])
+
+
+def _validate(learner: Learner, task: Task, val: Part, config: Config) -> dict[str, float]:
+    model = learner.model
+    model.eval()
+    total, rows, outputs = 0.0, [], []
+    settings = config.training
+    dialogues = config.model.chosen.reads_dialogues
+    with torch.inference_mode():
+        for batch in val.batches(settings.batch_size, dialogues=dialogues):
+            output = model(batch.modalities, batch.layout)
+            total += float(learner.objective.validate(output, batch)) * len(batch.labels)
+            rows.append(batch.rows)
+            # doubles keep apart what floats would round to a tie
+            outputs.append(task.read(output.logits.double(), learner.fitted))
+    order = torch.argsort(torch.cat(rows))
+    found = torch.cat(outputs)[order].cpu().numpy()
+    return {"loss": total / len(val), **task.score(found, task.truth(val))}

@@ -7,16 +7,16 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from rich.console import Console
-
 from raysys.cluster.cross_validate import cross_validate
 from raysys.cluster.plan import make_plan
+from raysys.training.metrics import score
+from raysys.training.predictions import read_predictions
+from rich.console import Console
+
 from raysys.commandline import parse
 from raysys.config import Config
 from raysys.storage import Folder
 from raysys.training.fold import run_fold
-from raysys.training.metrics import score
-from raysys.training.predictions import read_predictions
 from tests.conftest import minilm
 
 ROOT = Path(__file__).resolve().parents[2]

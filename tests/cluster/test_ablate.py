@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from rich.console import Console
-
 from raysys.cluster.ablate import ablate
 from raysys.cluster.cross_validate import cross_validate
+from rich.console import Console
+
 from raysys.config import AblationConfig, Config, MultiemoConfig, Variant, replaced
 from raysys.errors import FoldFailedError
 from tests.conftest import with_training

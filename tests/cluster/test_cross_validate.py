@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+import raysys.cluster.cross_validate as driver
 from mlflow import MlflowClient
+from raysys.cluster.plan import make_plan
 from rich.console import Console
 
-import raysys.cluster.cross_validate as driver
-from raysys.cluster.plan import make_plan
 from raysys.config import Config, FoldsConfig
 from raysys.errors import FoldFailedError, StorageError
 from raysys.storage import Folder

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from raysys.cluster.cross_validate import cross_validate
+from raysys.search.study import tune
 from rich.console import Console
 
-from raysys.cluster.cross_validate import cross_validate
 from raysys.commandline import parse
 from raysys.config import Config, Distribution, MultiemoConfig, SearchConfig, replaced
 from raysys.errors import ConfigError, FoldFailedError, PoolError
-from raysys.search.study import tune
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
 

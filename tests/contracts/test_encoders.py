@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from raysys.features import ENCODERS
+from raysys.features.encoder import Encoder
 
 from raysys.config import (
     FeaturesConfig,
@@ -15,8 +17,6 @@ from raysys.config import (
 )
 from raysys.corpus.table import Utterance
 from raysys.errors import FeatureError
-from raysys.features import ENCODERS
-from raysys.features.encoder import Encoder
 from tests.conftest import minilm
 
 NAMES = [(modality, name) for modality, known in ENCODERS.items() for name in known]

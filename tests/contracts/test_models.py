@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from raysys.features.batch import Layout, Padded
 
 from raysys.config import CltnetConfig, ModelConfig, MultiemoConfig
-from raysys.features.batch import Layout, Padded
 from raysys.models import MODELS
 
 DIMS = {"audio": 6, "text": 5, "video": 3}

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from raysys.cluster.plan import make_plan
+from raysys.cluster.variants import make_ablation
 from rich.console import Console
 from scipy import stats
 
-from raysys.cluster.plan import make_plan
-from raysys.cluster.variants import make_ablation
 from raysys.commandline import parse
 from raysys.config import AblationConfig, Config, CorpusConfig, StorageConfig, Variant, replaced
 from raysys.corpus.folds import Fold

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from raysys.features.batch import Part
 
 from raysys.balance import (
     count_kinds,
@@ -13,7 +14,6 @@ from raysys.balance import (
 )
 from raysys.balance.counts import minor_emotions
 from raysys.config import BalanceConfig
-from raysys.features.batch import Part
 
 COUNTS = np.array([[100, 20, 0], [5, 40, 3], [0, 0, 10]])
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from raysys.cluster.variants import variant_configs
+
 from raysys.commandline import parse
 from raysys.config import (
     Config,

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from raysys.features.batch import Layout, Part, Turns
 from torch import Tensor, nn
 
 from raysys.config import ModelConfig, MultiemoConfig
-from raysys.features.batch import Layout, Part, Turns
 from raysys.models.dialogue_rnn import DialogueRnn, StreamedGru, reverse_turns
 from raysys.models.multiemo import Multiemo
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
+from raysys.features.batch import Batch
 from torch.nn import functional
 
 from raysys.config import LossConfig
-from raysys.features.batch import Batch
 from raysys.losses import Objective, balanced_class_weights, emotion_aware_loss, kl_loss
 from raysys.models.output import ModelOutput
 

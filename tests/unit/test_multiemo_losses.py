@@ -5,11 +5,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from raysys.features.batch import Batch
 from torch import Tensor
 
 from raysys.config import LossConfig
 from raysys.errors import ConfigError
-from raysys.features.batch import Batch
 from raysys.losses import Objective, kl_loss, soft_hgr_loss, swfc_loss
 from raysys.models.output import ModelOutput
 from tests.conftest import SHARED

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from raysys.cluster.run_folder import RunRecord, choose_folder, write_record
+from raysys.training.predictions import Predictions
+
 from raysys.errors import StorageError
 from raysys.report import best_makespan, break_down, confusion_counts
 from raysys.storage import Folder
-from raysys.training.predictions import Predictions
 
 
 def test_the_best_schedule_is_the_best_of_all_assignments():

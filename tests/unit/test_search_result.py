@@ -5,14 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
-
-from raysys.config import Config, Distribution, SearchConfig
-from raysys.corpus.folds import Fold
-from raysys.report import paired_difference
-from raysys.report import test_share as share_of_test
 from raysys.search.figures import study_figures
-from raysys.search.journal import TrialRecord, trial_name
 from raysys.search.result import (
     Candidate,
     choose,
@@ -20,10 +13,17 @@ from raysys.search.result import (
     honest_result,
     pareto_front,
 )
-from raysys.search.space import make_space
-from raysys.storage import Folder
 from raysys.training.predictions import Predictions, write_predictions
 from raysys.training.task import FoldResult
+from scipy import stats
+
+from raysys.config import Config, Distribution, SearchConfig
+from raysys.corpus.folds import Fold
+from raysys.report import paired_difference
+from raysys.report import test_share as share_of_test
+from raysys.search.journal import TrialRecord, trial_name
+from raysys.search.space import make_space
+from raysys.storage import Folder
 
 FOLDS = tuple(
     Fold(k, np.arange(30), np.arange(30, 40), np.arange(40, 50)) for k in range(3)

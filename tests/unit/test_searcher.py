@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
+from raysys.search.curve import MeanCurve
+from raysys.search.trial import FIRST
+from raysys.search.tuner import milestones
+from raysys.training.task import EpochRecord
 
 from raysys.config import Config, Distribution, SearchConfig
-from raysys.search.curve import MeanCurve
 from raysys.search.journal import CurvePoint, Journal, TrialRecord, trial_name
 from raysys.search.searcher import StudySearcher
 from raysys.search.space import make_space
-from raysys.search.trial import FIRST
-from raysys.search.tuner import milestones
 from raysys.storage import Folder
-from raysys.training.task import EpochRecord
 
 MU = {"loss.mu1": Distribution(0.0, 1.0), "loss.mu2": Distribution(0.0, 1.0)}
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from raysys.features.store import extract_store, open_store, store_folder
 
 from raysys.config import Config
 from raysys.corpus import read_corpus
 from raysys.corpus.table import Corpus
 from raysys.errors import FeatureError
-from raysys.features.store import extract_store, open_store, store_folder
 from raysys.storage import Folder
 
 

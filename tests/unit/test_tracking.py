@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from raysys.tracking.figures import confusion_figure, emotion_dendrogram, similarity_heat_map
+from raysys.tracking.run import RunLog, Writer
 
 from raysys.config import TrackingConfig
 from raysys.errors import ConfigError, TrackingError
 from raysys.storage import Folder
 from raysys.tracking.client import connect, experiment_id, tracking_uri
-from raysys.tracking.figures import confusion_figure, emotion_dendrogram, similarity_heat_map
-from raysys.tracking.run import RunLog, Writer
 
 
 @pytest.fixture

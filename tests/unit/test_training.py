@@ -6,6 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from raysys.features.batch import fit_normaliser, make_part
+from raysys.features.normalise import Normaliser, by_speaker
+from raysys.features.store import Ragged
+from raysys.training.baseline import baseline_scores, pool_over_time
+from raysys.training.loop import train_fold
+from raysys.training.metrics import score
+from raysys.training.predictions import read_predictions
+from raysys.training.task import FoldTask
 from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -14,16 +22,8 @@ from sklearn.svm import SVC
 from raysys.config import Config, MultiemoConfig
 from raysys.corpus.folds import Fold
 from raysys.errors import ConfigError, FoldFailedError, StorageError
-from raysys.features.batch import fit_normaliser, make_part
-from raysys.features.normalise import Normaliser, by_speaker
-from raysys.features.store import Ragged
 from raysys.storage import Folder
-from raysys.training.baseline import baseline_scores, pool_over_time
 from raysys.training.fold import CorpusArrays, read_result, run_fold
-from raysys.training.loop import train_fold
-from raysys.training.metrics import score
-from raysys.training.predictions import read_predictions
-from raysys.training.task import FoldTask
 from tests.conftest import with_training
 
 N, CLASSES = 60, 3

@@ -1,0 +1,1 @@
+"""From stored features to what a model is given: parts of a fold, padded batches, normalisers."""

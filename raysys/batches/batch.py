@@ -1,0 +1,304 @@
+"""Batches: from ragged features of one part of a fold to padded tensors with masks.
+
+    Ragged, indices -> Part (resident on the device) -> rows -> Batch
+    Part, pairs     -> Part with mixtures: utterances that exist only as (major row, minor row, share)
+
+A `Part` holds copies of its own utterances only, so code that was given train and val cannot read test. Batches are
+gathered by index from the resident frames; nothing is loaded while training.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.nn import functional
+
+from raysys.batches.normalise import Normaliser
+from raysys.encoders.store import Ragged
+
+_BUCKET = 8
+"""Batches whose utterances are sorted by length together; larger buckets pad less and shuffle less."""
+
+
+@dataclass(frozen=True)
+class Padded:
+    """One modality of a batch. Values are zero where the mask is False."""
+
+    values: Float[Tensor, "batch time dim"]
+    mask: Bool[Tensor, "batch time"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which utterance of a batch is which turn of which dialogue."""
+
+    places: Int64[Tensor, "dialogue turn"]
+    """Position in the batch; 0 for padding."""
+    mask: Bool[Tensor, "dialogue turn"]
+    """True where there is a turn; padding is at the end."""
+    speakers: Int64[Tensor, "dialogue turn"]
+    """Who speaks, as a number from 0 within the dialogue."""
+
+    def arrange(self, values: Float[Tensor, "batch dim"]) -> Float[Tensor, "dialogue turn dim"]:
+        """Values of utterances in the places of their turns; zeros in padding."""
+        return values[self.places] * self.mask[..., None]
+
+    def flatten(self, values: Float[Tensor, "dialogue turn dim"]) -> Float[Tensor, "batch dim"]:
+        """Values of turns in the order of the batch's utterances."""
+        return values[self.mask][torch.argsort(self.places[self.mask])]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Where utterances stand in their dialogues; numbers may have gaps."""
+
+    dialogue: Int64[Tensor, " utterance"]
+    turn: Int64[Tensor, " utterance"]
+    speaker: Int64[Tensor, " utterance"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model and an objective see of some utterances."""
+
+    modalities: Mapping[str, Padded]
+    targets: Float[Tensor, "batch output"]
+    """What the head is taught: a distribution over classes, or values."""
+    labels: Int64[Tensor, " batch"]
+    """Class of each utterance; its stratum, where there are no classes."""
+    rows: Int64[Tensor, " batch"]
+    """Positions in the part."""
+    layout: Layout | None = None
+    """Set in batches of whole dialogues."""
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """For every utterance of a part the two that it is made of; one's own frames are itself with share 1."""
+
+    major: Int64[Tensor, " utterance"]
+    minor: Int64[Tensor, " utterance"]
+    share: Float[Tensor, " utterance"]
+    """Share of the major one."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Train, val or test of one fold, on the training device."""
+
+    frames: Mapping[str, Float[Tensor, "total_time dim"]]
+    offsets: Mapping[str, Int64[Tensor, " own_and_end"]]
+    targets: Float[Tensor, "utterance output"]
+    labels: Int64[Tensor, " utterance"]
+    """See `Batch`."""
+    mixtures: Mixtures | None = None
+    """Set when there are more utterances than frames of their own."""
+    turns: Turns | None = None
+    """None: every utterance is a dialogue of its own."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Modality -> width of its frames."""
+        return {modality: int(frames.shape[1]) for modality, frames in self.frames.items()}
+
+    @property
+    def longest(self) -> Int64[Tensor, " utterance"]:
+        """Length of every utterance in its longest modality, in frames or tokens."""
+        own = torch.stack([ends.diff() for ends in self.offsets.values()]).max(dim=0).values
+        if self.mixtures is None:
+            return own
+        return torch.maximum(own[self.mixtures.major], own[self.mixtures.minor])
+
+    def with_mixtures(
+        self,
+        major: Int64[Tensor, " added"],
+        minor: Int64[Tensor, " added"],
+        share: Float[Tensor, " added"],
+    ) -> "Part":
+        """The part and, after its own utterances, mixtures of them.
+
+            x = share x_major + (1 - share) x_minor,   y = share y_major + (1 - share) y_minor
+
+        Frames beyond the end of the shorter utterance are mixed with zeros, as those of padded batches would be. The
+        label is that of the larger share, the major one's at 0.5.
+        """
+        own = torch.arange(len(self), device=self.labels.device)
+        weight = share[:, None]
+        targets = weight * self.targets[major] + (1 - weight) * self.targets[minor]
+        labels = torch.where(share >= 0.5, self.labels[major], self.labels[minor])
+        return Part(
+            self.frames,
+            self.offsets,
+            targets=torch.cat([self.targets, targets]),
+            labels=torch.cat([self.labels, labels]),
+            mixtures=Mixtures(
+                torch.cat([own, major]),
+                torch.cat([own, minor]),
+                torch.cat([torch.ones_like(own, dtype=share.dtype), share]),
+            ),
+            turns=self._turns_with(len(major)),
+        )
+
+    def batch(self, rows: Int64[Tensor, " batch"]) -> Batch:
+        """The utterances at some positions of the part, padded to the longest among them."""
+        modalities = {modality: self._padded(modality, rows) for modality in self.frames}
+        return Batch(modalities, self.targets[rows], self.labels[rows], rows)
+
+    def dialogues(self) -> list[Int64[Tensor, " _"]]:
+        """Rows of every dialogue, in the order of its turns."""
+        if self.turns is None:
+            return list(torch.arange(len(self), device=self.labels.device).split(1))
+        by_turn = torch.argsort(self.turns.turn, stable=True)
+        order = by_turn[torch.argsort(self.turns.dialogue[by_turn], stable=True)]
+        _, lengths = torch.unique(self.turns.dialogue, return_counts=True)
+        return list(order.split(lengths.tolist()))
+
+    def of_dialogues(self, dialogues: Sequence[Int64[Tensor, " _"]]) -> Batch:
+        """A batch of whole dialogues, given by their rows, with their layout."""
+        rows = torch.cat(list(dialogues))
+        lengths = torch.tensor([len(one) for one in dialogues], device=rows.device)
+        turn = torch.arange(int(lengths.max()), device=rows.device)
+        mask = turn < lengths[:, None]
+        starts = lengths.cumsum(dim=0) - lengths
+        places = torch.where(mask, starts[:, None] + turn, 0)
+        speakers = torch.zeros_like(places)
+        if self.turns is not None:
+            for k, one in enumerate(dialogues):
+                known = torch.unique(self.turns.speaker[one], return_inverse=True)[1]
+                speakers[k, : len(one)] = known
+        return replace(self.batch(rows), layout=Layout(places, mask, speakers))
+
+    def _turns_with(self, added: int) -> Turns | None:
+        """Turns with so many more utterances, each a dialogue of its own."""
+        if self.turns is None:
+            return None
+        fresh = torch.arange(added, device=self.labels.device) + self.turns.dialogue.max() + 1
+        none = torch.zeros_like(fresh)
+        return Turns(
+            torch.cat([self.turns.dialogue, fresh]),
+            torch.cat([self.turns.turn, none]),
+            torch.cat([self.turns.speaker, none]),
+        )
+
+    def _padded(self, modality: str, rows: Int64[Tensor, " batch"]) -> Padded:
+        frames, offsets = self.frames[modality], self.offsets[modality]
+        if self.mixtures is None:
+            return _pad(frames, offsets, rows)
+        major = _pad(frames, offsets, self.mixtures.major[rows])
+        minor = _pad(frames, offsets, self.mixtures.minor[rows])
+        return _mix(major, minor, self.mixtures.share[rows])
+
+    def batches(
+        self, batch_size: int, *, dialogues: bool = False, shuffle: torch.Generator | None = None
+    ) -> Iterator[Batch]:
+        """All utterances once.
+
+        Args:
+            batch_size: utterances a batch (dialogues, if `dialogues`); the last of a pass may be smaller.
+            dialogues: make batches of whole dialogues, with their layout.
+            shuffle: source of the order for training, where batches hold units of similar length in random order;
+                without it, from the shortest to the longest.
+        """
+        if not dialogues:
+            for rows in _groups(self.longest.cpu(), batch_size, shuffle):
+                yield self.batch(rows.to(self.labels.device))
+            return
+        units = self.dialogues()
+        lengths = torch.tensor([len(one) for one in units])
+        for chosen in _groups(lengths, batch_size, shuffle):
+            yield self.of_dialogues([units[k] for k in chosen.tolist()])
+
+
+def _groups(
+    lengths: Int64[Tensor, " unit"], size: int, shuffle: torch.Generator | None
+) -> list[Int64[Tensor, " _"]]:
+    """Units of a batch each, of similar length."""
+    if shuffle is None:
+        return list(torch.argsort(lengths, stable=True).split(size))
+    order = torch.randperm(len(lengths), generator=shuffle)
+    buckets = [b[torch.argsort(lengths[b], stable=True)] for b in order.split(_BUCKET * size)]
+    groups = [rows for bucket in buckets for rows in bucket.split(size)]
+    return [groups[k] for k in torch.randperm(len(groups), generator=shuffle)]
+
+
+def make_part(
+    store: Mapping[str, Ragged],
+    indices: Int64[np.ndarray, " row"],
+    *,
+    labels: Int64[np.ndarray, " utterance"],
+    targets: Float[np.ndarray, "utterance output"],
+    normalisers: Mapping[str, Normaliser],
+    device: str,
+    turns: Turns | None = None,
+) -> Part:
+    """Copy one part's utterances out of the corpus.
+
+    Args:
+        store: features of the whole corpus by modality.
+        indices: the part's utterances, as rows of the corpus.
+        labels: class (or stratum) of every utterance of the corpus.
+        targets: what the head is taught of every utterance of the corpus.
+        normalisers: by modality; a modality without one is left as it is.
+        device: torch device on which the part is resident.
+        turns: places of the corpus' utterances in their dialogues.
+    """
+    frames, offsets = {}, {}
+    for modality, ragged in store.items():
+        pieces = np.concatenate([ragged[int(k)] for k in indices])
+        normaliser = normalisers.get(modality)
+        values = normaliser(pieces) if normaliser else pieces.astype(np.float32)
+        lengths = np.diff(ragged.offsets)[indices]
+        frames[modality] = torch.from_numpy(values).to(device)
+        offsets[modality] = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])).to(device)
+    return Part(
+        frames,
+        offsets,
+        targets=torch.from_numpy(targets[indices]).to(device),
+        labels=torch.from_numpy(labels[indices]).to(device),
+        turns=None if turns is None else _chosen(turns, indices, device),
+    )
+
+
+def _chosen(turns: Turns, indices: Int64[np.ndarray, " row"], device: str) -> Turns:
+    rows = torch.from_numpy(np.asarray(indices))
+    return Turns(
+        turns.dialogue[rows].to(device), turns.turn[rows].to(device), turns.speaker[rows].to(device)
+    )
+
+
+def fit_normaliser(ragged: Ragged, indices: Int64[np.ndarray, " row"]) -> Normaliser:
+    """Column statistics of the given utterances' frames, and of no others."""
+    return Normaliser.fit(np.concatenate([ragged[int(k)] for k in indices]))
+
+
+def _pad(
+    frames: Float[Tensor, "total_time dim"],
+    offsets: Int64[Tensor, " utterance_and_end"],
+    rows: Int64[Tensor, " batch"],
+) -> Padded:
+    starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
+    time = torch.arange(int(lengths.max()), device=frames.device)
+    mask = time < lengths[:, None]
+    index = torch.where(mask, starts[:, None] + time, 0)
+    return Padded(frames[index] * mask[..., None], mask)
+
+
+def _mix(major: Padded, minor: Padded, share: Float[Tensor, " batch"]) -> Padded:
+    """Share * major + (1 - share) * minor, as long as the longer of each two."""
+    time = max(major.mask.shape[1], minor.mask.shape[1])
+    first, second = (
+        Padded(
+            functional.pad(one.values, (0, 0, 0, time - one.mask.shape[1])),
+            functional.pad(one.mask, (0, time - one.mask.shape[1])),
+        )
+        for one in (major, minor)
+    )
+    weight = share[:, None, None]
+    values = weight * first.values + (1 - weight) * second.values
+    return Padded(values, first.mask | second.mask)

@@ -1,0 +1,49 @@
+"""Settings of training."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from raysys.settings import require
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One fold's training; rates and limits are CLTNet's published ones."""
+
+    max_epochs: int = 30
+    """Most epochs."""
+    patience: int = 10
+    """Stop after so many epochs without a better validation score."""
+    select: str = ""
+    """Validation score that keeps the best epoch, one of the task's: ua, wa, weighted_f1, worst_recall; ccc, pearson,
+    rmse; loss. Empty: the task's own (ua, ccc)."""
+    batch_size: int = 64
+    """Utterances a step; dialogues, for a model that reads dialogues."""
+    learning_rate: float = 0.001
+    """Adam's step size, at its highest."""
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    """constant, or cosine: falls from learning_rate to 0 over max_epochs."""
+    weight_decay: float = 0.00001
+    """lambda: L2 penalty on the weights, added to the gradient as weight_decay * weight (Adam's)."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient; 0 turns clipping off."""
+    label_smoothing: float = 0.0
+    """Share of each target that is spread evenly over the classes."""
+    mask_time: float = 0.0
+    """SpecAugment on train batches: longest masked stretch of audio frames, as a share of the utterance."""
+    mask_dims: float = 0.0
+    """SpecAugment on train batches: widest masked stretch of audio columns, as a share of all."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints; a fold that lost its worker resumes from the last one."""
+    device: str = "auto"
+    """auto (CUDA when the fold was given one), cpu or cuda."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "patience", "batch_size", "checkpoint_every"):
+            require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), ">= 1")
+        require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "above 0")
+        for name in ("weight_decay", "gradient_clip"):
+            require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
+        for name in ("label_smoothing", "mask_time", "mask_dims"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"training.{name}", value, "in [0, 1)")

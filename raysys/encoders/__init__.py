@@ -1,0 +1,125 @@
+"""Encoders, and the store that keeps what they computed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from rich.progress import track
+
+from raysys.corpus.audit import Finding
+from raysys.corpus.table import Corpus
+from raysys.encoders.encoder import Encoder, EncoderConfig
+from raysys.encoders.hashed import HashedConfig
+from raysys.encoders.logmel import LogmelConfig
+from raysys.encoders.precomputed import PrecomputedConfig
+from raysys.encoders.store import FeatureStore, Ragged, extract_store, open_store
+from raysys.encoders.transformers import TransformersConfig
+from raysys.errors import lookup
+from raysys.settings import digest, groups_with, require
+from raysys.storage import Folder
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """Which encoder turns each modality into frames or tokens, and how frames are normalised."""
+
+    audio: str = "logmel"
+    """Audio encoder: logmel or precomputed."""
+    text: str = "hashed"
+    """Text encoder: hashed, transformers or precomputed."""
+    video: str = "precomputed"
+    """Video encoder: precomputed; finding faces in films is left to other tools."""
+    normalise: Literal["train", "speaker", "none"] = "train"
+    """Mean and variance of audio and video columns: train (from the fold's train part), speaker (each speaker's own
+    frames, unlabelled, also those of test speakers: named in the report) or none."""
+    # A new encoder is one module and one line here: the field's name is the encoder's.
+    logmel: LogmelConfig = field(default_factory=LogmelConfig)
+    """Settings of the logmel encoder."""
+    hashed: HashedConfig = field(default_factory=HashedConfig)
+    """Settings of the hashed encoder."""
+    transformers: TransformersConfig = field(default_factory=TransformersConfig)
+    """Settings of the transformers encoder."""
+    precomputed: PrecomputedConfig = field(default_factory=PrecomputedConfig)
+    """Files of the precomputed encoder."""
+
+    def __post_init__(self) -> None:
+        for modality in ("audio", "text"):
+            file, encoder = getattr(self.precomputed, modality), getattr(self, modality)
+            rule = (
+                f"set where features.{modality} is precomputed and nowhere else (it is {encoder})"
+            )
+            given = bool(file) == (encoder == "precomputed")
+            require(given, f"features.precomputed.{modality}", file, rule)
+
+    def comes_from_file(self, modality: str) -> bool:
+        """Whether a modality is read from a file of features instead of the corpus."""
+        chosen = getattr(self, modality) == "precomputed"
+        return chosen and bool(getattr(self.precomputed, modality))
+
+    def encoder(self, modality: str) -> EncoderConfig:
+        """Settings of the encoder that is chosen for a modality.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        name = str(getattr(self, modality))
+        lookup(encoder_names(modality), name, kind=f"{modality} encoder")
+        chosen: EncoderConfig = getattr(self, name)
+        return chosen
+
+    def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
+        """What the audit must know of normalisation and encoders.
+
+        Args:
+            modalities: that the model reads.
+            corpus: name of the corpus.
+        """
+        found = []
+        framed = [modality for modality in modalities if modality != "text"]
+        if self.normalise == "speaker" and framed:
+            message = (
+                f"{' and '.join(framed)} is normalised per speaker on the speaker's own unlabelled frames, test "
+                "speakers included: the score is for speakers of whom such frames are at hand"
+            )
+            found.append(Finding("note", "speaker_normalisation", message))
+        by_encoder: dict[str, list[str]] = {}
+        for modality in modalities:
+            by_encoder.setdefault(str(getattr(self, modality)), []).append(modality)
+        for served in by_encoder.values():
+            found += self.encoder(served[0]).findings(served, corpus)
+        return found
+
+
+def encoder_names(modality: str) -> Mapping[str, type[EncoderConfig]]:
+    """Encoder name -> settings class, of those that encode a modality."""
+    known = groups_with(FeaturesConfig, "modalities")
+    return {name: kind for name, kind in known.items() if modality in kind.modalities}
+
+
+def prepare_features(
+    corpus: Corpus, config: FeaturesConfig, modalities: Sequence[str], *, cache: Folder
+) -> FeatureStore:
+    """Open the features of some modalities, extracting those that are missing.
+
+    Args:
+        corpus: checked corpus.
+        config: encoders.
+        modalities: that the model reads.
+        cache: where stores are.
+
+    Raises:
+        ConfigError: unknown encoder.
+        FeatureError: damaged store, unusable model or utterance.
+    """
+    found: dict[str, Ragged] = {}
+    encoders: dict[str, Encoder] = {m: config.encoder(m).build(m) for m in modalities}
+    for modality, encoder in encoders.items():
+        stored = open_store(corpus, modality, encoder, cache)
+        if stored is None:
+            name = getattr(config, modality)
+            show = partial(track, description=f"{modality} features ({name})", total=len(corpus))
+            stored = extract_store(corpus, modality, encoder, cache, progress=show)
+        found[modality] = stored
+    fingerprints = {modality: encoder.fingerprint() for modality, encoder in encoders.items()}
+    return FeatureStore(found, fingerprints, digest(corpus.digest, fingerprints))

@@ -1,0 +1,73 @@
+"""Text encoder `hashed`: one fixed pseudo-random vector a distinct token. It knows no meaning; its name says so.
+
+    text -> lower-case words and marks -> SHA-256 of each -> standard normal vector [token, dim]
+
+Same word, same vector, on every machine: enough for a model to learn which words go with which emotion.
+"""
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float32
+
+from raysys.corpus.audit import Finding
+from raysys.corpus.table import Utterance
+from raysys.encoders.encoder import Frames, code_digest
+from raysys.settings import require
+
+_TOKEN = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class HashedConfig:
+    """Deterministic vectors of hashed tokens: no learning, no download."""
+
+    modalities: ClassVar = ("text",)
+    dim: int = 96
+    """Width of a token's vector."""
+
+    def __post_init__(self) -> None:
+        require(8 <= self.dim <= 4096, "features.hashed.dim", self.dim, "8 to 4096")
+
+    def build(self, modality: str) -> "HashedEncoder":
+        """The encoder."""
+        return HashedEncoder(self)
+
+    def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
+        """Nothing: it has learnt nothing."""
+        return []
+
+
+class HashedEncoder:
+    """Hashed token vectors; see the module."""
+
+    def __init__(self, config: HashedConfig) -> None:
+        self._dim = config.dim
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Width of the vectors."""
+        code = code_digest(sys.modules[__name__])
+        return {"encoder": "hashed", "dim": self._dim, "code": code}
+
+    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+        """A vector for every token of each text, in order."""
+        for position, row in enumerate(rows):
+            yield position, np.stack([_vector(token, self._dim) for token in tokens(row.text)])
+
+
+def tokens(text: str) -> list[str]:
+    """Lower-case words and single marks; a text without any is one token, itself."""
+    return _TOKEN.findall(text.lower()) or [text]
+
+
+@lru_cache(maxsize=65536)
+def _vector(token: str, dim: int) -> Float32[np.ndarray, " dim"]:
+    seed = int.from_bytes(hashlib.sha256(token.encode()).digest()[:8], "little")
+    return np.random.default_rng(seed).standard_normal(dim).astype(np.float32)

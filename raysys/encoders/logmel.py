@@ -1,0 +1,160 @@
+"""Audio encoder `logmel`: log-mel bands, and by choice deltas, log pitch and log energy.
+
+    waveform [time] at sample_rate_hz -> mel power -> ln(power + 1e-6) [frame, n_mels (+ n_mels) (+ 1) (+ 1)]
+
+A frame stands for `hop_seconds` (20 ms). Decoding is soundfile's, signal processing torchaudio's.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+
+from raysys.corpus import audio
+from raysys.corpus.audit import Finding
+from raysys.corpus.table import Utterance
+from raysys.encoders.encoder import Frames, code_digest
+from raysys.errors import FeatureError
+from raysys.settings import require
+
+_FLOOR = 1e-6
+_PITCH_HZ = (70, 500)
+
+
+@dataclass(frozen=True)
+class LogmelConfig:
+    """Log-mel frames of the waveform (torchaudio), with optional columns beside them."""
+
+    modalities: ClassVar = ("audio",)
+    sample_rate_hz: int = 16000
+    """Rate in Hz to which audio is resampled; files below it are refused."""
+    window_seconds: float = 0.04
+    """Length of the analysis window in seconds."""
+    hop_seconds: float = 0.02
+    """Distance between frames in seconds."""
+    n_mels: int = 64
+    """Mel bands from 20 Hz to half the sample rate."""
+    deltas: bool = False
+    """Add the first time derivative of every band."""
+    pitch: bool = False
+    """Add log pitch (natural log of Hz), by normalised cross-correlation."""
+    energy: bool = False
+    """Add the log root-mean-square energy."""
+
+    def __post_init__(self) -> None:
+        rate = self.sample_rate_hz
+        require(rate >= 4000, "features.logmel.sample_rate_hz", rate, "4000 or more")
+        hop = self.hop_seconds
+        require(0.001 <= hop <= 1, "features.logmel.hop_seconds", hop, "0.001 to 1")
+        window = self.window_seconds
+        rule = "from features.logmel.hop_seconds to 10"
+        require(hop <= window <= 10, "features.logmel.window_seconds", window, rule)
+        require(8 <= self.n_mels <= 256, "features.logmel.n_mels", self.n_mels, "8 to 256")
+
+    def build(self, modality: str) -> "LogmelEncoder":
+        """The encoder."""
+        return LogmelEncoder(self)
+
+    def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
+        """Nothing: it has learnt nothing."""
+        return []
+
+
+class LogmelEncoder:
+    """Log-mel frames; see the module."""
+
+    def __init__(self, config: LogmelConfig) -> None:
+        self._config = config
+        self._hop = round(config.hop_seconds * config.sample_rate_hz)
+
+    @cached_property
+    def _torchaudio(self) -> Any:
+        """Loaded when audio is: it takes seconds."""
+        try:
+            import torchaudio
+        except OSError as error:  # its CUDA libraries are not those of the installed torch
+            raise ImportError(
+                f"torchaudio does not fit the installed torch {torch.__version__}: install the pair that "
+                "pyproject.toml pins"
+            ) from error
+        return torchaudio
+
+    @cached_property
+    def _mel(self) -> Any:
+        window = round(self._config.window_seconds * self._config.sample_rate_hz)
+        return self._torchaudio.transforms.MelSpectrogram(
+            sample_rate=self._config.sample_rate_hz,
+            n_fft=1 << (window - 1).bit_length(),
+            win_length=window,
+            hop_length=self._hop,
+            f_min=20.0,
+            n_mels=self._config.n_mels,
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings, and versions of what computes."""
+        code = code_digest(sys.modules[__name__], audio)
+        known = {"encoder": "logmel", **vars(self._config), "code": code}
+        return {**known, "torchaudio": version("torchaudio")}
+
+    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+        """Frames of each utterance, in order."""
+        for position, row in enumerate(rows):
+            with torch.inference_mode():
+                frames = self._frames(self._waveform(row, root))
+            yield position, frames.numpy()
+
+    def _waveform(self, row: Utterance, root: Path) -> Float[torch.Tensor, " time"]:
+        path = root / row.audio
+        samples, rate = audio.read_audio(row, path, str(path))
+        wanted = self._config.sample_rate_hz
+        if rate < wanted:
+            raise FeatureError(
+                f"{path} has {rate} Hz, below features.logmel.sample_rate_hz {wanted}: the upper bands would be "
+                f"empty: set --features.logmel.sample_rate_hz {rate}"
+            )
+        waveform = torch.from_numpy(samples)
+        if rate != wanted:
+            waveform = self._torchaudio.functional.resample(waveform, rate, wanted)
+        return waveform
+
+    def _frames(self, waveform: Float[torch.Tensor, " time"]) -> Float[torch.Tensor, "frame dim"]:
+        shortest = self._mel.n_fft // 2 + 1  # reflection at the edges needs so many samples
+        if len(waveform) < shortest:
+            waveform = torch.nn.functional.pad(waveform, (0, shortest - len(waveform)))
+        mel = torch.log(self._mel(waveform) + _FLOOR)
+        count = mel.shape[1]
+        columns = [mel]
+        if self._config.deltas:
+            columns.append(self._torchaudio.functional.compute_deltas(mel))
+        if self._config.pitch:
+            columns.append(self._log_pitch(waveform, count))
+        if self._config.energy:
+            columns.append(self._log_energy(waveform, count))
+        return torch.cat(columns).T.contiguous()
+
+    def _log_pitch(self, waveform: Float[torch.Tensor, " time"], count: int) -> torch.Tensor:
+        rate, (low, high) = self._config.sample_rate_hz, _PITCH_HZ
+        smoothing = 15
+        needed = (count + smoothing) * self._hop + rate // low
+        padded = torch.nn.functional.pad(waveform, (0, max(0, needed - len(waveform))))
+        pitch = self._torchaudio.functional.detect_pitch_frequency(
+            padded,
+            rate,
+            frame_time=self._config.hop_seconds,
+            win_length=smoothing,
+            freq_low=low,
+            freq_high=high,
+        )
+        return torch.log(pitch[:count].clamp(min=low))[None]
+
+    def _log_energy(self, waveform: Float[torch.Tensor, " time"], count: int) -> torch.Tensor:
+        padded = torch.nn.functional.pad(waveform, (0, count * self._hop - len(waveform)))
+        power = padded[: count * self._hop].reshape(count, self._hop).square().mean(dim=1)
+        return 0.5 * torch.log(power + _FLOOR)[None]

@@ -1,0 +1,153 @@
+"""Encoder `precomputed`: features that were computed elsewhere, for any modality.
+
+    features.precomputed.MODALITY = FILE.npz    one array [time, dim] or [dim] an utterance, named by its utterance_id
+    video without a file                        the corpus' own column `video`: a .npy a row, under the corpus root
+
+Nothing is unpickled. What a file holds beyond the corpus' utterances is left alone.
+"""
+
+import hashlib
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+
+from raysys.corpus.audit import Finding
+from raysys.corpus.table import Utterance
+from raysys.encoders.encoder import Frames, code_digest
+from raysys.errors import FeatureError
+
+_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises on a damaged file."""
+
+
+@dataclass(frozen=True)
+class PrecomputedConfig:
+    """Features that were computed elsewhere: .npz files with an array [time, dim] or [dim] an utterance_id.
+
+    Whole numbers are kept as they are; others are stored as float16: bring columns to a common scale of about 1 first.
+    """
+
+    modalities: ClassVar = ("audio", "text", "video")
+    audio: str = ""
+    """File of audio features."""
+    text: str = ""
+    """File of text features."""
+    video: str = ""
+    """File of video features. Empty: the manifest's column `video` names a .npy file a row."""
+
+    def build(self, modality: str) -> "PrecomputedEncoder":
+        """The encoder."""
+        return PrecomputedEncoder(self, modality)
+
+    def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
+        """That nobody knows what its encoder has seen."""
+        message = (
+            f"{' and '.join(modalities)} features were computed elsewhere: whether their encoder has seen the test "
+            "part, or files are shared between parts, cannot be checked here"
+        )
+        return [Finding("note", "precomputed_features", message)]
+
+
+class PrecomputedEncoder:
+    """Reads frames instead of computing them; see the module.
+
+    Raises:
+        FeatureError: the file is missing, or not an .npz.
+    """
+
+    def __init__(self, config: PrecomputedConfig, modality: str) -> None:
+        self._modality = modality
+        name = str(getattr(config, modality))
+        self._file = Path(name).expanduser() if name else None
+        if self._file is None:
+            return
+        setting = f"features.precomputed.{modality}"
+        if not self._file.is_file():
+            raise FeatureError(f"{setting} {self._file} is not a file: give the path of an .npz")
+        if not zipfile.is_zipfile(self._file):
+            raise FeatureError(
+                f"{setting} {self._file} is not an .npz: write it with numpy.savez(FILE, **arrays)"
+            )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Digest of the file; the column's files are part of the corpus' digest."""
+        known = {"encoder": "precomputed", "modality": self._modality, "content": self._content}
+        return {**known, "code": code_digest(sys.modules[__name__])}
+
+    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+        """Frames of each utterance, in order; an array [dim] is one frame."""
+        first: tuple[str, int] | None = None
+        for position, (row, where, load) in enumerate(self._sources(rows, root)):
+            frames = _frames(load, f"{where}: {self._modality} features of '{row.utterance_id}'")
+            first = first or (row.utterance_id, frames.shape[1])
+            if frames.shape[1] != first[1]:
+                raise FeatureError(
+                    f"{where}: {self._modality} features of '{row.utterance_id}' are {frames.shape[1]} wide, those "
+                    f"of '{first[0]}' {first[1]}: compute them alike"
+                )
+            yield position, frames
+
+    @cached_property
+    def _content(self) -> str:
+        if self._file is None:
+            return ""
+        with self._file.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _sources(
+        self, rows: Sequence[Utterance], root: Path
+    ) -> Iterator[tuple[Utterance, str, Callable[[], np.ndarray]]]:
+        """Every row, where its array is, and how to load it."""
+        if self._file is None:
+            for row in rows:
+                path = root / row.video
+                yield row, str(path), lambda path=path: np.load(path, allow_pickle=False)  # type: ignore[misc]
+            return
+        with self._open(self._file) as arrays:
+            names = set(arrays.files)
+            missing = [row.utterance_id for row in rows if row.utterance_id not in names]
+            if missing:
+                raise FeatureError(
+                    f"{self._file} has {self._modality} features of {len(rows) - len(missing)} of {len(rows)} "
+                    f"utterances and lacks '{missing[0]}': add them, or leave the utterances out of the corpus"
+                )
+            for row in rows:
+                yield row, str(self._file), lambda name=row.utterance_id: arrays[name]  # type: ignore[misc]
+
+    def _open(self, file: Path) -> NpzFile:
+        try:
+            found: NpzFile = np.load(file, allow_pickle=False)
+        except _DAMAGED as error:
+            raise FeatureError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+        return found
+
+
+def _frames(load: Callable[[], np.ndarray], what: str) -> Frames:
+    try:
+        found = load()
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split())
+        reason = "no plain array of numbers" if "pickle" in reason else reason
+        raise FeatureError(f"{what} cannot be read: {reason}") from error
+    if isinstance(found, NpzFile):
+        raise FeatureError(f"{what} are in an .npz archive: give each row an .npy of its own")
+    numbers = isinstance(found, np.ndarray) and found.dtype.kind in "fiu"
+    if not numbers or found.ndim not in (1, 2) or not found.size:
+        shape = list(getattr(found, "shape", []))
+        raise FeatureError(
+            f"{what} are {getattr(found, 'dtype', 'nothing')} {shape}, but must be numbers [time, dim] or [dim]"
+        )
+    if found.dtype.kind in "iu":  # indices, ids: float16 would round them
+        return np.atleast_2d(found).astype(np.int64)
+    largest = float(np.abs(found[np.isfinite(found)]).max(initial=0.0))
+    if largest > np.finfo(np.float16).max:
+        raise FeatureError(f"{what} hold {largest:g}, beyond float16 (65504): scale the columns")
+    return np.atleast_2d(found).astype(np.float32)

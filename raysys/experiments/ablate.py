@@ -1,0 +1,160 @@
+"""An ablation: a list of configurations over one pool, each evaluated as a cross-validation is.
+
+Config -> variants x seeds -> Trials -> outcomes -> a result a trial -> means, differences, the paper's numbers beside
+
+Nothing is chosen here: every variant's test part is read once, when its training is over. A variant that fails is
+named, and the others are reported.
+"""
+
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from raysys.config import Config
+from raysys.errors import FoldFailedError
+from raysys.experiments.command import carry_out
+from raysys.experiments.plan import Plan
+from raysys.experiments.runner import TrialRunner
+from raysys.experiments.session import Scores, Session, open_session, open_trial
+from raysys.experiments.sources import ListSource
+from raysys.experiments.variants import make_ablation
+from raysys.report import (
+    AblationResult,
+    TrialResult,
+    TrialsView,
+    compare_variants,
+    mean_and_std,
+    print_result,
+    write_result,
+)
+from raysys.report.results import RunIds
+from raysys.storage import Folder
+from raysys.tasks.task import shown
+from raysys.tracking.client import ui_command
+from raysys.tracking.command_log import CommandLog
+from raysys.trials import Trial, TrialOutcome
+
+_TABLE_WIDTH = 140
+
+
+def ablate(config: Config, *, resume: bool, console: Console) -> AblationResult:
+    """Run every variant and compare them.
+
+    Args:
+        config: everything; `ablation` lists the variants.
+        resume: go on with the latest unfinished run of the same identity.
+        console: for progress and report.
+
+    Raises:
+        RaysysError: bad input (before any worker starts), lost workers, or folds that failed.
+    """
+    begun = time.monotonic()
+    plan, trials = make_ablation(config)
+
+    def work(folder: Folder, log: CommandLog) -> AblationResult:
+        ended = _run(plan, trials, folder, log, console)
+        result = _report(plan, ended, folder, log, begun)
+        if ended.failed:  # so the run is not finished, and --resume tries these again
+            print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
+            raise FoldFailedError(f"{len(ended.failed)} trial(s) failed: {ended.failed[0]}")
+        return result
+
+    return carry_out(plan, kind="ablation", resume=resume, console=console, work=work)
+
+
+@dataclass
+class _Ended:
+    """What is left when all trials have ended."""
+
+    results: dict[str, TrialResult] = field(default_factory=dict)
+    """Trial -> its result."""
+    failed: list[str] = field(default_factory=list)
+    """A line a trial that failed."""
+    variants: dict[str, list[TrialResult]] = field(default_factory=dict)
+    """Variant -> a result each seed; a variant that has not all of them is left out."""
+    baseline: Scores = ()
+    """On the modalities of the first variant that is left."""
+
+
+def _run(
+    plan: Plan, trials: Sequence[Trial], folder: Folder, log: CommandLog, console: Console
+) -> _Ended:
+    """The part that needs Ray."""
+    n_folds, ended = len(plan.folds), _Ended()
+    with open_session(plan, folder, most_tasks=len(trials) * n_folds) as session:
+        for trial in trials:
+            session.baselines.begin(trial.config.model.modalities)
+        view = TrialsView(
+            console,
+            plan.config.compared,
+            total=len(trials),
+            n_folds=n_folds,
+            workers=session.pool.workers,
+        )
+        runner = TrialRunner(session.pool, folder, n_folds=n_folds, listeners=[view, log])
+        with view:
+            for outcome in runner.run(ListSource(trials)):
+                if outcome.state == "FAILED":
+                    session.forget(outcome.name)
+                    ended.failed.append(f"{outcome.name}, {outcome.reason}")
+                else:
+                    ended.results[outcome.name] = _open(session, outcome, folder, log)
+        by_variant: dict[str, list[Trial]] = {}
+        for trial in trials:
+            by_variant.setdefault(trial.variant, []).append(trial)
+        for variant, own in by_variant.items():
+            if all(trial.name in ended.results for trial in own):
+                ended.variants[variant] = [ended.results[trial.name] for trial in own]
+        if not ended.variants:
+            raise FoldFailedError(f"no variant has all its folds: {ended.failed[0]}")
+        first = by_variant[next(iter(ended.variants))][0]
+        ended.baseline = session.baselines.of(first.config.model.modalities)
+    return ended
+
+
+def _open(session: Session, outcome: TrialOutcome, folder: Folder, log: CommandLog) -> TrialResult:
+    """A trial has all its folds: its matrix, its scores, its run."""
+    plan, config = session.plan, outcome.trial.config
+    opened = open_trial(
+        plan,
+        outcome,
+        kind="trial",
+        aggregate=session.aggregate(outcome),
+        baseline=session.baselines.of(config.model.modalities),
+        seconds={"training": sum(outcome.seconds)},
+        mlflow=RunIds(log.experiment_id, log.run_id),
+        folder=folder / outcome.name,
+    )
+    log.trial_result(outcome.name, opened.result, [*opened.shown, *plan.show_balance(config)])
+    log.close(outcome)
+    return opened.result
+
+
+def _report(
+    plan: Plan, ended: _Ended, folder: Folder, log: CommandLog, begun: float
+) -> AblationResult:
+    """Compare the variants and write down what was found."""
+    ablation, names = plan.config.ablation, [m.name for m in shown(plan.task.metrics)]
+    result = AblationResult(
+        task=plan.task.name,
+        corpus=plan.corpus.name,
+        metric=plan.config.compared.name,
+        source=ablation.source,
+        selected_on=ablation.selected_on,
+        seeds=ablation.seeds,
+        n_folds=len(plan.folds),
+        variants=compare_variants(plan.config, ended.variants, plan.folds),
+        failed=tuple(ended.failed),
+        baseline=mean_and_std(ended.baseline, names),
+        seconds={"total": time.monotonic() - begun},
+        audit=plan.audit,
+        mlflow=RunIds(log.experiment_id, log.run_id),
+    )
+    write_result(folder, result)
+    paper = Console(file=io.StringIO(), width=_TABLE_WIDTH, record=True)
+    print_result(paper, result, folder=folder.path(), ui=ui_command(log.uri))
+    log.ablation_result(result, paper.export_text())
+    return result

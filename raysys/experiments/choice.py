@@ -1,0 +1,114 @@
+"""What a study may say: chosen on validation, opened on test once, beside the nested estimate and the untuned one.
+
+    candidates (trials with all their folds, and the untuned configuration), each fold's validation scores
+      -> chosen: best mean over folds                        -> its test scores are opened
+      -> nested: for each fold the best on that fold's val   -> its score on that fold's test
+      -> difference: chosen - untuned, fold by fold, with an interval
+
+The chosen configuration's own test score is a little optimistic where one fold's test utterances were another fold's
+validation: all folds took part in the choice. The nested estimate chooses fold by fold and is free of that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raysys.experiments.plan import Plan
+from raysys.experiments.session import open_test
+from raysys.predictions import Predictions
+from raysys.report import mean_and_std, paired_difference, test_share
+from raysys.report.results import Difference, PartScores
+from raysys.tasks import Metric, Task
+from raysys.tasks.task import shown
+from raysys.trials import TrialOutcome
+
+
+def choose(candidates: Sequence[TrialOutcome], objective: Metric) -> TrialOutcome:
+    """The candidate with the best mean validation score; the earliest of equals."""
+    return max(candidates, key=lambda c: objective.worth(c.mean(objective.name)))
+
+
+def pareto_front(
+    candidates: Sequence[TrialOutcome], objectives: Sequence[Metric]
+) -> list[TrialOutcome]:
+    """Candidates that no other beats in one objective without losing in another."""
+    points = np.array([[o.worth(c.mean(o.name)) for o in objectives] for c in candidates])
+
+    def beaten(k: int) -> bool:
+        at_least, above = (points >= points[k]).all(axis=1), (points > points[k]).any(axis=1)
+        return bool((at_least & above).any())
+
+    return [candidate for k, candidate in enumerate(candidates) if not beaten(k)]
+
+
+def choose_by_fold(candidates: Sequence[TrialOutcome], objective: Metric) -> list[TrialOutcome]:
+    """For each fold the candidate that is best on that fold's validation part; the earliest of equals."""
+    name = objective.name
+    return [
+        max(candidates, key=lambda c: objective.worth(c.folds[k].val[name]))
+        for k in range(len(candidates[0].folds))
+    ]
+
+
+@dataclass(frozen=True)
+class HonestResult:
+    """See the module."""
+
+    chosen: TrialOutcome
+    by_fold: tuple[TrialOutcome, ...]
+    """For each fold the candidate of the nested estimate."""
+    test: PartScores
+    nested: PartScores
+    untuned: PartScores
+    difference: dict[str, Difference]
+    pareto: tuple[dict[str, Any], ...]
+    predictions: list[Predictions]
+    """Of the chosen configuration, fold by fold."""
+
+
+def open_choice(
+    plan: Plan, candidates: Sequence[TrialOutcome], objectives: Sequence[Metric]
+) -> HonestResult:
+    """Choose, open, and compare.
+
+    Args:
+        plan: of the study.
+        candidates: the untuned configuration first, then the trials that have all their folds.
+        objectives: the first chooses.
+    """
+    objective = objectives[0]
+    chosen, untuned = choose(candidates, objective), candidates[0]
+    by_fold = choose_by_fold(candidates, objective)
+    opened = {
+        "test": open_test(plan, chosen.folds),
+        "nested": open_test(plan, [one.folds[k] for k, one in enumerate(by_fold)]),
+        "untuned": open_test(plan, untuned.folds),
+    }
+    parts = {name: _score(plan.task, predictions) for name, predictions in opened.items()}
+    share = test_share(plan.folds)
+    difference = {
+        metric.name: paired_difference(
+            *([fold[metric.name] for fold in parts[part].folds] for part in ("test", "untuned")),
+            shared=share,
+        )
+        for metric in shown(plan.task.metrics)
+    }
+    front = pareto_front(candidates, objectives)
+    return HonestResult(
+        chosen,
+        tuple(by_fold),
+        **parts,
+        difference=difference,
+        pareto=tuple(
+            {"name": c.name, **{o.name: c.mean(o.name) for o in objectives}} for c in front
+        ),
+        predictions=opened["test"],
+    )
+
+
+def _score(task: Task, predictions: Sequence[Predictions]) -> PartScores:
+    scores = [task.score(part.outputs, part.truth) for part in predictions]
+    over = mean_and_std(scores, list(scores[0]))
+    return PartScores(tuple(scores), over.mean, over.std)

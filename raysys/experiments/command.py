@@ -1,0 +1,83 @@
+"""What every command that trains does around its work: its folder, its MLflow run, `--resume`, its report.
+
+Plan -> run folder -> MLflow run -> work -> result.json -> terminal
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from rich.console import Console
+
+from raysys.experiments.plan import Plan, write_plan
+from raysys.experiments.run_folder import choose_folder, read_record, recorded
+from raysys.report import Result, print_audit, print_result, read_result
+from raysys.storage import Folder, resolve_folder
+from raysys.tracking.client import tracking_uri, ui_command
+from raysys.tracking.command_log import CommandLog
+
+R = TypeVar("R", bound=Result)
+
+
+def is_finished(folder: Folder) -> bool:
+    """Whether the command that wrote the folder ended well."""
+    return read_record(folder).status == "FINISHED"
+
+
+def carry_out(
+    plan: Plan,
+    *,
+    kind: str,
+    resume: bool,
+    console: Console,
+    work: Callable[[Folder, CommandLog], R],
+    finished: Callable[[Folder], bool] = is_finished,
+) -> R:
+    """Do a command's work in its folder, or show the result of the one that is resumed and has ended.
+
+    Args:
+        plan: what is going to be done; its config names folders and MLflow.
+        kind: cross_validation, ablation or study.
+        resume: go on with the latest run of the same identity.
+        console: for audit and report.
+        work: from the run folder and the open MLflow run to the result, which it has written.
+        finished: whether a resumed folder needs no more work.
+
+    Returns:
+        The result.
+
+    Raises:
+        RaysysError: as `work`, or nothing to resume, or MLflow does not answer.
+    """
+    config = plan.config
+    runs = resolve_folder(config.storage.runs)
+    folder = choose_folder(runs, config.name, plan.identity, resume=resume)
+    if resume and finished(folder):
+        console.print(f"{folder.path()} is finished already", highlight=False, soft_wrap=True)
+        result: R = read_result(folder)  # type: ignore[assignment]
+        ui = ui_command(tracking_uri(config.tracking, runs))
+        print_result(console, result, folder=folder.path(), ui=ui)
+        return result
+    with folder.held():
+        print_audit(console, plan.audit)
+        with recorded(
+            folder,
+            plan.identity,
+            lambda run_id: CommandLog(
+                config,
+                plan.corpus,
+                kind=kind,
+                runs=runs,
+                name=folder.name,
+                identity=plan.identity,
+                run_id=run_id,
+            ),
+            resume=resume,
+            console=console,
+        ) as log:
+            write_plan(plan, folder)
+            for name in ("folds.json", "audit.json"):
+                log.log.json(folder.read_json(name), name)
+            result = work(folder, log)
+    print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
+    log.finish("FINISHED")
+    return result

@@ -1,0 +1,83 @@
+"""Cross-validate one configuration: its folds in parallel, then their scores and report."""
+
+import time
+
+from rich.console import Console
+
+from raysys.config import Config
+from raysys.errors import FoldFailedError
+from raysys.experiments.command import carry_out
+from raysys.experiments.plan import Plan, make_plan
+from raysys.experiments.runner import TrialRunner
+from raysys.experiments.session import open_session, open_trial
+from raysys.experiments.sources import ListSource
+from raysys.report import TrialResult, TrialsView, account_seconds
+from raysys.report.results import RunIds
+from raysys.storage import Folder, resolve_folder
+from raysys.tracking.command_log import CommandLog
+from raysys.trials import Trial
+
+
+def cross_validate(config: Config, *, resume: bool, console: Console) -> TrialResult:
+    """Run the folds of one configuration and report them.
+
+    Args:
+        config: everything.
+        resume: go on with the latest unfinished run of the same identity.
+        console: for progress and report.
+
+    Raises:
+        RaysysError: bad input (before any worker starts), lost workers, or folds that failed.
+    """
+    begun = time.monotonic()
+    plan = make_plan(config)
+    return carry_out(
+        plan,
+        kind="cross_validation",
+        resume=resume,
+        console=console,
+        work=lambda folder, log: _run(plan, folder, log, console, begun),
+    )
+
+
+def _run(
+    plan: Plan, folder: Folder, log: CommandLog, console: Console, begun: float
+) -> TrialResult:
+    config, n_folds = plan.config, len(plan.folds)
+    runs, trial = resolve_folder(config.storage.runs), Trial(folder.name, config, plan.prior)
+    log.log.exhibits(plan.show_balance(config))
+    with open_session(plan, folder, most_tasks=n_folds) as session:
+        session.baselines.begin(config.model.modalities)
+        view = TrialsView(
+            console, config.selects, total=1, n_folds=n_folds, workers=session.pool.workers
+        )
+        runner = TrialRunner(session.pool, runs, n_folds=n_folds, listeners=[view, log])
+        with view:
+            (outcome,) = runner.run(ListSource([trial]))
+        if outcome.state == "FAILED":
+            raise FoldFailedError(outcome.reason)
+        aggregate = session.aggregate(outcome)
+        baseline = session.baselines.of(config.model.modalities, console)
+        clock, workers = runner.clock, session.pool.workers
+        startup = (clock.began or session.connecting) - session.connecting
+    opened = open_trial(
+        plan,
+        outcome,
+        kind="cross_validation",
+        aggregate=aggregate,
+        baseline=baseline,
+        seconds=account_seconds(
+            outcome.seconds,
+            total=time.monotonic() - begun,
+            startup=startup,
+            wall=clock.span_seconds,
+            workers=workers,
+        ),
+        mlflow=RunIds(log.experiment_id, log.run_id),
+        folder=folder,
+    )
+    log.trial_result(trial.name, opened.result, opened.shown)
+    for fold in outcome.folds:
+        for name in ("bundle.json", "weights.safetensors"):
+            log.log.file(Folder(fold.folder).read_bytes(name), f"folds/fold_{fold.fold}/{name}")
+    return opened.result

@@ -1,0 +1,184 @@
+"""Everything that must be right before a worker starts: corpus, features, folds, audit, prior, identity.
+
+    Config -> Plan
+
+Bad input ends here, with one line and nothing half-written in the run folder.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import raysys
+from raysys.batches.normalise import FRAMED, by_speaker
+from raysys.config import Config
+from raysys.corpus import read_corpus
+from raysys.corpus.audit import Finding, audit_folds
+from raysys.corpus.folds import Fold, folds_record, make_folds
+from raysys.corpus.table import Corpus
+from raysys.encoders import prepare_features
+from raysys.encoders.store import FeatureStore, Ragged
+from raysys.errors import ConfigError, lookup
+from raysys.models import model_names
+from raysys.settings import digest, to_dict
+from raysys.similarity import Origin
+from raysys.storage import Folder, resolve_folder
+from raysys.tasks import Task
+from raysys.tasks.exhibits import Exhibit
+from raysys.tracking.priors import resolve_prior
+from raysys.training.fold import FoldData
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command is going to do its trials on."""
+
+    config: Config
+    corpus: Corpus
+    task: Task
+    data: FoldData
+    folds: tuple[Fold, ...]
+    audit: tuple[Finding, ...]
+    origin: Origin
+    """What a similarity matrix measured here rests on."""
+    prior: Sequence[Any] | None
+    """What the objective knows beforehand, fold by fold: S of the emotion-aware term, where it is on."""
+    identity: str
+    """Digest of config, corpus, features and code: equal identity, equal result on one machine."""
+
+    @property
+    def test_speakers(self) -> list[str]:
+        """Speaker of every test utterance, fold by fold."""
+        names = self.corpus.column("speaker")
+        return [names[k] for fold in self.folds for k in fold.test]
+
+    def show_balance(self, config: Config) -> list[Exhibit]:
+        """What a configuration adds to the train parts; nothing where it adds nothing."""
+        plans = [
+            self.task.balance(self.data.targets, config.balance, fold, seed=config.seed)
+            for fold in self.folds
+        ]
+        known = [plan for plan in plans if plan is not None]
+        return self.task.show_balance(known, self.folds, self.corpus) if known else []
+
+
+def prepare_corpus(config: Config, *, models: Collection[str] = ()) -> tuple[Corpus, Folder]:
+    """Read and check the corpus as the models need it; also the folder in which its features are kept.
+
+    Raises:
+        RaysysError: an unknown model, or anything wrong with the corpus.
+    """
+    cache = resolve_folder(config.storage.cache)
+    from_file = config.features.comes_from_file
+    corpus = read_corpus(
+        config.corpus,
+        config.task_type,
+        modalities=tuple(m for m in config.model.modalities if not from_file(m)),
+        cache=cache,
+        dialogues=bool(_dialogue_models(models or (config.model.name,))),
+    )
+    return corpus, cache
+
+
+def prepare_store(corpus: Corpus, config: Config, cache: Folder) -> FeatureStore:
+    """The features of a corpus, extracted where they are missing.
+
+    Raises:
+        RaysysError: an unknown encoder, or a damaged store.
+    """
+    return prepare_features(corpus, config.features, config.model.modalities, cache=cache)
+
+
+def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
+    """Read, check and extract everything that a config asks for.
+
+    Args:
+        config: everything.
+        models: names of all models that will be trained; empty is `model.name` alone.
+
+    Raises:
+        RaysysError: anything wrong with settings, corpus, features, folds or the prior.
+    """
+    models = models or (config.model.name,)
+    modalities = config.model.modalities
+    corpus, cache = prepare_corpus(config, models=models)
+    task = config.task_type.of(corpus)
+    folds = make_folds(corpus, task.strata(corpus), config.folds, seed=config.seed)
+    task.check_folds(folds, corpus)
+    notes = config.features.findings(modalities, corpus.name)
+    audit = audit_folds(corpus, folds, config.folds, modalities=modalities, notes=notes)
+    ids = [row.utterance_id for row in corpus.utterances]
+    origin = Origin(corpus.name, tuple(tuple(ids[k] for k in fold.test) for fold in folds))
+    runs = resolve_folder(config.storage.runs)
+    prior = resolve_prior(config, corpus.emotions, origin, runs=runs)
+    store = prepare_store(corpus, config, cache)
+    features = _normalised(store, corpus, config)
+    _check_whole(corpus, folds, models)
+    targets = task.targets(corpus)
+    data = FoldData(task, features, store.encoders, targets, folds, corpus.places)
+    known = None if prior is None else prior.matrices.tolist()
+    identity = digest(to_dict(config), corpus.digest, store.digest, known, code_digest())
+    if _dialogue_models(models) and len(set(corpus.column("dialogue_id"))) == len(corpus):
+        message = "no dialogue has two utterances: a model of dialogues has no context here"
+        audit = (*audit, Finding("warning", "no_dialogues", message))
+    if prior and prior.finding:
+        audit = (*audit, prior.finding)
+    return Plan(config, corpus, task, data, folds, audit, origin, known, identity)
+
+
+def write_plan(plan: Plan, folder: Folder) -> None:
+    """config.json, folds.json, audit.json and, where there is one, quarantine.json in the run folder."""
+    folder.write_json("config.json", to_dict(plan.config))
+    folder.write_json("folds.json", folds_record(plan.folds, plan.corpus))
+    folder.write_json("audit.json", [asdict(finding) for finding in plan.audit])
+    if plan.corpus.quarantine:
+        folder.write_json("quarantine.json", [asdict(item) for item in plan.corpus.quarantine])
+
+
+def code_digest() -> str:
+    """Digest of the version and of every module of raysys."""
+    package = Path(str(raysys.__file__)).parent
+    total = hashlib.sha256(raysys.__version__.encode())
+    for file in sorted(package.rglob("*.py")):
+        total.update(str(file.relative_to(package)).encode())
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def _dialogue_models(names: Collection[str]) -> list[str]:
+    """Those of the models that read whole dialogues."""
+    return [name for name in names if lookup(model_names(), name, kind="model").reads_dialogues]
+
+
+def _check_whole(corpus: Corpus, folds: tuple[Fold, ...], models: Collection[str]) -> None:
+    """A model that reads dialogues needs them whole."""
+    readers = _dialogue_models(models)
+    if not readers:
+        return
+    dialogues = np.array(corpus.column("dialogue_id"))
+    for fold in folds:
+        parts = [set(dialogues[rows].tolist()) for rows in fold.parts().values()]
+        torn = (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
+        if torn:
+            raise ConfigError(
+                f"model {readers[0]} reads whole dialogues, but '{min(torn)}' is in two parts of fold "
+                f"{fold.index}: set --folds.groups dialogue or session"
+            )
+
+
+def _normalised(store: FeatureStore, corpus: Corpus, config: Config) -> Mapping[str, Ragged]:
+    features = dict(store.modalities)
+    framed = [modality for modality in FRAMED if modality in features]
+    if config.features.normalise == "speaker" and framed:
+        speakers = corpus.column("speaker")
+        if "" in speakers:
+            row = corpus.utterances[speakers.index("")].utterance_id
+            raise ConfigError(
+                f"features.normalise is 'speaker', but utterance '{row}' has no speaker: set --features.normalise train"
+            )
+        features |= {modality: by_speaker(features[modality], speakers) for modality in framed}
+    return features

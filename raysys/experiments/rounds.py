@@ -1,0 +1,291 @@
+"""The rounds of a study: searches in a row, each with the last one's matrix as its S, the untuned configuration beside.
+
+    round r: S_r -> trials -> best by validation -> its averaged matrix -> S_(r+1)
+
+A matrix rests on test parts. As every measured prior it enters a fold without that fold's own matrix
+(`raysys.tracking.priors`), so no fold trains on its own test labels.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from raysys.background import Background
+from raysys.config import Config, SearchConfig
+from raysys.corpus.audit import Finding
+from raysys.errors import ConfigError
+from raysys.experiments.choice import choose
+from raysys.experiments.plan import Plan
+from raysys.experiments.runner import TrialRunner
+from raysys.experiments.session import Scores, Session, open_session
+from raysys.experiments.sources import SearchSource, concurrency
+from raysys.report import TrialsView
+from raysys.report.results import TrialRecord
+from raysys.search.journal import UNTUNED, Journal
+from raysys.search.scheduler import Scheduler, milestones
+from raysys.search.searcher import StudySearcher
+from raysys.search.space import Space
+from raysys.settings import replaced
+from raysys.similarity import similarity_from_record
+from raysys.storage import Folder, resolve_folder
+from raysys.tasks.exhibits import File
+from raysys.tracking.command_log import CommandLog
+from raysys.tracking.priors import resolve_prior
+from raysys.training.fold import read_result
+from raysys.trials import Trial, TrialOutcome
+from raysys.trials.trial import fold_folder
+
+_NO_LIMIT = 1_000_000
+_RECORD = "similarity/average.json"
+"""In a trial's folder: its matrices, which the next round feeds back."""
+
+
+@dataclass(frozen=True)
+class RoundEnd:
+    """What a round leaves to the next one and to the report."""
+
+    round: int
+    base: Config
+    """The untuned configuration with this round's S."""
+    candidates: list[TrialOutcome]
+    """Trials that have all their folds."""
+    moved: float | None
+    """Frobenius distance between this round's S and the best trial's averaged matrix; None without an S."""
+    finding: Finding | None
+    """What the audit says of this round's S."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the part that needs Ray leaves to the report."""
+
+    journal: Journal
+    untuned: TrialOutcome
+    ends: list[RoundEnd]
+    aggregate: Any
+    """Of the best of all candidates, such as its averaged matrix."""
+    baseline: Scores
+    seconds: dict[str, float]
+    """Start-up, and how busy how many workers were."""
+
+
+def search_rounds(
+    plan: Plan, space: Space, journal: Journal, log: CommandLog, folder: Folder, console: Console
+) -> Searched:
+    """Run the untuned configuration and all rounds over one pool.
+
+    Raises:
+        PoolError: the pool has no workers, or has ended.
+        FoldFailedError: a fold of the untuned configuration failed, so there is nothing to compare with.
+    """
+    config, search, n_folds = plan.config, plan.config.search, len(plan.folds)
+    most = n_folds * (search.concurrency + 1 if search.concurrency else _NO_LIMIT)
+    with open_session(plan, folder, most_tasks=most) as session:
+        session.baselines.begin(config.model.modalities)
+        view = TrialsView(
+            console,
+            config.objectives[0],
+            total=search.num_trials * search.rounds,
+            n_folds=n_folds,
+            workers=session.pool.workers,
+            beside=(UNTUNED,),
+        )
+        runner = TrialRunner(session.pool, journal.folder, n_folds=n_folds, listeners=[view, log])
+        rounds = _Rounds(session, space, journal, log, runner, view)
+        with view:
+            ends = rounds.run()
+        candidates = [rounds.untuned, *(c for end in ends for c in end.candidates)]
+        chosen = choose(candidates, config.objectives[0])
+        workers, clock = session.pool.workers, runner.clock
+        seconds = {
+            "startup": (clock.began or session.connecting) - session.connecting,
+            "utilisation": clock.utilisation(workers),
+            "workers": float(workers),
+        }
+        aggregate = rounds.aggregate(chosen)
+        baseline = session.baselines.of(config.model.modalities)
+    return Searched(journal, rounds.untuned, ends, aggregate, baseline, seconds)
+
+
+class _Rounds:
+    """One object a study."""
+
+    def __init__(
+        self,
+        session: Session,
+        space: Space,
+        journal: Journal,
+        log: CommandLog,
+        runner: TrialRunner,
+        view: TrialsView,
+    ) -> None:
+        self._session = session
+        self._plan = session.plan
+        self._config = session.plan.config
+        self._search = self._config.search
+        self._space = space
+        self._journal = journal
+        self._log = log
+        self._runner = runner
+        self._view = view
+        self._aside = Background("study")  # for what need not hold up the next trial
+        self._finishing: list[Future[None]] = []
+        self._aggregates: dict[str, Any] = {}
+        self._deadline = time.monotonic() + self._search.seconds if self._search.seconds else None
+        self.untuned: TrialOutcome
+        """When `run` has returned."""
+
+    def run(self) -> list[RoundEnd]:
+        """All rounds."""
+        base, prior, finding = untuned_config(self._config), self._plan.prior, None
+        average = None if prior is None else np.mean(np.array(prior), axis=0)
+        ends: list[RoundEnd] = []
+        before: TrialOutcome | None = None
+        for number in range(1, self._search.rounds + 1):
+            candidates = self._round(number, Trial("", base, prior), before)
+            before = choose(candidates, self._config.objectives[0]) if candidates else None
+            measured = None if before is None else self._averaged(before)
+            moved = None
+            if measured is not None and average is not None:
+                moved = float(np.linalg.norm(np.nan_to_num(measured - average)))
+            ends.append(RoundEnd(number, base, candidates, moved, finding))
+            if before is None or number == self._search.rounds:
+                break
+            path = (self._journal.folder / before.name).path(_RECORD)
+            base = replaced(base, {"loss.similarity": path})
+            found = resolve_prior(
+                with_omega(base, self._search),
+                self._plan.corpus.emotions,
+                self._plan.origin,
+                runs=resolve_folder(self._config.storage.runs),
+            )
+            assert found is not None
+            prior, finding, average = found.matrices.tolist(), found.finding, measured
+        return ends
+
+    def aggregate(self, outcome: TrialOutcome) -> Any:
+        """What its test embeddings come to."""
+        if outcome.name not in self._aggregates:
+            self._aggregates[outcome.name] = self._session.aggregate(outcome)
+        return self._aggregates[outcome.name]
+
+    def _round(self, number: int, base: Trial, before: TrialOutcome | None) -> list[TrialOutcome]:
+        """The trials of one round that have all their folds, in the order of their numbers."""
+        search, config = self._search, self._config
+        numbers = range((number - 1) * search.num_trials, number * search.num_trials)
+        records = [record for record in self._journal.read() if record.round == number]
+        ended = [record for record in records if record.has_ended]
+        outcomes = {record.name: self._recall(record, base) for record in ended}
+        max_epochs = longest_training(base.config, search)
+        points = self._space.published_points() if before is None else [dict(before.trial.values)]
+        n_folds = len(self._plan.folds)
+        source = SearchSource(
+            replace(base, milestones=milestones(search, max_epochs)),
+            StudySearcher(
+                self._space,
+                config.objectives,
+                seed=config.seed,
+                numbers=numbers,
+                records=records,
+                points=points,
+            ),
+            Scheduler(search, config.objectives[0], max_epochs=max_epochs, records=ended),
+            self._journal,
+            round_number=number,
+            in_flight=concurrency(config, self._session.pool.workers, n_folds),
+            most_epochs=lambda one: one.training.max_epochs * n_folds,
+            deadline=self._deadline,
+            beside=Trial(UNTUNED, base.config, self._plan.prior) if number == 1 else None,
+        )
+        for outcome in self._runner.run(source):
+            if outcome.name == UNTUNED:
+                self.untuned = outcome
+            elif outcome.state == "COMPLETE":
+                outcomes[outcome.name] = outcome
+            self._finish(outcome)
+        for future in self._finishing:
+            future.result()
+        done = [o for o in outcomes.values() if o.state == "COMPLETE"]
+        return sorted(done, key=lambda outcome: outcome.name)
+
+    def _recall(self, record: TrialRecord, base: Trial) -> TrialOutcome:
+        """A trial that an earlier command has ended; logged where MLflow lacks it."""
+        outcome = recalled(record, base, self._journal.folder, len(self._plan.folds))
+        self._view.recalled(outcome)
+        self._log.recalled(outcome)
+        if self._log.is_open(outcome.name):
+            self._finish(outcome)
+        return outcome
+
+    def _finish(self, outcome: TrialOutcome) -> None:
+        """Have a complete trial's matrices averaged, aside, or forget what the actor has of another."""
+        if outcome.state == "COMPLETE":
+            self._finishing.append(self._aside.do(partial(self._finish_complete, outcome)))
+        else:
+            self._session.forget(outcome.name)
+
+    def _finish_complete(self, outcome: TrialOutcome) -> None:
+        plan, folder = self._plan, self._journal.folder / outcome.name
+        shown = plan.task.show_aggregate(self.aggregate(outcome), plan.origin)
+        for one in shown:
+            if isinstance(one, File) and one.path == _RECORD:
+                place, name = one.path.rsplit("/", 1)
+                (folder / place).write_json(name, one.content)
+        log = self._log.of(outcome.name)
+        log.exhibits([*shown, *plan.show_balance(outcome.trial.config)])
+        self._log.close(outcome)
+
+    def _averaged(self, best: TrialOutcome) -> np.ndarray | None:
+        folder = self._journal.folder / best.name
+        if not folder.exists(_RECORD):
+            return None
+        record: Mapping[str, Any] = folder.read_json(_RECORD)
+        return similarity_from_record(record, self._plan.corpus.emotions, best.name)
+
+
+def recalled(record: TrialRecord, base: Trial, folder: Folder, n_folds: int) -> TrialOutcome:
+    """What became of a trial, from its record and its folds' files."""
+    try:
+        config = replaced(base.config, record.values)
+    except ConfigError:  # values that did not go together: that is why it failed
+        config = base.config
+    trial = replace(base, name=record.name, config=config, values=record.values)
+    places: Sequence[Folder] = [fold_folder(folder / record.name, k) for k in range(n_folds)]
+    results = [read_result(place) for place in places] if record.state == "COMPLETE" else []
+    return TrialOutcome(
+        trial,
+        record.state,  # type: ignore[arg-type]
+        tuple(result for result in results if result),
+        record.scores,
+        record.curve,
+        record.epochs,
+        (),
+        record.reason,
+    )
+
+
+def untuned_config(config: Config) -> Config:
+    """What a study compares with: its config without the search."""
+    return replace(config, search=SearchConfig())
+
+
+def with_omega(config: Config, search: SearchConfig) -> Config:
+    """The config with the emotion-aware term on, where its weight is searched."""
+    if "loss.omega" not in search.space or config.loss.omega:
+        return config
+    switched_on: Config = replaced(config, {"loss.omega": 1.0})
+    return switched_on
+
+
+def longest_training(config: Config, search: SearchConfig) -> int:
+    """Most epochs that a trial can have."""
+    item = search.space.get("training.max_epochs")
+    if item is None:
+        return config.training.max_epochs
+    return max(int(value) for value in item.choices or (item.high,))  # type: ignore[arg-type]

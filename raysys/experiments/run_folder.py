@@ -1,0 +1,138 @@
+"""Which folder a command writes to, and what `--resume` finds.
+
+    runs/<name>, runs/<name>-2, ...    each with run.json: identity, MLflow run, status
+
+A new command never writes into the folder of an old one. `--resume` takes the latest unfinished folder of the name
+whose identity (config, corpus, features, code) is that of the command, else the latest finished one.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from rich.console import Console
+
+from raysys.errors import RaysysError, StorageError, TrackingError
+from raysys.storage import Folder
+from raysys.tracking.command_log import CommandLog
+
+_GIVE_UP_SECONDS = 5.0
+"""For MLflow, after an error: what ended the command is more important than what MLflow says."""
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Content of run.json."""
+
+    identity: str
+    experiment_id: str
+    run_id: str
+    status: Status
+
+
+def choose_folder(runs: Folder, name: str, identity: str, *, resume: bool) -> Folder:
+    """The folder for a command; a new one is created, so that no other command takes it.
+
+    Args:
+        runs: folder of all runs.
+        name: the run's name.
+        identity: digest of the command's plan.
+        resume: look for a run of the same identity.
+
+    Raises:
+        StorageError: `resume`, and there is none.
+    """
+    taken = _numbered(runs, name)
+    if not resume:
+        number = max(taken, default=0) + 1
+        while not (runs / _entry(name, number)).claim():  # another command may be starting too
+            number += 1
+        return runs / _entry(name, number)
+    latest = [taken[number] for number in sorted(taken, reverse=True)]
+    same = [folder for folder in latest if read_record(folder).identity == identity]
+    unfinished = [folder for folder in same if read_record(folder).status != "FINISHED"]
+    if same:
+        return (unfinished or same)[0]
+    raise StorageError(
+        f"nothing to resume: no run '{name}' in {runs.path()} has exactly these settings, data and "
+        "code: run without --resume"
+    )
+
+
+def read_record(folder: Folder) -> RunRecord:
+    """What run.json holds.
+
+    Raises:
+        StorageError: missing or damaged.
+    """
+    try:
+        return RunRecord(**folder.read_json("run.json"))
+    except TypeError as error:
+        raise StorageError(f"{folder.path('run.json')} is damaged: {error}") from error
+
+
+def write_record(folder: Folder, record: RunRecord) -> None:
+    """Write run.json."""
+    folder.write_json("run.json", asdict(record))
+
+
+@contextmanager
+def recorded(
+    folder: Folder,
+    identity: str,
+    open_log: Callable[[str], CommandLog],
+    *,
+    resume: bool,
+    console: Console,
+) -> Iterator[CommandLog]:
+    """Open a command's MLflow run; run.json says RUNNING inside, and afterwards how it ended, as MLflow does.
+
+    Args:
+        folder: of the run; a new one is deleted when MLflow does not answer.
+        identity: digest of the command's plan.
+        open_log: from the id of the MLflow run to go on with, empty for a new one, to the log.
+        resume: go on with the folder's MLflow run.
+        console: for what MLflow says after an error.
+    """
+    try:
+        log = open_log(read_record(folder).run_id if resume else "")
+    except RaysysError:
+        if not resume:
+            folder.delete()
+        raise
+    record = RunRecord(identity, log.experiment_id, log.run_id, "RUNNING")
+    try:
+        write_record(folder, record)
+        yield log
+    except BaseException as error:
+        status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        write_record(folder, replace(record, status=status))
+        try:
+            log.finish(status, patience_seconds=_GIVE_UP_SECONDS)
+        except TrackingError as unheard:
+            console.print(str(unheard), highlight=False, soft_wrap=True)
+        raise
+    write_record(folder, replace(record, status="FINISHED"))
+
+
+def _entry(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _numbered(runs: Folder, name: str) -> dict[int, Folder]:
+    """Number -> folder, of the runs of this name."""
+    found = {}
+    for entry in runs.names():
+        rest = entry.removeprefix(name)
+        if entry == name:
+            number = 1
+        elif entry.startswith(f"{name}-") and rest[1:].isdigit():
+            number = int(rest[1:])
+        else:
+            continue
+        if (runs / entry).exists("run.json"):
+            found[number] = runs / entry
+    return found

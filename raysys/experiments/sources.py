@@ -1,0 +1,156 @@
+"""Where a command's trials come from: a list, or Tune's searcher with a scheduler."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ray.tune.search import Searcher
+
+from raysys.config import Config
+from raysys.errors import ConfigError, FoldFailedError
+from raysys.report.results import TrialRecord
+from raysys.search.journal import Journal, trial_name
+from raysys.search.scheduler import Scheduler
+from raysys.settings import replaced
+from raysys.trials import Point, State, Trial, TrialOutcome
+
+
+class ListSource:
+    """Trials that are known beforehand; all run, none is stopped.
+
+    Args:
+        trials: in the order in which they are to run.
+    """
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self._waiting = list(trials)
+        self.in_flight = len(trials)
+
+    def next(self) -> Trial | None:
+        """The next of the list."""
+        return self._waiting.pop(0) if self._waiting else None
+
+    def verdict(self, trial: Trial, point: Point) -> State | None:
+        """It goes on."""
+        return None
+
+    def ended(self, outcome: TrialOutcome) -> None:
+        """Nothing depends on it."""
+
+
+class SearchSource:
+    """Trials that a searcher proposes, until it has none left or time is up; a scheduler stops those that fall behind.
+
+    Everything that matters is in the journal before and after it happens.
+
+    Args:
+        base: the configuration without any proposal; with the round's prior.
+        searcher: of Tune; proposes `number`, `params` and `values`.
+        scheduler: stops.
+        journal: of the study.
+        round_number: from 1.
+        in_flight: trials that run at the same time.
+        most_epochs: of a configuration, the epochs that its folds could do at most.
+        deadline: of `time.monotonic()`, after which nothing is proposed and trials are stopped; None is never.
+        beside: a trial that runs beside the search, without which there is no study.
+    """
+
+    def __init__(
+        self,
+        base: Trial,
+        searcher: Searcher,
+        scheduler: Scheduler,
+        journal: Journal,
+        *,
+        round_number: int,
+        in_flight: int,
+        most_epochs: Callable[[Config], int],
+        deadline: float | None = None,
+        beside: Trial | None = None,
+    ) -> None:
+        self._base = base
+        self._searcher = searcher
+        self._scheduler = scheduler
+        self._journal = journal
+        self._round = round_number
+        self._in_flight = in_flight
+        self._most_epochs = most_epochs
+        self._deadline = deadline
+        self._waiting = [] if beside is None else [beside]
+        self._beside = 0 if beside is None else 1
+        self._records: dict[str, TrialRecord] = {}
+        self._ids: dict[str, str] = {}
+        """Trial -> what the searcher knows it by."""
+
+    @property
+    def in_flight(self) -> int:
+        """Of the search, and the trial beside it."""
+        return self._in_flight + self._beside
+
+    def next(self) -> Trial | TrialOutcome | None:
+        """The trial beside the search, then what is proposed; values that do not go together have failed at once."""
+        if self._waiting:
+            return self._waiting.pop()
+        identifier = f"proposal {len(self._ids)}"
+        proposal = None if self._is_late else self._searcher.suggest(identifier)
+        if not isinstance(proposal, dict):
+            return None
+        number, values = proposal["number"], proposal["values"]
+        record = TrialRecord(trial_name(number), number, self._round, values, proposal["params"])
+        self._ids[record.name] = identifier
+        trial = replace(self._base, name=record.name, values=values)
+        try:
+            trial = replace(trial, config=replaced(self._base.config, values))
+        except ConfigError as error:
+            self._records[record.name] = record
+            return TrialOutcome(trial, "FAILED", reason=str(error))
+        self._records[record.name] = replace(record, most_epochs=self._most_epochs(trial.config))
+        self._journal.write(self._records[record.name])
+        self._scheduler.add(record.name)
+        return trial
+
+    def verdict(self, trial: Trial, point: Point) -> State | None:
+        """STOPPED when time is up, PRUNED when the scheduler says so."""
+        if trial.name not in self._records:
+            return None
+        if self._is_late:
+            return "STOPPED"
+        if self._scheduler.stops(trial.name, point.epoch, point.best):
+            return "PRUNED"
+        identifier = self._ids[trial.name]
+        self._searcher.on_trial_result(identifier, {"epoch": point.epoch, **point.best})
+        return None
+
+    def ended(self, outcome: TrialOutcome) -> None:
+        """Tell the searcher and the scheduler, and write it down.
+
+        Raises:
+            FoldFailedError: the trial beside the search failed, so there is nothing to compare with.
+        """
+        name = outcome.name
+        if name not in self._records:
+            self._beside = 0
+            if outcome.state == "FAILED":
+                reason = outcome.reason
+                raise FoldFailedError(f"a fold of the {name} configuration failed: {reason}")
+            return
+        record = self._records[name].after(outcome)
+        self._journal.write(record)
+        failed, complete = record.state == "FAILED", record.state == "COMPLETE"
+        epoch = max(fold.epochs for fold in outcome.folds) if complete else 0
+        if complete:
+            self._scheduler.stops(name, epoch, record.scores)  # counts at the rungs, too
+        elif not failed:
+            epoch = record.curve[-1].epoch
+        result = None if failed else {"epoch": epoch, "done": complete, **record.scores}
+        self._searcher.on_trial_complete(self._ids[name], result, error=failed)
+
+    @property
+    def _is_late(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+
+def concurrency(config: Config, workers: int, n_folds: int) -> int:
+    """Trials of a search in flight: enough that no worker waits while one trial's last folds train."""
+    return config.search.concurrency or math.ceil(workers / n_folds) + 1

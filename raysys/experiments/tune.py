@@ -1,0 +1,192 @@
+"""A study: rounds of trials over one pool, then the honest result.
+
+Config -> Space, Plan -> the untuned configuration beside the trials of every round -> outcomes
+complete trials -> aggregates, such as averaged matrices -> the next round's S
+validation scores -> chosen -> its test opened -> result.json, best.yaml, MLflow, terminal
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+
+from raysys.config import Config
+from raysys.errors import ConfigError, lookup
+from raysys.experiments.choice import choose, open_choice
+from raysys.experiments.command import carry_out, is_finished
+from raysys.experiments.plan import Plan, make_plan
+from raysys.experiments.preset import best_preset
+from raysys.experiments.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
+from raysys.models import model_names
+from raysys.report import StudyResult, mean_and_std, write_result
+from raysys.report.results import Choice, Effort, RoundResult, RunIds, TrialRecord
+from raysys.report.study_pictures import study_figures
+from raysys.search.journal import Journal
+from raysys.search.searcher import importances
+from raysys.search.space import Space, make_space
+from raysys.settings import digest, replaced, to_dict
+from raysys.storage import Folder, resolve_folder
+from raysys.tasks import Metric
+from raysys.tasks.task import shown
+from raysys.tracking.command_log import CommandLog
+
+
+def tune(config: Config, *, resume: bool, console: Console) -> StudyResult:
+    """Search a space and report the choice.
+
+    Args:
+        config: everything; `search` says what to search.
+        resume: go on with the latest study of the same identity.
+        console: for progress and report.
+
+    Raises:
+        RaysysError: bad input (before Ray starts), lost workers, or an untuned configuration that fails.
+    """
+    begun = time.monotonic()
+    space = make_space(config)
+    _check(config)
+    plan = _make_plan(config)
+
+    def work(folder: Folder, log: CommandLog) -> StudyResult:
+        searched = search_rounds(plan, space, Journal(folder), log, folder, console)
+        return _report(plan, space, searched, folder, log, begun)
+
+    return carry_out(
+        plan,
+        kind="study",
+        resume=resume,
+        console=console,
+        work=work,
+        finished=partial(_is_finished, config=config),
+    )
+
+
+def _report(
+    plan: Plan, space: Space, searched: Searched, folder: Folder, log: CommandLog, begun: float
+) -> StudyResult:
+    """Choose, open the choice's test scores, write them down."""
+    config, task, ends = plan.config, plan.task, searched.ends
+    objectives, records = config.objectives, searched.journal.read()
+    candidates = [searched.untuned, *(c for end in ends for c in end.candidates)]
+    honest = open_choice(plan, candidates, objectives)
+    chosen = honest.chosen
+    rounds = {id(c): end.round for end in ends for c in end.candidates}
+    number = rounds.get(id(chosen), 1)
+    summary = task.summary(honest.predictions, plan.test_speakers, searched.aggregate)
+    names = [metric.name for metric in shown(task.metrics)]
+    val = {name: chosen.mean(name) for name in chosen.folds[0].val}
+    result = StudyResult(
+        task=task.name,
+        corpus=plan.corpus.name,
+        model=config.model.title,
+        objectives=tuple(objective.name for objective in objectives),
+        chosen=Choice(chosen.name, number, dict(chosen.trial.values), val),
+        test=honest.test,
+        nested=honest.nested,
+        untuned=honest.untuned,
+        nested_choice=tuple(one.name for one in honest.by_fold),
+        difference=honest.difference,
+        pareto=honest.pareto,
+        summary=summary,
+        untuned_values=space.base_values(),
+        baseline=mean_and_std(searched.baseline, names),
+        rounds=tuple(_round_row(end, objectives[0]) for end in ends),
+        trials=tuple(records),
+        epochs=_effort(records),
+        seconds={"total": time.monotonic() - begun, **searched.seconds},
+        audit=(*plan.audit, *(end.finding for end in ends if end.finding)),
+        mlflow=RunIds(log.experiment_id, log.run_id),
+    )
+    base = next(end.base for end in ends if end.round == number)
+    preset = best_preset(replaced(base, dict(chosen.trial.values)), result, study=folder.path())
+    folder.write_bytes("best.yaml", preset.encode())
+    write_result(folder, result)
+    figures = study_figures(
+        space.settings,
+        records,
+        objectives,
+        untuned=searched.untuned.mean(objectives[0].name),
+        importances=importances(space, records, objectives[0]),
+    )
+    exhibits = task.show_summary(summary, honest.predictions, plan.corpus.name)
+    log.study_result(result, exhibits, figures, preset)
+    _drop_unfinished(records, searched.journal, len(plan.folds))
+    return result
+
+
+def _drop_unfinished(records: Sequence[TrialRecord], journal: Journal, n_folds: int) -> None:
+    """Checkpoints of trials that were stopped or failed: nobody goes on with them."""
+    for record in records:
+        for fold in range(n_folds if record.state in ("PRUNED", "FAILED") else 0):
+            (journal.folder / record.name / f"fold_{fold}").delete()
+
+
+def _make_plan(config: Config) -> Plan:
+    """The plan of the untuned configuration, whose identity is that of the study."""
+    search = config.search
+    models = {config.model.name, *map(str, _choices(config, "model.name"))}
+    plan = make_plan(with_omega(untuned_config(config), search), models=models)
+    same = {"seconds": 0.0, "concurrency": 0}
+    if search.rounds == 1:  # a study may be resumed with more trials
+        same["num_trials"] = 1
+    identity = digest(plan.identity, to_dict(config.loss), to_dict(replace(search, **same)))  # type: ignore[arg-type]
+    return replace(plan, config=config, identity=identity)
+
+
+def _check(config: Config) -> None:
+    """Refuse what would do nothing, or cannot be done.
+
+    Raises:
+        ConfigError: see the messages.
+    """
+    search = config.search
+    epochs = config.training.max_epochs
+    if search.scheduler == "asha" and search.grace_epochs >= epochs:
+        raise ConfigError(
+            f"search.grace_epochs is {search.grace_epochs}, but training ends after {epochs} epochs: lower it, or set "
+            "--search.scheduler none"
+        )
+    if search.rounds > 1 and not (config.loss.omega or "loss.omega" in search.space):
+        raise ConfigError(
+            "search.rounds feeds the similarity matrix back into the emotion-aware loss, which is off: set "
+            "--loss.omega or search it"
+        )
+    for name in _choices(config, "model.name"):
+        lookup(model_names(), str(name), kind="model")
+    if search.rounds > 1 and config.folds.method == "official":
+        raise ConfigError(
+            "search.rounds needs several folds, since a fold takes the other folds' matrices, and the official split "
+            "is one: set --search.rounds 1 or --folds.method"
+        )
+    if search.rounds > 1 and resolve_folder(config.storage.runs).local_path is None:
+        raise ConfigError("search.rounds needs storage.runs on a disk that all nodes see")
+
+
+def _choices(config: Config, name: str) -> tuple[Any, ...]:
+    """What a searched setting may be; nothing where it is not searched."""
+    item = config.search.space.get(name)
+    return () if item is None else item.choices
+
+
+def _is_finished(folder: Folder, config: Config) -> bool:
+    """Whether the study has ended well, with as many trials as are wanted now."""
+    wanted = config.search.num_trials * config.search.rounds
+    ended = sum(record.has_ended for record in Journal(folder).read())
+    return is_finished(folder) and ended >= wanted
+
+
+def _effort(records: Sequence[TrialRecord]) -> Effort:
+    counted = [record for record in records if record.state in ("COMPLETE", "PRUNED")]
+    done = sum(record.epochs for record in counted)
+    most = sum(record.most_epochs for record in counted)
+    return Effort(done, most, 1 - done / most if most else 0.0)
+
+
+def _round_row(end: RoundEnd, objective: Metric) -> RoundResult:
+    best = choose(end.candidates, objective) if end.candidates else None
+    if best is None:
+        return RoundResult(end.round, None, None, end.moved)
+    return RoundResult(end.round, best.name, best.mean(objective.name), end.moved)

@@ -1,0 +1,93 @@
+"""An ablation before it runs: variants x seeds -> trials that share corpus, features and folds."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from raysys.config import AblationConfig, Config
+from raysys.config.names import check_effect, check_name, folder_name, typed
+from raysys.errors import ConfigError, lookup
+from raysys.experiments.plan import Plan, make_plan
+from raysys.models import model_names
+from raysys.settings import digest, field_names, replaced, to_dict
+from raysys.trials import Trial
+
+
+def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
+    """Check every variant, then read, check and extract what any of them needs.
+
+    All variants see the same utterances: those that are usable in every modality that one of them reads.
+
+    Raises:
+        RaysysError: a variant that cannot be, or anything that `make_plan` raises.
+    """
+    configs = variant_configs(config)
+    plan = make_plan(_widest(configs), models={one.model.name for one in configs.values()})
+    trials = []
+    for variant, one in configs.items():
+        prior = plan.prior if one.loss.omega else None
+        settings = config.ablation.variants[variant].settings
+        for seed in range(config.seed, config.seed + config.ablation.seeds):
+            name = (
+                folder_name(variant)
+                if config.ablation.seeds == 1
+                else f"{folder_name(variant)}-seed_{seed}"
+            )
+            seeded, values = replace(one, seed=seed), {**settings, "seed": seed}
+            trials.append(Trial(name, seeded, prior, values=values, variant=variant))
+    what = [(trial.name, to_dict(trial.config)) for trial in trials]
+    identity = digest("ablation", plan.identity, to_dict(config), what)
+    return replace(plan, config=config, identity=identity), trials
+
+
+def variant_configs(config: Config) -> dict[str, Config]:
+    """Name -> the config with the variant's settings.
+
+    Raises:
+        ConfigError: no variants, two of one name, or settings that cannot be.
+    """
+    variants = config.ablation.variants
+    if not variants:
+        raise ConfigError(
+            "ablation.variants is empty: name configurations to compare, as in configs/ablations/"
+        )
+    known, slugs = field_names(type(config)), dict[str, str]()
+    base = replace(config, ablation=AblationConfig())
+    configs = {}
+    for name, variant in variants.items():
+        if not folder_name(name):
+            raise ConfigError(
+                f"ablation.variants: '{name}' needs a letter (a-z) or digit, to name its folder"
+            )
+        other = slugs.setdefault(folder_name(name), name)
+        if other != name:
+            raise ConfigError(
+                f"ablation.variants: '{other}' and '{name}' would share a folder: name them apart"
+            )
+        where = f"ablation.variants: {name}"
+        values: Mapping[str, Any] = variant.settings
+        for setting in values:
+            check_name(setting, known, where=where)
+        try:
+            settings = {n: typed(base, n, value, where=where) for n, value in values.items()}
+            configs[name] = replaced(base, settings)
+            for setting in settings:
+                check_effect(configs[name], setting, where=where)
+            lookup(model_names(), configs[name].model.name, kind="model")
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
+        same = [other for other in configs if other != name and configs[other] == configs[name]]
+        if same:
+            raise ConfigError(f"{where}: is the same configuration as '{same[0]}': leave one out")
+    return configs
+
+
+def _widest(configs: Mapping[str, Config]) -> Config:
+    """The first variant's config with whatever corpus, features and matrix any variant needs."""
+    modalities = {m for one in configs.values() for m in one.model.modalities}
+    needed = {
+        "model.modalities": tuple(sorted(modalities)),
+        "loss.omega": max(one.loss.omega for one in configs.values()),
+    }
+    widest: Config = replaced(next(iter(configs.values())), needed)
+    return widest

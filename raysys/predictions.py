@@ -1,0 +1,49 @@
+"""What a model says of the test part of a fold, and its files. NumPy only: whoever reads it needs no torch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+
+from raysys.storage import Folder
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Embeddings, outputs and truth of one part, in the part's order."""
+
+    embeddings: Float32[np.ndarray, "utterance dim"]
+    outputs: Float32[np.ndarray, "utterance output"]
+    """Class probabilities, or values, as the task says."""
+    truth: Shaped[np.ndarray, "utterance *output"]
+    """Classes, or values."""
+
+
+def write_predictions(folder: Folder, test: Predictions, names: tuple[str, str]) -> None:
+    """Store a fold's test predictions, unscored, as .npy files.
+
+    Args:
+        folder: of the fold.
+        test: what the model said.
+        names: what the task calls outputs and truth; the files are test_embeddings, test_NAME and test_NAME.
+    """
+    outputs, truth = names
+    folder.write_npy("test_embeddings.npy", test.embeddings)
+    folder.write_npy(f"test_{outputs}.npy", test.outputs)
+    folder.write_npy(f"test_{truth}.npy", test.truth)
+
+
+def read_predictions(folder: Folder, names: tuple[str, str]) -> Predictions:
+    """Stored test predictions of a finished fold; see `write_predictions`.
+
+    Raises:
+        StorageError: they are missing or damaged.
+    """
+    parts = ("embeddings", *names)
+    return Predictions(*(np.asarray(folder.read_npy(f"test_{part}.npy")) for part in parts))
+
+
+def read_embeddings(place: str, *, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings and truth of a finished fold, given by its folder's URI."""
+    stored = read_predictions(Folder(place), names)
+    return stored.embeddings, stored.truth

@@ -1,0 +1,172 @@
+"""Pictures of what tasks exhibit: `draw` makes a figure of each kind.
+
+Drawn without pyplot, so nothing is global and no screen is needed.
+"""
+
+import itertools
+from collections.abc import Sequence
+from functools import singledispatch
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import dendrogram, linkage
+from scipy.spatial.distance import squareform
+
+from raysys.tasks.exhibits import (
+    Bars,
+    Confusions,
+    HeatMap,
+    PairCounts,
+    Picture,
+    Scatter,
+    Tree,
+)
+
+_BARS = 12
+"""In a group; more are too small to read."""
+
+
+@singledispatch
+def draw(exhibit: Picture) -> Figure:
+    """The figure of a picture.
+
+    Raises:
+        TypeError: it is none.
+    """
+    raise TypeError(f"{type(exhibit).__name__} is no picture")
+
+
+@draw.register
+def _heat_map(one: HeatMap) -> Figure:
+    """Each cell's value and, below it, its interval."""
+    average, low, high, emotions, title = one.values, one.low, one.high, one.names, one.title
+    figure = Figure(figsize=(1.5 + 1.05 * len(emotions), 0.9 + 0.95 * len(emotions)))
+    axes = figure.add_subplot()
+    smallest = float(np.nanmin(average)) if np.isfinite(average).any() else 0.0
+    image = axes.imshow(average, cmap="viridis", vmin=min(smallest, 0.99), vmax=1.0)
+    middle = (smallest + 1) / 2
+    for i, j in np.ndindex(average.shape):
+        if np.isnan(average[i, j]):
+            text = "-"
+        else:
+            text = f"{average[i, j]:.2f}"
+            text += (
+                f"\n{low[i, j]:.2f} to {high[i, j]:.2f}"
+                if i != j and np.isfinite(low[i, j])
+                else ""
+            )
+        dark = not average[i, j] > middle
+        axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
+    _label(axes, emotions, title)
+    figure.colorbar(image, ax=axes, label="cosine similarity", shrink=0.8)
+    figure.tight_layout()
+    return figure
+
+
+@draw.register
+def _tree(one: Tree) -> Figure:
+    """Names whose similarity to any other is unknown are left out."""
+    average, emotions, title = one.similarity, one.names, one.title
+    known = ~np.isnan(average).any(axis=1)
+    figure = Figure(figsize=(7, 0.9 + 0.5 * len(emotions)))
+    axes = figure.add_subplot()
+    if known.sum() >= 2:
+        distance = np.clip(1 - average[np.ix_(known, known)], 0, None)
+        np.fill_diagonal(distance, 0)
+        tree = linkage(squareform((distance + distance.T) / 2, checks=False), method="average")
+        names = [name for name, is_known in zip(emotions, known, strict=True) if is_known]
+        dendrogram(tree, labels=names, orientation="right", ax=axes, color_threshold=0)
+    axes.set_xlabel("1 - cosine similarity")
+    axes.set_title(title)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+@draw.register
+def _confusions(one: Confusions) -> Figure:
+    """Colour is the share of the row, the number is utterances."""
+    counts, emotions, title = one.counts, one.names, one.title
+    figure = Figure(figsize=(1.5 + 0.95 * len(emotions), 0.9 + 0.85 * len(emotions)))
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for i, j in np.ndindex(counts.shape):
+        colour = "w" if shares[i, j] > 0.5 else "k"
+        axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=9, color=colour)
+    _label(axes, emotions, title)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    figure.colorbar(image, ax=axes, label="share of the true emotion", shrink=0.8)
+    figure.tight_layout()
+    return figure
+
+
+@draw.register
+def _bars(one: Bars) -> Figure:
+    groups = {head: list(rows.items())[:_BARS] for head, rows in one.groups.items() if rows}
+    tallest = max(len(rows) for rows in groups.values())
+    figure = Figure(figsize=(5.5 * len(groups), 1.4 + 0.34 * tallest))
+    for axes, (heading, rows) in zip(
+        np.atleast_1d(figure.subplots(1, len(groups))), groups.items(), strict=True
+    ):
+        names = [f"{name} ({count})" for name, (_, count) in rows]
+        bars = axes.barh(names, [value for _, (value, _) in rows], color="tab:blue")
+        axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 108)
+        axes.set_xlabel(f"{heading} (utterances)")
+        axes.spines[["top", "right"]].set_visible(False)
+    return _titled(figure, one.title)
+
+
+@draw.register
+def _scatter(one: Scatter) -> Figure:
+    figure = Figure(figsize=(4.2 * len(one.groups), 4.4))
+    for axes, (heading, (true, predicted)) in zip(
+        np.atleast_1d(figure.subplots(1, len(one.groups))), one.groups.items(), strict=True
+    ):
+        axes.scatter(true, predicted, s=9, alpha=0.5, color="tab:blue")
+        ends = [float(min(true.min(), predicted.min())), float(max(true.max(), predicted.max()))]
+        axes.plot(ends, ends, color="0.6", linewidth=1, linestyle="--")
+        axes.set_xlabel(f"{heading}, true")
+        axes.set_ylabel("predicted")
+        axes.spines[["top", "right"]].set_visible(False)
+    return _titled(figure, one.title)
+
+
+def _titled(figure: Figure, title: str) -> Figure:
+    figure.suptitle(title, fontsize=10)
+    figure.tight_layout()
+    return figure
+
+
+@draw.register
+def _pair_counts(one: PairCounts) -> Figure:
+    """Bars of every kind of utterance before and after balancing, as in Liang et al. 2023, Fig. 2."""
+    before, after, emotions, title = one.before, one.after, one.names, one.title
+    pairs = list(itertools.combinations(range(len(emotions)), 2))
+    kinds = [(k, k) for k in range(len(emotions))]
+    kinds += [kind for i, j in pairs for kind in ((i, j), (j, i))]
+    names = [emotions[i] if i == j else f"{emotions[i]} / {emotions[j]}" for i, j in kinds]
+    colours = ["tab:purple" if i == j else "tab:orange" for i, j in kinds]
+    figure = Figure(figsize=(max(7, 1.5 + 0.26 * len(kinds)), 6))
+    rows = figure.subplots(2, 1, sharex=True, sharey=True)
+    for axes, counts, label in zip(rows, (before, after), ("before", "after"), strict=True):
+        axes.bar(range(len(kinds)), [counts[kind] for kind in kinds], color=colours)
+        axes.set_ylabel(f"{label}: {counts.sum():.0f}")
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    rows[1].set_xticks(range(len(kinds)), names, rotation=90, fontsize=7)
+    rows[0].set_title(f"{title}\npurple: clear; orange: ambiguous (major / minor)", fontsize=10)
+    figure.tight_layout()
+    return figure
+
+
+def _label(axes: Axes, emotions: Sequence[str], title: str) -> None:
+    places = range(len(emotions))
+    axes.set_xticks(places, emotions, rotation=40, ha="right")
+    axes.set_yticks(places, emotions)
+    axes.set_title(title)

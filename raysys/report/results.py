@@ -1,0 +1,324 @@
+"""What result.json holds, as types with a version. Terminal, MLflow and everything later read these.
+
+    TrialResult      one configuration on all folds: a cross-validation, or a trial of an ablation
+    AblationResult   several configurations beside each other
+    StudyResult      a search: what was chosen, what it scores, and what that rests on
+
+In JSON, a number that cannot be known is null; here it is NaN.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import BeforeValidator, PlainValidator, TypeAdapter, ValidationError, ValidationInfo
+
+from raysys.corpus.audit import Finding
+from raysys.errors import StorageError
+from raysys.storage import Folder
+from raysys.tasks import TASKS, Metric
+from raysys.trials import Point, TrialOutcome
+
+VERSION = 2
+
+T = TypeVar("T")
+Number = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
+Scores = dict[str, Number]
+
+
+def _summary(value: Any, info: ValidationInfo) -> Any:
+    """A task's own part; which type it is, the field `task` before it says."""
+    if not isinstance(value, Mapping):
+        return value
+    task = TASKS[info.data["task"]]
+    return parse_as(task.summary_type, value, "summary")
+
+
+TaskSummary = Annotated[Any, PlainValidator(_summary)]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of each score."""
+
+    mean: Scores
+    std: Scores
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean difference and the ends of its 95 % interval."""
+
+    mean: Number
+    low: Number
+    high: Number
+
+
+@dataclass(frozen=True)
+class RunIds:
+    """Where it is in MLflow."""
+
+    experiment_id: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """One fold."""
+
+    fold: int
+    epochs: int
+    best_epoch: int
+    val: Scores
+    """Of the best epoch."""
+    test: Scores
+    baseline: Scores
+    """The baseline on the same test part."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One configuration on all its folds, its test predictions opened."""
+
+    kind: Literal["cross_validation", "trial"]
+    task: str
+    corpus: str
+    model: str
+    select: str
+    """The validation score that chose epochs."""
+    folds: tuple[FoldScores, ...]
+    mean: dict[str, Scores]
+    """Over folds: val, test, baseline."""
+    std: dict[str, Scores]
+    summary: TaskSummary
+    """What the task has to say beside scores."""
+    seconds: Scores
+    audit: tuple[Finding, ...]
+    mlflow: RunIds
+    version: int = VERSION
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Of the task."""
+        return TASKS[self.task].metrics
+
+
+@dataclass(frozen=True)
+class VariantResult:
+    """One line of an ablation: all its seeds."""
+
+    name: str
+    settings: dict[str, Any]
+    published: float | None
+    mean: dict[str, Scores]
+    """Over seeds and folds: val, test."""
+    std: dict[str, Scores]
+    difference: dict[str, Difference] | None
+    """From the first line; None for that itself."""
+    details: Scores
+    """The task's further scores, such as F1 by emotion, mean over seeds."""
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """Several configurations on the same folds."""
+
+    task: str
+    corpus: str
+    metric: str
+    source: str
+    selected_on: Literal["test", "val", "unknown"]
+    seeds: int
+    n_folds: int
+    variants: tuple[VariantResult, ...]
+    failed: tuple[str, ...]
+    """A line a trial that failed."""
+    baseline: Spread
+    seconds: Scores
+    audit: tuple[Finding, ...]
+    mlflow: RunIds
+    kind: Literal["ablation"] = "ablation"
+    version: int = VERSION
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Of the task."""
+        return TASKS[self.task].metrics
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial of a study, as its own file and the study's result hold it."""
+
+    name: str
+    number: int
+    round: int
+    """From 1."""
+    values: dict[str, Any]
+    """Setting -> value."""
+    params: dict[str, Any]
+    """Optuna's parameters, of which the values are made."""
+    state: Literal["RUNNING", "COMPLETE", "PRUNED", "FAILED", "STOPPED"] = "RUNNING"
+    curve: tuple[Point, ...] = ()
+    """Mean over the folds, epoch by epoch, without the last epoch of a trial that has all its folds."""
+    scores: Scores = field(default_factory=dict)
+    """Mean over folds of the best epochs' validation scores; of a stopped trial, so far."""
+    epochs: int = 0
+    """Sum over the folds."""
+    most_epochs: int = 0
+    """What `epochs` could have been at most."""
+    reason: str = ""
+    """Why it failed."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a resumed study leaves it as it is."""
+        return self.state in ("COMPLETE", "PRUNED", "FAILED")
+
+    def after(self, outcome: TrialOutcome) -> "TrialRecord":
+        """The record when the trial has ended."""
+        return TrialRecord(
+            self.name,
+            self.number,
+            self.round,
+            self.values,
+            self.params,
+            outcome.state,
+            outcome.curve,
+            dict(outcome.scores),
+            outcome.epochs,
+            self.most_epochs,
+            outcome.reason,
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The configuration that a study chose, on validation alone."""
+
+    name: str
+    round: int
+    values: dict[str, Any]
+    val: Scores
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """Test scores of a configuration: fold by fold, and over them."""
+
+    folds: tuple[Scores, ...]
+    mean: Scores
+    std: Scores
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """One search of a study."""
+
+    round: int
+    name: str | None
+    """The best trial, if one has all its folds."""
+    best: float | None
+    moved: float | None
+    """How far its averaged matrix is from the round's S (Frobenius)."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Epochs of folds that trials did, could have done at most, and the share that the scheduler saved."""
+
+    done: int
+    most: int
+    saved: float
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A search: chosen on validation, opened on test once, beside the nested estimate and the untuned one."""
+
+    task: str
+    corpus: str
+    model: str
+    objectives: tuple[str, ...]
+    chosen: Choice
+    test: PartScores
+    """The chosen configuration's."""
+    nested: PartScores
+    """For each fold, of the trial that is best on that fold's val."""
+    untuned: PartScores
+    nested_choice: tuple[str, ...]
+    difference: dict[str, Difference]
+    """Chosen - untuned, fold by fold."""
+    pareto: tuple[dict[str, Any], ...]
+    summary: TaskSummary
+    """Of the chosen configuration."""
+    untuned_values: dict[str, Any]
+    baseline: Spread
+    rounds: tuple[RoundResult, ...]
+    trials: tuple[TrialRecord, ...]
+    epochs: Effort
+    seconds: Scores
+    audit: tuple[Finding, ...]
+    mlflow: RunIds
+    kind: Literal["study"] = "study"
+    version: int = VERSION
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Of the task."""
+        return TASKS[self.task].metrics
+
+
+Result = TrialResult | AblationResult | StudyResult
+_KINDS: Mapping[str, type[Result]] = {
+    "cross_validation": TrialResult,
+    "trial": TrialResult,
+    "ablation": AblationResult,
+    "study": StudyResult,
+}
+
+
+def plain(result: Any) -> Any:
+    """Nested plain types of a result, as JSON holds them but for NaN."""
+    if is_dataclass(result):
+        return {item.name: plain(getattr(result, item.name)) for item in fields(result)}
+    if isinstance(result, Mapping):
+        return {key: plain(value) for key, value in result.items()}
+    if isinstance(result, list | tuple):
+        return [plain(value) for value in result]
+    return result.item() if isinstance(result, np.generic) else result
+
+
+def write_result(folder: Folder, result: Result) -> None:
+    """Write result.json."""
+    folder.write_json("result.json", plain(result))
+
+
+def read_result(folder: Folder) -> Result:
+    """What result.json holds.
+
+    Raises:
+        StorageError: missing, damaged, or of another version.
+    """
+    content = folder.read_json("result.json")
+    where = folder.path("result.json")
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != VERSION:
+        raise StorageError(
+            f"{where} is of version {version}, not {VERSION}: read it with the raysys that wrote it"
+        )
+    return parse_as(_KINDS[content["kind"]], content, where)
+
+
+def parse_as(kind: type[T], content: Any, where: str) -> T:
+    """JSON content as one of these types.
+
+    Raises:
+        StorageError: it is something else.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except (ValidationError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StorageError(f"{where} is damaged: {reason}") from error

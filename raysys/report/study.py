@@ -1,0 +1,84 @@
+"""The end of a study: what was chosen, what it scores, and what that rests on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from raysys.config.names import describe
+from raysys.report.results import PartScores, RoundResult, Spread, StudyResult
+from raysys.report.tables import Line, interval, spread_cells
+from raysys.tasks import TASKS, Metric
+from raysys.tasks.exhibits import Table
+from raysys.tasks.task import shown
+
+
+def study_lines(result: StudyResult) -> Iterator[Line]:
+    """Trials, choice, test scores with the nested estimate and the difference, rounds, time."""
+    metrics = {metric.name: metric for metric in result.metrics}
+    objectives = [metrics[name] for name in result.objectives]
+    yield from _effort(result)
+    first, chosen = objectives[0], result.chosen
+    values = describe(chosen.values) or "no trial did better than the untuned configuration"
+    score = first.show(chosen.val[first.name])
+    yield f"chosen       {chosen.name} by validation {first.name} {score}: {values}"
+    yield f"untuned      {describe(result.untuned_values)}"
+    for one in result.pareto if len(objectives) > 1 else ():
+        scores = ", ".join(f"{o.name} {o.show(one[o.name])}" for o in objectives)
+        yield f"Pareto       {one['name']}: validation {scores}"
+    yield score_table(result)
+    yield f"{chosen.name}, the chosen configuration"
+    yield from result.summary.tables()
+    for search in result.rounds if len(result.rounds) > 1 else ():
+        yield f"round {search.round}      {_round(search, first)}"
+    seconds = result.seconds
+    yield (
+        f"time         {seconds['total']:.0f} s: start-up {seconds['startup']:.1f} s; workers busy "
+        f"{100 * seconds['utilisation']:.0f} % from the first fold to the last"
+    )
+
+
+def score_table(result: StudyResult) -> Table:
+    """Chosen, nested, untuned, baseline, and the paired difference."""
+    task, metrics = TASKS[result.task], shown(result.metrics)
+    parts: Mapping[str, PartScores | Spread] = {
+        "chosen": result.test,
+        "nested estimate": result.nested,
+        "untuned": result.untuned,
+        f"{task.baseline_name}, same folds": result.baseline,
+    }
+    rows: list[Sequence[str]] = [
+        (name, *spread_cells(metrics, part.mean, part.std)) for name, part in parts.items()
+    ]
+    rows.append(())
+    rows.append(("chosen - untuned", *(interval(m, result.difference[m.name]) for m in metrics)))
+    title = f"{result.corpus}, {result.model}: test scores {task.caption}, mean +- std over folds"
+    note = "Differences over folds with their 95 % interval (Nadeau & Bengio 2003)."
+    heads = ("", *(metric.title for metric in metrics))
+    return Table(title, heads, rows, strong=("chosen",), note=note)
+
+
+def _effort(result: StudyResult) -> Iterator[str]:
+    states = [trial.state for trial in result.trials]
+    counts = [
+        f"{states.count(state)} {state.lower()}" for state in ("COMPLETE", "PRUNED", "FAILED")
+    ]
+    if "STOPPED" in states:
+        counts.append(f"{states.count('STOPPED')} stopped by the time limit (--resume goes on)")
+    yield f"trials       {', '.join(counts)}"
+    saved = result.epochs
+    if saved.most:
+        yield (
+            f"compute      {saved.done} of at most {saved.most} epochs of folds: {100 * saved.saved:.0f} % saved by "
+            f"stopping {states.count('PRUNED')} trial(s) early"
+        )
+    for trial in result.trials:
+        if trial.state == "FAILED":
+            yield f"failed       {trial.name}: {trial.reason}"
+
+
+def _round(one: RoundResult, objective: Metric) -> str:
+    if one.name is None:
+        return "no trial has all its folds"
+    moved = "-" if one.moved is None else f"{one.moved:.3f}"
+    return (
+        f"best {one.name}, validation {objective.name} {objective.show(one.best)}; the matrix moved by {moved} "
+        "(Frobenius) from this round's S"
+    )

@@ -1,0 +1,89 @@
+"""Tables of results, as plain data; `as_rich` draws one for a terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from raysys.report.results import Difference, TrialResult
+from raysys.tasks import TASKS, Metric
+from raysys.tasks.exhibits import Table
+from raysys.tasks.task import shown
+
+Line = Table | str
+"""What a result prints, one after the other."""
+
+
+def as_rich(table: Table) -> RichTable:
+    """A table for a terminal; the first column is names, the others are numbers."""
+    drawn = RichTable(
+        title=Text(table.title, style="italic"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+    )
+    for place, head in enumerate(table.columns):
+        style = "bold" if head in table.strong else "dim" if head in table.faint else ""
+        justify = "right" if place else "left"
+        drawn.add_column(Text(head), justify=justify, style=style, no_wrap=bool(place))  # type: ignore[arg-type]
+    for row in table.rows:
+        if not row:
+            drawn.add_section()
+            continue
+        drawn.add_row(*map(Text, row), style="bold" if row[0] in table.strong else "")
+    if table.note:
+        drawn.caption, drawn.caption_justify = Text(table.note, style="dim italic"), "left"
+    return drawn
+
+
+def score_table(result: TrialResult) -> Table:
+    """Fold by fold: val, test, and the baseline beside it."""
+    task, metrics = TASKS[result.task], shown(result.metrics)
+    chosen = next(metric for metric in result.metrics if metric.name == result.select)
+    rival = task.baseline_name
+    heads = [
+        "fold",
+        "epochs",
+        f"val {chosen.title}",
+        *(metric.title for metric in metrics),
+        *(f"{rival} {metric.title}" for metric in metrics),
+    ]
+    rows: list[Sequence[str]] = [
+        (
+            str(fold.fold),
+            str(fold.epochs),
+            chosen.show(fold.val.get(chosen.name)),
+            *cells(metrics, fold.test),
+            *cells(metrics, fold.baseline),
+        )
+        for fold in result.folds
+    ]
+    rows.append(())
+    for name, values in (("mean", result.mean), ("+- std", result.std)):
+        val = chosen.show(values["val"].get(chosen.name))
+        both = [*cells(metrics, values["test"]), *cells(metrics, values["baseline"])]
+        rows.append((name, "", val, *both))
+    title = f"{result.corpus}, {result.model}: test scores {task.caption}, beside {rival} on the same folds"
+    return Table(title, heads, rows, strong=("mean", "+- std"), faint=heads[3 + len(metrics) :])
+
+
+def cells(metrics: Sequence[Metric], scores: Mapping[str, float]) -> list[str]:
+    """Scores as people read them."""
+    return [metric.show(scores[metric.name]) for metric in metrics]
+
+
+def spread_cells(
+    metrics: Sequence[Metric], mean: Mapping[str, float], std: Mapping[str, float]
+) -> list[str]:
+    """Mean +- standard deviation."""
+    return [f"{m.show(mean[m.name])} +- {m.show(std[m.name])}" for m in metrics]
+
+
+def interval(metric: Metric, difference: Difference) -> str:
+    """A difference with its interval, where it has one."""
+    mean, low, high = (
+        metric.show(value, signed=True)
+        for value in (difference.mean, difference.low, difference.high)
+    )
+    return mean if low == "-" else f"{mean} [{low}, {high}]"

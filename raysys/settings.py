@@ -1,0 +1,112 @@
+"""How settings behave: frozen classes beside what they set, checked, named by dots, compared and digested.
+
+Each room keeps the settings of its own components; `raysys.config` puts them together.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from raysys.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def require(holds: bool, setting: str, value: object, rule: str) -> None:
+    """Let a value pass, or say what it must be.
+
+    Raises:
+        ConfigError: the rule does not hold.
+    """
+    if not holds:
+        raise ConfigError(f"{setting} is {value!r}, but must be {rule}: set --{setting}")
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Nested plain types of a settings class, as YAML and JSON hold them (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return plain
+
+
+def from_dict(kind: type[T], plain: Mapping[str, Any]) -> T:
+    """The inverse of `to_dict`.
+
+    Raises:
+        ConfigError: the values are not those of the class.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(dict(plain))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{place}: {first['msg']} (it is {first['input']!r})") from error
+
+
+def differences(settings: Any, default: Any) -> dict[str, Any]:
+    """What a preset must hold to turn `default` into `settings`: nested plain types, equal settings left out."""
+
+    def changed(value: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for key, new in value.items():
+            if key not in usual:
+                kept[key] = new
+            elif isinstance(new, dict) and new != usual[key]:
+                kept[key] = changed(new, usual[key])
+            elif new != usual[key]:
+                kept[key] = new
+        return kept
+
+    return changed(to_dict(settings), to_dict(default))
+
+
+def replaced(settings: Any, values: Mapping[str, Any]) -> Any:
+    """A copy with other values, given by their dotted names.
+
+    Raises:
+        ConfigError: a value out of range, alone or beside the others.
+    """
+    nested: dict[str, dict[str, Any]] = {}
+    own: dict[str, Any] = {}
+    for name, value in values.items():
+        group, _, rest = name.partition(".")
+        if rest:
+            nested.setdefault(group, {})[rest] = value
+        else:
+            own[group] = value
+    inner = {group: replaced(getattr(settings, group), rest) for group, rest in nested.items()}
+    return dataclasses.replace(settings, **own, **inner)
+
+
+def value_of(settings: Any, name: str) -> Any:
+    """What the setting of a dotted name is."""
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def field_names(kind: type, prefix: str = "") -> dict[str, type | None]:
+    """Dotted name of every setting; groups are listed too, with their class as value."""
+    names: dict[str, type | None] = {}
+    for item in dataclasses.fields(kind):
+        group = item.default_factory if dataclasses.is_dataclass(item.default_factory) else None
+        names[prefix + item.name] = group if isinstance(group, type) else None
+        if isinstance(group, type):
+            names |= field_names(group, f"{prefix}{item.name}.")
+    return names
+
+
+def groups_with(kind: type, attribute: str) -> dict[str, Any]:
+    """Field name -> class of every group whose class has an attribute: the plug-ins that are registered there."""
+    groups = {item.name: item.default_factory for item in dataclasses.fields(kind)}
+    return {name: group for name, group in groups.items() if hasattr(group, attribute)}
+
+
+def digest(*parts: object) -> str:
+    """64 hex digits over JSON-able parts: equal parts, equal digest, in any process."""
+    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

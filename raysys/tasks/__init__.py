@@ -1,0 +1,12 @@
+"""Tasks: what is predicted, how it is taught, scored and reported."""
+
+from collections.abc import Mapping
+
+from raysys.tasks.classification import Classification
+from raysys.tasks.regression import Regression
+from raysys.tasks.task import Metric, Task
+
+__all__ = ["TASKS", "Metric", "Task"]
+
+TASKS: Mapping[str, type[Task]] = {"classification": Classification, "regression": Regression}
+"""Task name -> class. A new task is one module and one line here; what its loss needs is in `raysys.losses`."""

@@ -1,0 +1,28 @@
+"""The simple rival: features pooled over time, for a classifier or regressor without settings.
+
+    frames [time, dim] -> mean, std, 10 % and 90 % quantile over time [4 dim], all modalities side by side
+
+It sees the same features and folds as the model. It is fitted on train alone, so it has seen a little less than one
+that also fits on val would.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float32
+
+from raysys.encoders.store import Ragged
+
+
+def pool_over_time(features: Mapping[str, Ragged]) -> Float32[np.ndarray, "utterance dim"]:
+    """Mean, standard deviation and the 10 % and 90 % quantiles over time, all modalities side by side."""
+    columns = []
+    for ragged in features.values():
+        for_each = [ragged[k].astype(np.float32) for k in range(len(ragged))]
+        columns.append(np.stack([_statistics(frames) for frames in for_each]))
+    return np.concatenate(columns, axis=1)
+
+
+def _statistics(frames: Float32[np.ndarray, "time dim"]) -> Float32[np.ndarray, " statistic"]:
+    low, high = np.quantile(frames, [0.1, 0.9], axis=0)
+    return np.concatenate([frames.mean(axis=0), frames.std(axis=0), low, high]).astype(np.float32)

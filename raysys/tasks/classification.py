@@ -1,0 +1,407 @@
+"""Classification: one emotion an utterance, of those of the corpus.
+
+    labels, votes -> target distributions -> logits -> class probabilities -> WA, UA, weighted F1
+    test embeddings of all folds -> class-similarity matrices and their average
+
+Distributions are one-hot labels or the annotators' shares (`loss.targets`). The SVM on pooled features is the baseline.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    precision_recall_fscore_support,
+    recall_score,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from torch import Tensor
+
+from raysys.balance import BalanceConfig, BalancePlan, plan_balance
+from raysys.batches.batch import Part
+from raysys.corpus.folds import Fold
+from raysys.corpus.table import Corpus, Utterance
+from raysys.errors import CorpusError, nearest
+from raysys.losses import (
+    ClassificationLoss,
+    LossConfig,
+    Objective,
+    balanced_class_weights,
+    class_counts,
+    make_objective,
+)
+from raysys.predictions import Predictions, read_embeddings
+from raysys.similarity import (
+    Origin,
+    SimilarityConfig,
+    SimilaritySummary,
+    similarity_record,
+    summarise,
+)
+from raysys.tasks.exhibits import (
+    Bars,
+    Confusions,
+    Exhibit,
+    File,
+    HeatMap,
+    PairCounts,
+    Table,
+    Tree,
+    npy,
+)
+from raysys.tasks.task import (
+    LOSS,
+    Aggregation,
+    Metric,
+    Task,
+    by_speaker,
+    score_shown,
+    speaker_table,
+)
+
+METRICS = (
+    Metric("wa", "WA"),
+    Metric("ua", "UA"),
+    Metric("weighted_f1", "F1"),
+    Metric("worst_recall", "worst recall", in_tables=False),
+    LOSS,
+)
+"""WA is accuracy, UA the mean recall over the classes that occur, weighted F1 the mean F1 weighted by count; then the
+worst class' recall."""
+_LETTERS = 4
+"""Of an emotion's name, over its column of confusions."""
+
+
+@dataclass(frozen=True)
+class ClassTargets:
+    """What is known of the emotion of every utterance."""
+
+    labels: Int64[np.ndarray, " utterance"]
+    votes: Int64[np.ndarray, "utterance class"]
+    """Annotators by emotion; a row of zeros where there are none."""
+
+
+@dataclass(frozen=True)
+class ClassificationSummary:
+    """What the mean over folds hides, over the test utterances of all folds, and the similarity matrices."""
+
+    emotions: tuple[str, ...]
+    pooled: dict[str, float]
+    """WA, UA and weighted F1 over the utterances of all folds."""
+    per_class: dict[str, dict[str, float]]
+    """Emotion -> precision, recall, f1, utterances."""
+    confusion: list[list[int]]
+    """Utterances by true (row) and predicted (column) emotion."""
+    speakers: dict[str, dict[str, float]]
+    """Speaker -> the three scores and utterances, the most frequent speaker first."""
+    similarity: dict[str, Any]
+    """average, low, high [class][class], per_fold [fold][class][class] (null where unknown), fold_counts."""
+
+    def tables(self) -> list[Table]:
+        """By emotion with confusions, by speaker, and the averaged matrix."""
+        heads = ("", "n", "prec.", "recall", "F1")
+        initials = [f"{emotion[:_LETTERS]}" for emotion in self.emotions]
+        rows = [
+            (
+                emotion,
+                f"{row['utterances']:.0f}",
+                *(f"{100 * row[name]:.1f}" for name in ("precision", "recall", "f1")),
+                *map(str, self.confusion[k]),
+            )
+            for k, (emotion, row) in enumerate(self.per_class.items())
+        ]
+        title = (
+            "by emotion in %, all test utterances: weighted F1 "
+            f"{100 * self.pooled['weighted_f1']:.1f}; right: predicted as"
+        )
+        return [
+            Table(title, (*heads, *initials), rows, strong=("F1",), faint=initials),
+            *speaker_table(METRICS, self.speakers),
+            self._matrix(),
+        ]
+
+    def scores(self) -> dict[str, float]:
+        """F1 by emotion."""
+        return {f"f1/{emotion}": row["f1"] for emotion, row in self.per_class.items()}
+
+    def _matrix(self) -> Table:
+        rows = [
+            (emotion, *("-" if v is None or v != v else f"{v:.2f}" for v in row))
+            for emotion, row in zip(self.emotions, self.similarity["average"], strict=True)
+        ]
+        title = "class similarity (cosine of class representatives), mean of the folds"
+        return Table(title, ("", *self.emotions), rows)
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """Of emotions."""
+
+    outputs: tuple[str, ...]
+
+    name: ClassVar = "classification"
+    metrics: ClassVar = METRICS
+    detail: ClassVar = Metric("f1", "F1 by emotion")
+    main: ClassVar = "ua"
+    fixed: ClassVar[Mapping[str, Any]] = {"corpus.targets": (), "loss.regression": "ccc"}
+    needs: ClassVar[Mapping[str, str]] = {}
+    stored: ClassVar = ("probabilities", "labels")
+    baseline_name: ClassVar = "SVM"
+    caption: ClassVar = "in % (F1 is weighted)"
+    summary_type: ClassVar = ClassificationSummary
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> "Classification":
+        """Of the corpus' emotions."""
+        return cls(corpus.emotions)
+
+    @staticmethod
+    def check_names(names: tuple[str, ...]) -> None:
+        """Two or more different emotions."""
+        if len(set(names)) != len(names) or len(names) < 2:
+            raise CorpusError(f"corpus.emotions must be two or more different names, not {names}")
+
+    @staticmethod
+    def check_row(row: Utterance, names: tuple[str, ...], where: str) -> None:
+        """A label among the emotions, and votes that count annotators."""
+        if row.label not in names:
+            raise CorpusError(
+                f"{where}: unknown emotion '{row.label}' ({nearest(row.label, names)})"
+            )
+        for emotion, count in (row.votes or {}).items():
+            if count < 0:
+                raise CorpusError(
+                    f"{where}: {count} votes for '{emotion}', but votes count annotators"
+                )
+
+    @staticmethod
+    def check_rows(rows: Sequence[Utterance], names: tuple[str, ...], corpus: str) -> None:
+        """An utterance for every emotion."""
+        counts = Counter(row.label for row in rows)
+        for emotion in names:
+            if not counts[emotion]:
+                raise CorpusError(
+                    f"emotion '{emotion}' has no utterance in corpus {corpus}: leave it out of --corpus.emotions"
+                )
+
+    def strata(self, corpus: Corpus) -> Int64[np.ndarray, " utterance"]:
+        """The class of every utterance."""
+        return corpus.labels
+
+    def check_folds(self, folds: Sequence[Fold], corpus: Corpus) -> None:
+        """Every emotion in every train part."""
+        for fold in folds:
+            missing = set(range(len(self.outputs))) - set(corpus.labels[fold.train].tolist())
+            if missing:
+                emotion = self.outputs[min(missing)]
+                raise CorpusError(
+                    f"fold {fold.index} trains without any '{emotion}': choose other --folds.groups, or drop it: "
+                    "leave it out of --corpus.emotions, with --corpus.skip_bad true"
+                )
+
+    def targets(self, corpus: Corpus) -> ClassTargets:
+        """Labels and votes."""
+        return ClassTargets(corpus.labels, corpus.votes)
+
+    def teach(
+        self, targets: ClassTargets, loss: LossConfig
+    ) -> tuple[Float32[np.ndarray, "utterance output"], Int64[np.ndarray, " utterance"]]:
+        """Target distributions, and classes."""
+        taught = target_distributions(targets.labels, targets.votes, loss.targets)
+        return taught, targets.labels
+
+    def balance(
+        self, targets: ClassTargets, config: BalanceConfig, fold: Fold, *, seed: int
+    ) -> BalancePlan | None:
+        """The mixtures of PDDS or one of its rivals."""
+        if config.method == "off":
+            return None
+        labels, votes = targets.labels[fold.train], targets.votes[fold.train]
+        return plan_balance(labels, votes, config, seed=seed, fold=fold.index)
+
+    def objective(
+        self,
+        config: LossConfig,
+        train: Part,
+        fitted: Mapping[str, Tensor],
+        *,
+        prior: Any,
+        label_smoothing: float,
+    ) -> Objective:
+        """KL, the emotion-aware term with `prior` as S, and the auxiliary losses."""
+        n_classes, device = len(self.outputs), train.labels.device
+        weights = torch.ones(n_classes, device=device)
+        if config.class_weights:
+            weights = balanced_class_weights(train.labels, n_classes)
+        matrix = None
+        if prior is not None:
+            matrix = torch.tensor(np.array(prior), dtype=torch.float32, device=device)
+        main = ClassificationLoss(config.omega, weights, matrix, label_smoothing)
+        return make_objective(config, main, class_counts(train.labels, n_classes))
+
+    def read(self, logits: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
+        """Class probabilities."""
+        return logits.softmax(dim=1)
+
+    def truth(self, part: Part) -> np.ndarray:
+        """Classes."""
+        labels: np.ndarray = part.labels.cpu().numpy()
+        return labels
+
+    def score(self, outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        """WA, UA, weighted F1 and worst recall of the most probable classes."""
+        return score_classes(truth, outputs.argmax(axis=1).astype(np.int64))
+
+    def baseline(self, pooled: np.ndarray, targets: ClassTargets, fold: Fold) -> dict[str, float]:
+        """SVC(RBF, C=3, balanced) on standardised columns."""
+        classifier = make_pipeline(StandardScaler(), SVC(C=3.0, class_weight="balanced"))
+        classifier.fit(pooled[fold.train], targets.labels[fold.train])
+        return score_classes(targets.labels[fold.test], classifier.predict(pooled[fold.test]))
+
+    def aggregation(self, config: SimilarityConfig, seed: int) -> Aggregation:
+        """Similarity matrices."""
+        return Aggregation(
+            partial(read_embeddings, names=self.stored),
+            partial(
+                summarise,
+                n_classes=len(self.outputs),
+                resamples=config.resamples,
+                confidence=config.confidence,
+                seed=seed,
+            ),
+        )
+
+    def summary(
+        self,
+        predictions: Sequence[Predictions],
+        speakers: Sequence[str],
+        aggregate: SimilaritySummary,
+    ) -> ClassificationSummary:
+        """Scores by emotion and speaker, confusions, matrices."""
+        outputs = np.concatenate([part.outputs for part in predictions])
+        truth = np.concatenate([part.truth for part in predictions])
+        predicted = outputs.argmax(axis=1)
+        columns = precision_recall_fscore_support(
+            truth, predicted, labels=range(len(self.outputs)), zero_division=0
+        )
+        confusion = np.zeros((len(self.outputs),) * 2, dtype=np.int64)
+        np.add.at(confusion, (truth, predicted), 1)
+        matrices = ("average", "per_fold", "low", "high", "fold_counts")
+        return ClassificationSummary(
+            self.outputs,
+            score_shown(self, outputs, truth),
+            {
+                emotion: {
+                    "precision": float(precision),
+                    "recall": float(recall),
+                    "f1": float(f1),
+                    "utterances": int(count),
+                }
+                for emotion, precision, recall, f1, count in zip(
+                    self.outputs, *columns, strict=True
+                )
+            },
+            confusion.tolist(),
+            by_speaker(self, outputs, truth, speakers),
+            {name: getattr(aggregate, name).tolist() for name in matrices},
+        )
+
+    def show_balance(
+        self, plans: Sequence[BalancePlan], folds: Sequence[Fold], corpus: Corpus
+    ) -> list[Exhibit]:
+        """Who is mixed with whom (CSV), and counts before and after."""
+        rows = ["fold,major_emotion,minor_emotion,major_utterance,minor_utterance,p"]
+        for fold, plan in zip(folds, plans, strict=True):
+            for major, minor, share in zip(plan.major, plan.minor, plan.share, strict=True):
+                pair = [corpus.utterances[fold.train[row]] for row in (major, minor)]
+                names = [row.label for row in pair] + [row.utterance_id for row in pair]
+                rows.append(",".join([str(fold.index), *names, f"{share:g}"]))
+        counts = [{"before": plan.before.tolist(), "after": plan.after.tolist()} for plan in plans]
+        title = f"{corpus.name}: utterances in a train part, mean of {len(plans)} folds"
+        before = np.mean([plan.before for plan in plans], axis=0)
+        after = np.mean([plan.after for plan in plans], axis=0)
+        return [
+            File("balance/plan.csv", ("\n".join(rows) + "\n").encode()),
+            File("balance/counts.json", {"emotions": list(corpus.emotions), "folds": counts}),
+            PairCounts("balance/counts.png", title, self.outputs, before, after),
+        ]
+
+    def show_aggregate(self, aggregate: SimilaritySummary, origin: Origin) -> list[Exhibit]:
+        """The matrices: JSON, NPY, heat map, dendrogram."""
+        average, low, high = aggregate.average, aggregate.low, aggregate.high
+        title = f"{origin.corpus}: class similarity, mean of {len(aggregate.per_fold)} folds"
+        record = similarity_record(aggregate, self.outputs, origin)
+        arrays = ("average", "per_fold", "low", "high")
+        return [
+            File("similarity/average.json", record),
+            *(npy(f"similarity/{name}.npy", getattr(aggregate, name)) for name in arrays),
+            HeatMap("similarity/heat_map.png", title, self.outputs, average, low, high),
+            Tree("similarity/dendrogram.png", f"{origin.corpus}: emotions", self.outputs, average),
+        ]
+
+    def show_summary(
+        self, summary: ClassificationSummary, predictions: Sequence[Predictions], corpus: str
+    ) -> list[Exhibit]:
+        """Confusions, and scores by emotion and speaker."""
+        title = f"{corpus}: test predictions of all folds"
+        groups: dict[str, dict[str, tuple[float, int]]] = {
+            "F1 by emotion in %": _bars(summary.per_class, "f1"),
+            "weighted F1 by speaker in %": _bars(summary.speakers, "weighted_f1"),
+        }
+        counts = np.array(summary.confusion)
+        content = {"emotions": self.outputs, "test": summary.confusion}
+        return [
+            Confusions("confusion/test.png", title, self.outputs, counts),
+            File("confusion/test.json", content),
+            File("by_emotion.json", summary.per_class),
+            File("by_speaker.json", summary.speakers),
+            Bars("by_emotion_and_speaker.png", title, groups),
+        ]
+
+
+def score_classes(
+    labels: Int64[np.ndarray, " utterance"], predicted: Int64[np.ndarray, " utterance"]
+) -> dict[str, float]:
+    """WA, UA, weighted F1 and the worst class' recall under their names in `METRICS`, in 0..1, by scikit-learn."""
+    present = np.unique(labels)
+    options = {"labels": present, "zero_division": 0}
+    recalls = recall_score(labels, predicted, average=None, **options)
+    return {
+        "wa": float(accuracy_score(labels, predicted)),
+        "ua": float(recalls.mean()),
+        "weighted_f1": float(f1_score(labels, predicted, average="weighted", **options)),
+        "worst_recall": float(recalls.min()),
+    }
+
+
+def target_distributions(
+    labels: Int64[np.ndarray, " utterance"],
+    votes: Int64[np.ndarray, "utterance class"],
+    kind: Literal["label", "votes"],
+) -> Float32[np.ndarray, "utterance class"]:
+    """Target distribution of every utterance.
+
+    Args:
+        labels: class of every utterance.
+        votes: annotators for each class; a row of zeros where there are none.
+        kind: `label` gives one-hot rows; `votes` the share of annotators for each emotion, and the one-hot label
+            where an utterance has no votes for the corpus' emotions.
+    """
+    one_hot = np.eye(votes.shape[1], dtype=np.float32)[labels]
+    if kind == "label":
+        return one_hot
+    total = votes.sum(axis=1, keepdims=True)
+    return np.where(total > 0, votes / np.maximum(total, 1), one_hot).astype(np.float32)
+
+
+def _bars(rows: Mapping[str, Mapping[str, float]], score: str) -> dict[str, tuple[float, int]]:
+    return {name: (100 * row[score], int(row["utterances"])) for name, row in rows.items()}

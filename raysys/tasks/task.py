@@ -1,0 +1,275 @@
+"""What a task is: what is predicted, how it is taught, scored and reported.
+
+Nothing outside `tasks/` asks which task it has.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from raysys.balance import BalanceConfig, BalancePlan
+from raysys.batches.batch import Part
+from raysys.corpus.folds import Fold
+from raysys.corpus.table import Corpus, Utterance
+from raysys.losses import LossConfig, Objective
+from raysys.predictions import Predictions
+from raysys.similarity import Origin, SimilarityConfig
+from raysys.tasks.exhibits import Exhibit, Table
+
+Scores = Mapping[str, float]
+"""Metric name -> value."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score, and how people read it."""
+
+    name: str
+    """Key in scores and metric names."""
+    title: str
+    """Head of its column."""
+    format: Literal["percent", "number"] = "percent"
+    higher_is_better: bool = True
+    in_tables: bool = True
+
+    def show(self, value: float | None, *, signed: bool = False) -> str:
+        """For people; a dash for what cannot be known."""
+        if value is None or math.isnan(value):
+            return "-"
+        sign = "+" if signed else ""
+        return f"{100 * value:{sign}.1f}" if self.format == "percent" else f"{value:{sign}.3f}"
+
+    def worth(self, value: float) -> float:
+        """The score, turned so that larger is better."""
+        return value if self.higher_is_better else -value
+
+    def rank(self, val: Scores) -> tuple[float, float]:
+        """What makes an epoch better: its score, then (small validation parts tie often) its loss."""
+        return self.worth(val[self.name]), -val["loss"]
+
+
+LOSS = Metric("loss", "loss", "number", higher_is_better=False, in_tables=False)
+"""Of the val part: the task's main loss, known for every task."""
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """What the aggregation actor does with the test embeddings of a trial; picklable, without torch."""
+
+    read: Callable[[str], Any]
+    """Fold folder (URI) -> what the fold delivers."""
+    summarise: Callable[[Sequence[Any]], Any]
+    """What all folds delivered, in their order -> the aggregate."""
+
+
+class Summary(Protocol):
+    """What a task says of a trial's opened test predictions, beside its scores; a dataclass of plain types."""
+
+    def tables(self) -> list[Table]:
+        """For people."""
+        ...
+
+    def scores(self) -> dict[str, float]:
+        """The detail metric of every output, such as `f1/joy`."""
+        ...
+
+
+class Task(ABC):
+    """One object a corpus; small and picklable.
+
+    Its first three methods are the rules of `raysys.corpus.check.Rules`. Arguments that methods share: `targets` is
+    what `targets` returned, `fitted` what `fit` did.
+    """
+
+    name: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
+    """All scores that may choose epochs and configurations; those in tables in the order of their columns."""
+    main: ClassVar[str]
+    """The metric that chooses where the config names none."""
+    detail: ClassVar[Metric]
+    """What `Summary.scores` hold for each output: their keys are `NAME/OUTPUT`."""
+    fixed: ClassVar[Mapping[str, Any]]
+    """Settings that would do nothing -> the value that they must have."""
+    needs: ClassVar[Mapping[str, str]]
+    """Settings that must be there -> what they are, for the message."""
+    stored: ClassVar[tuple[str, str]]
+    """What outputs and truth are called in files."""
+    baseline_name: ClassVar[str]
+    caption: ClassVar[str]
+    """What a reader of a table of scores must know."""
+    summary_type: ClassVar[type]
+    outputs: tuple[str, ...]
+    """What the head's outputs are: emotions, or targets."""
+
+    @staticmethod
+    @abstractmethod
+    def check_names(names: tuple[str, ...]) -> None:
+        """See `Rules`."""
+
+    @staticmethod
+    @abstractmethod
+    def check_row(row: Utterance, names: tuple[str, ...], where: str) -> None:
+        """See `Rules`."""
+
+    @staticmethod
+    @abstractmethod
+    def check_rows(rows: Sequence[Utterance], names: tuple[str, ...], corpus: str) -> None:
+        """See `Rules`."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, corpus: Corpus) -> "Task":
+        """The task on a checked corpus."""
+
+    @abstractmethod
+    def strata(self, corpus: Corpus) -> Int64[np.ndarray, " utterance"]:
+        """What the parts of folds should hold alike."""
+
+    @abstractmethod
+    def check_folds(self, folds: Sequence[Fold], corpus: Corpus) -> None:
+        """Refuse folds that cannot be learnt from.
+
+        Raises:
+            CorpusError: see the message.
+        """
+
+    @abstractmethod
+    def targets(self, corpus: Corpus) -> Any:
+        """What is to be predicted, as arrays over all utterances; only the task looks inside."""
+
+    @abstractmethod
+    def teach(
+        self, targets: Any, loss: LossConfig
+    ) -> tuple[Float32[np.ndarray, "utterance output"], Int64[np.ndarray, " utterance"]]:
+        """What the head is taught, and the class (or stratum) of every utterance."""
+
+    def balance(
+        self, targets: Any, config: BalanceConfig, fold: Fold, *, seed: int
+    ) -> BalancePlan | None:
+        """What is added to a fold's train part, from the targets there alone: the same plan in any process."""
+        return None
+
+    def fit(self, train: Part) -> dict[str, Tensor]:
+        """What must be known of the train part to read the head's logits."""
+        return {}
+
+    @abstractmethod
+    def objective(
+        self,
+        config: LossConfig,
+        train: Part,
+        fitted: Mapping[str, Tensor],
+        *,
+        prior: Any,
+        label_smoothing: float,
+    ) -> Objective:
+        """What training minimises.
+
+        Args:
+            config: weights and settings of the losses.
+            train: the train part, for counts.
+            fitted: see the class.
+            prior: of this fold, see `raysys.trials.Trial`.
+            label_smoothing: see `TrainingConfig`.
+        """
+
+    @abstractmethod
+    def read(self, logits: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
+        """Outputs from logits."""
+
+    @abstractmethod
+    def truth(self, part: Part) -> np.ndarray:
+        """What the outputs of a part should have been."""
+
+    @abstractmethod
+    def score(self, outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        """Every metric but the loss."""
+
+    @abstractmethod
+    def baseline(self, pooled: np.ndarray, targets: Any, fold: Fold) -> dict[str, float]:
+        """Test scores of the simple rival, fitted on a fold's train part.
+
+        Args:
+            pooled: features over time of every utterance, see `raysys.tasks.baseline`.
+            targets: see the class.
+            fold: rows.
+        """
+
+    def aggregation(self, config: SimilarityConfig, seed: int) -> Aggregation | None:
+        """What becomes of the folds' test embeddings; None where nothing does."""
+        return None
+
+    @abstractmethod
+    def summary(
+        self, predictions: Sequence[Predictions], speakers: Sequence[str], aggregate: Any
+    ) -> Summary:
+        """Open the test predictions.
+
+        Args:
+            predictions: of each fold's test part.
+            speakers: of all their utterances, in order; empty text where unknown.
+            aggregate: see `aggregation`.
+        """
+
+    def show_balance(
+        self, plans: Sequence[BalancePlan], folds: Sequence[Fold], corpus: Corpus
+    ) -> list[Exhibit]:
+        """What was added to the folds' train parts."""
+        return []
+
+    def show_aggregate(self, aggregate: Any, origin: Origin) -> list[Exhibit]:
+        """What is known of a trial without its test scores."""
+        return []
+
+    @abstractmethod
+    def show_summary(
+        self, summary: Any, predictions: Sequence[Predictions], corpus: str
+    ) -> list[Exhibit]:
+        """What opened test predictions look like."""
+
+
+def shown(metrics: Sequence[Metric]) -> list[Metric]:
+    """Those that stand in tables."""
+    return [metric for metric in metrics if metric.in_tables]
+
+
+def by_speaker(
+    task: Task, outputs: np.ndarray, truth: np.ndarray, speakers: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Speaker -> scores and `utterances`, the most frequent speaker first; unknown speakers are left out."""
+    who = np.array(speakers)
+    names, counts = np.unique(who[who != ""], return_counts=True)
+    ordered = sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda n: -n[1])
+    return {
+        name: {**score_shown(task, outputs[who == name], truth[who == name]), "utterances": count}
+        for name, count in ordered
+    }
+
+
+def score_shown(task: Task, outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Scores that stand in tables."""
+    found = task.score(outputs, truth)
+    return {metric.name: found[metric.name] for metric in shown(task.metrics)}
+
+
+_SPEAKERS = 10
+"""In a table, those with the most utterances; the others are in result.json."""
+
+
+def speaker_table(metrics: Sequence[Metric], rows: Mapping[str, Scores]) -> list[Table]:
+    """Scores by speaker; nothing for one speaker."""
+    if len(rows) < 2:
+        return []
+    note = f"and {len(rows) - _SPEAKERS} more, in result.json" if len(rows) > _SPEAKERS else ""
+    cells = [
+        (name, f"{row['utterances']:.0f}", *(m.show(row[m.name]) for m in shown(metrics)))
+        for name, row in list(rows.items())[:_SPEAKERS]
+    ]
+    heads = ("speaker", "n", *(metric.title for metric in shown(metrics)))
+    return [Table("by speaker", heads, cells, note=note)]

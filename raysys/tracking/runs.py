@@ -1,0 +1,200 @@
+"""MLflow runs, written by one thread in order, so training never waits for MLflow.
+
+Writes are queued and batched. While the server is away the thread tries again; the end of the run waits for it up to
+`tracking.patience_seconds`. A resumed run skips the metric points that MLflow has already.
+"""
+
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from raysys.background import Background
+from raysys.errors import TrackingError
+from raysys.report.pictures import draw
+from raysys.storage import as_json
+from raysys.tasks.exhibits import Exhibit, File
+
+_BATCH = 500
+_PARAMS = 90
+_PARAM_LENGTH = 5000
+_RETRY_SECONDS = 2.0
+_PERMANENT = {
+    "INVALID_PARAMETER_VALUE",
+    "RESOURCE_DOES_NOT_EXIST",
+    "BAD_REQUEST",
+    "PERMISSION_DENIED",
+}
+
+
+class Writer:
+    """Does MLflow calls in order in a thread of its own; see the module.
+
+    Args:
+        client: connected client.
+        patience_seconds: longest wait of `finish` for a server that does not answer.
+    """
+
+    def __init__(self, client: MlflowClient, patience_seconds: float) -> None:
+        self.client = client
+        self._patience = patience_seconds
+        self._background = Background("mlflow-writer")
+        self._give_up = threading.Event()
+        self._failures: list[str] = []
+        self._open = 0
+
+    def put(self, job: Callable[[], None]) -> None:
+        """Have a call done; it is repeated while there is no answer."""
+        self._open += 1
+        self._background.do(partial(self._until_done, job))
+
+    def finish(self, *, patience_seconds: float | None = None) -> None:
+        """Do what is queued.
+
+        Args:
+            patience_seconds: overrides the writer's.
+
+        Raises:
+            TrackingError: MLflow refused something, or stayed away too long.
+        """
+        patience = self._patience if patience_seconds is None else patience_seconds
+        try:
+            self._background.do(lambda: None).result(patience)
+        except TimeoutError as error:
+            self._give_up.set()
+            raise TrackingError(
+                f"MLflow at {self.client.tracking_uri} does not answer: {self._open} writes are lost; "
+                "result.json in the run folder has every number"
+            ) from error
+        if self._failures:
+            raise TrackingError(f"MLflow refused a write: {self._failures[0]}")
+
+    def _until_done(self, job: Callable[[], None]) -> None:
+        while not self._give_up.is_set():
+            try:
+                job()
+                break
+            except MlflowException as error:
+                if error.error_code in _PERMANENT:
+                    self._failures.append(" ".join(str(error).split())[:300])
+                    break
+            except OSError:  # no connection, or a disk that may come back
+                pass
+            except Exception as error:  # kept, and raised by `finish`
+                self._failures.append(f"{type(error).__name__}: {error}")
+                break
+            self._give_up.wait(_RETRY_SECONDS)
+        self._open -= 1
+
+
+class RunLog:
+    """Appends to one MLflow run.
+
+    Args:
+        writer: does the calls; several runs may share it.
+        find_run: called by the writer before the run's first call, returns the id of an existing or new run.
+        resumed: the run may hold some of the points already.
+    """
+
+    def __init__(
+        self, writer: Writer, find_run: Callable[[], str], *, resumed: bool = False
+    ) -> None:
+        self._writer = writer
+        self._client = writer.client
+        self._find_run = find_run
+        self._found = ""
+        self._resumed = resumed
+        self._known: dict[str, set[int]] = {}
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Settings of the run; long values are cut at 5000 characters."""
+        entities = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in values.items()]
+        for first in range(0, len(entities), _PARAMS):
+            chunk = entities[first : first + _PARAMS]
+            self._put(partial(self._log_params, chunk))
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Tags of the run."""
+        entities = [RunTag(key, value) for key, value in values.items()]
+        self._put(lambda: self._client.log_batch(self._run_id, tags=entities))
+
+    def metrics(self, values: Mapping[str, float], *, step: int = 0) -> None:
+        """Points of one step; NaN is left out, since MLflow's stores differ on it."""
+        now = int(time.time() * 1000)
+        points = [Metric(k, float(v), now, step) for k, v in values.items() if v == v]
+        self._put(lambda: self._log_points(points))
+
+    def corpus(self, name: str, digest: str, source: str) -> None:
+        """The corpus as the run's dataset input."""
+        dataset = Dataset(name, digest[:36], "local", json.dumps({"uri": source}))
+        entry = DatasetInput(dataset, [InputTag("mlflow.data.context", "cross_validation")])
+        self._put(lambda: self._client.log_inputs(self._run_id, [entry]))
+
+    def figure(self, figure: Figure, path: str) -> None:
+        """A picture, under its artifact path."""
+        self._put(lambda: self._client.log_figure(self._run_id, figure, path))
+
+    def file(self, content: bytes, path: str) -> None:
+        """A file, under its artifact path."""
+
+        def write() -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / Path(path).name
+                file.write_bytes(content)
+                parent = str(Path(path).parent)
+                self._client.log_artifact(
+                    self._run_id, str(file), None if parent == "." else parent
+                )
+
+        self._put(write)
+
+    def json(self, content: Any, path: str) -> None:
+        """JSON, under its artifact path."""
+        self.file(as_json(content).encode(), path)
+
+    def exhibits(self, shown: Iterable[Exhibit]) -> None:
+        """What a task shows: files as they are, pictures as they are drawn."""
+        for one in shown:
+            if not isinstance(one, File):
+                self.figure(draw(one), one.path)
+            elif isinstance(one.content, bytes):
+                self.file(one.content, one.path)
+            else:
+                self.json(one.content, one.path)
+
+    def end(self, status: str) -> None:
+        """End the run: FINISHED, FAILED or KILLED."""
+        self._put(lambda: self._client.set_terminated(self._run_id, status=status))
+
+    @property
+    def _run_id(self) -> str:
+        self._found = self._found or self._find_run()
+        return self._found
+
+    def _put(self, job: Callable[[], None]) -> None:
+        self._writer.put(job)
+
+    def _log_params(self, params: list[Param]) -> None:
+        self._client.log_batch(self._run_id, params=params)
+
+    def _log_points(self, points: list[Metric]) -> None:
+        fresh = [p for p in points if p.step not in self._steps(p.key)] if self._resumed else points
+        for first in range(0, len(fresh), _BATCH):
+            self._client.log_batch(self._run_id, metrics=fresh[first : first + _BATCH])
+        for point in fresh:
+            self._known.setdefault(point.key, set()).add(point.step)
+
+    def _steps(self, key: str) -> set[int]:
+        if key not in self._known:
+            history = self._client.get_metric_history(self._run_id, key)
+            self._known[key] = {point.step for point in history}
+        return self._known[key]

@@ -1,0 +1,49 @@
+"""How torch computes here: threads, determinism and device, the same when a fold is trained and when it predicts."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from raysys.config import Config
+
+
+def settle(config: Config) -> str:
+    """Set threads and determinism for this process.
+
+    Returns:
+        The device on which to train.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(max(1, int(config.cluster.cpus_per_fold)))
+    torch.set_flush_denormal(True)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.enable_flash_sdp(False)  # their backward passes are not deterministic
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    wanted = config.training.device
+    if wanted != "auto":
+        return wanted
+    return "cuda" if config.cluster.gpus_per_fold and torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def settled(config: Config) -> Iterator[None]:
+    """As `settle`, for as long as it lasts."""
+    threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    settle(config)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(exact)
+        torch.set_flush_denormal(False)
+
+
+def warm_up() -> None:
+    """Let torch load what it loads at its first optimiser step (seconds), before a fold is waiting for it."""
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.Adam([weight])
+    weight.sum().backward()
+    optimizer.step()

@@ -1,0 +1,225 @@
+"""What a trained fold leaves, whole: enough to predict on new utterances without the code that trained it.
+
+    bundle.json           version, config, task and outputs, widths, fingerprints of the encoders
+    weights.safetensors   model/NAME, normaliser/MODALITY/mean and /std, readout/NAME
+
+`raysys.load(folder)` gives a `Predictor`. Nothing is unpickled.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from jaxtyping import Int64
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+import raysys
+from raysys.batches.batch import Part, Turns, make_part
+from raysys.batches.normalise import Normaliser
+from raysys.config import Config
+from raysys.encoders.store import Ragged
+from raysys.errors import ConfigError, FeatureError, StorageError, lookup
+from raysys.predictions import Predictions
+from raysys.settings import from_dict, to_dict
+from raysys.storage import Folder
+from raysys.tasks import TASKS, Task
+from raysys.training.arithmetic import settled
+from raysys.training.checkpoint import under
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that has been trained, and what it needs beside its weights."""
+
+    config: Config
+    task: Task
+    dims: Mapping[str, int]
+    """Modality -> width of its frames."""
+    encoders: Mapping[str, Any]
+    """Modality -> fingerprint of the encoder that made the frames."""
+    model: nn.Module
+    """On its device, with the weights that validation chose."""
+    normalisers: Mapping[str, Normaliser]
+    fitted: Mapping[str, Tensor]
+    """What the task must know of the train part to read the model's logits."""
+
+    def predict(self, part: Part) -> Predictions:
+        """Embeddings and outputs of every utterance of a part, in its order."""
+        self.model.eval()
+        pieces = []
+        dialogues = self.config.model.chosen.reads_dialogues
+        with torch.inference_mode():
+            for batch in part.batches(self.config.training.batch_size, dialogues=dialogues):
+                output = self.model(batch.modalities, batch.layout)
+                read = self.task.read(output.logits, self.fitted)
+                pieces.append((batch.rows, output.embedding, read))
+        rows, embeddings, outputs = (
+            torch.cat(column).cpu() for column in zip(*pieces, strict=True)
+        )
+        order = torch.argsort(rows)
+        return Predictions(
+            embeddings[order].float().numpy(),
+            outputs[order].float().numpy(),
+            self.task.truth(part),
+        )
+
+
+class Predictor:
+    """Predicts with a bundle on features that its encoders made.
+
+    Args:
+        bundle: what was loaded.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the columns of predicted outputs are: emotions, or targets."""
+        return self.bundle.task.outputs
+
+    def predict(
+        self,
+        features: Mapping[str, Ragged],
+        *,
+        rows: Int64[np.ndarray, " row"] | None = None,
+        places: Int64[np.ndarray, "utterance 3"] | None = None,
+        encoders: Mapping[str, Any] | None = None,
+    ) -> Predictions:
+        """Embeddings and outputs of utterances, in the order of `rows`; the truth is left empty.
+
+        Args:
+            features: modality -> frames, such as `raysys.encoders.prepare_features` gives, normalised by speaker where
+                the config says so (`raysys.batches.normalise.by_speaker`).
+            rows: utterances to predict; all, if None.
+            places: dialogue, turn and speaker of every utterance, for a model of dialogues (`Corpus.places`).
+            encoders: modality -> fingerprint of what made the features; checked where given.
+
+        Raises:
+            FeatureError: a modality is missing, has another width, or was made by another encoder.
+        """
+        bundle = self.bundle
+        _check_features(bundle, features, encoders or {})
+        used = {modality: features[modality] for modality in bundle.dims}
+        count = len(next(iter(used.values())))
+        chosen = np.arange(count) if rows is None else np.asarray(rows)
+        turns = None if places is None else Turns(*torch.tensor(places).unbind(dim=1))
+        part = make_part(
+            used,
+            chosen,
+            labels=np.zeros(count, dtype=np.int64),
+            targets=np.zeros((count, len(self.outputs)), dtype=np.float32),
+            normalisers=bundle.normalisers,
+            device=str(next(bundle.model.parameters()).device),
+            turns=turns,
+        )
+        with settled(bundle.config):
+            found = bundle.predict(part)
+        return Predictions(found.embeddings, found.outputs, found.truth[:0])
+
+
+def save_bundle(folder: Folder, bundle: Bundle) -> None:
+    """Write bundle.json and weights.safetensors."""
+    tensors = {f"model/{name}": value for name, value in bundle.model.state_dict().items()}
+    for modality, normaliser in bundle.normalisers.items():
+        tensors[f"normaliser/{modality}/mean"] = torch.from_numpy(normaliser.mean)
+        tensors[f"normaliser/{modality}/std"] = torch.from_numpy(normaliser.std)
+    tensors |= {f"readout/{name}": value for name, value in bundle.fitted.items()}
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    folder.write_bytes("weights.safetensors", safetensors.torch.save(plain))
+    content = {
+        "version": _VERSION,
+        "raysys": raysys.__version__,
+        "task": {"name": bundle.task.name, **asdict(bundle.task)},  # type: ignore[call-overload]
+        "dims": dict(bundle.dims),
+        "encoders": dict(bundle.encoders),
+        "config": to_dict(bundle.config),
+    }
+    folder.write_json("bundle.json", content)
+
+
+def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
+    """Read what `save_bundle` wrote.
+
+    Args:
+        place: folder of a trained fold (`runs/NAME/fold_K`, or an MLflow artifact folder), as a path or URI.
+        device: torch device.
+
+    Raises:
+        StorageError: there is no bundle, it is damaged, or of another version.
+    """
+    folder = place if isinstance(place, Folder) else _folder(str(place))
+    if not folder.exists("bundle.json"):
+        raise StorageError(
+            f"{folder.path()} holds no bundle.json: give the folder of a trained fold, such as runs/demo/fold_0"
+        )
+    content = folder.read_json("bundle.json")
+    if content.get("version") != _VERSION:
+        raise StorageError(
+            f"{folder.path('bundle.json')} is of version {content.get('version')}, not {_VERSION}: load it with the "
+            f"raysys that wrote it ({content.get('raysys')})"
+        )
+    try:
+        tensors = safetensors.torch.load(folder.read_bytes("weights.safetensors"))
+        config = from_dict(Config, content["config"])
+        known = dict(content["task"])
+        kind: Any = lookup(TASKS, known.pop("name"), kind="task")
+        task = from_dict(kind, known)
+        model = config.model.chosen.build(
+            config.model.modalities, dims=content["dims"], n_outputs=len(task.outputs)
+        )
+        model.load_state_dict(under("model/", tensors))
+        normalisers = _normalisers(under("normaliser/", tensors))
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ConfigError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StorageError(f"the bundle in {folder.path()} is damaged: {reason}") from error
+    fitted = {name: value.to(device) for name, value in under("readout/", tensors).items()}
+    return Bundle(
+        config,
+        task,
+        content["dims"],
+        content["encoders"],
+        model.to(device).eval(),
+        normalisers,
+        fitted,
+    )
+
+
+def _folder(place: str) -> Folder:
+    return Folder(place if "://" in place else str(Path(place).expanduser().resolve()))
+
+
+def _normalisers(tensors: Mapping[str, Tensor]) -> dict[str, Normaliser]:
+    modalities = {name.split("/")[0] for name in tensors}
+    return {
+        m: Normaliser(*(tensors[f"{m}/{part}"].numpy() for part in ("mean", "std")))
+        for m in sorted(modalities)
+    }
+
+
+def _check_features(
+    bundle: Bundle, features: Mapping[str, Ragged], encoders: Mapping[str, Any]
+) -> None:
+    for modality, dim in bundle.dims.items():
+        if modality not in features:
+            names: Sequence[str] = sorted(bundle.dims)
+            raise FeatureError(f"the model reads {' and '.join(names)}: give {modality} too")
+        if features[modality].dim != dim:
+            raise FeatureError(
+                f"{modality} features are {features[modality].dim} wide, but the model was trained on {dim}: use the "
+                "encoder of its config"
+            )
+        known = bundle.encoders.get(modality)
+        if modality in encoders and known is not None and encoders[modality] != known:
+            raise FeatureError(
+                f"{modality} features were made by another encoder than the model was trained on: use that of its "
+                "config, with the same weights and code"
+            )

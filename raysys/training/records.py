@@ -1,0 +1,56 @@
+"""What goes to a worker and what comes back: small, picklable, without torch, so that any process can hold it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One fold of one configuration, small enough to send anywhere."""
+
+    trial: str
+    fold: int
+    """Index of the fold."""
+    config: Any
+    """The `Config`; untyped here, since its class brings torch with it."""
+    folder: str
+    """Absolute path or URI of the fold's own folder."""
+    prior: Any = None
+    """What the objective knows beforehand, for this fold, such as S of the emotion-aware term."""
+    milestones: tuple[int, ...] = ()
+    """Epochs after which the fold makes room for folds of its trial that are behind."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What identifies the task: (trial, fold)."""
+        return self.trial, self.fold
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of one fold."""
+
+    epoch: int
+    """From 1."""
+    train_loss: float
+    val: dict[str, float]
+    """Every metric of the task on the validation part; loss is that of the main term alone."""
+    seconds: float
+    """Wall time of the epoch, validation included; 0 where an epoch of an earlier command is told again."""
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What is known of a trained fold without looking at its test part."""
+
+    trial: str
+    fold: int
+    epochs: int
+    best_epoch: int
+    val: Mapping[str, float]
+    """Validation scores of the best epoch."""
+    history: tuple[EpochRecord, ...]
+    folder: str
+    stopped: bool = False
+    """Whether it was told to stop before training was over; it has then no test predictions."""
