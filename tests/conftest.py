@@ -19,31 +19,32 @@ os.environ.pop("RAY_ADDRESS", None)
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "corpus", "features", "models", "losses", "similarity", "balance", "training", "report", "search.result"
+    "corpus", "encoders", "batches", "models", "losses", "similarity", "balance", "tasks", "training", "trials",
+    "report.statistics"
 )  # fmt: skip
 install_import_hook([f"raysys.{name}" for name in CHECKED], "beartype.beartype")
 
-from collections.abc import Callable, Iterator  # noqa: E402
-from dataclasses import replace  # noqa: E402
-from pathlib import Path  # noqa: E402
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
-import pytest  # noqa: E402
+import pytest
 
-from raysys.config import (  # noqa: E402
-    CltnetConfig,
-    ClusterConfig,
-    Config,
-    CorpusConfig,
-    DemoConfig,
-    FeaturesConfig,
-    FoldsConfig,
-    HashedConfig,
-    LogmelConfig,
-    ModelConfig,
-    SimilarityConfig,
-    StorageConfig,
-    TrainingConfig,
-)
+from raysys.config import Config
+from raysys.config.running import ClusterConfig, StorageConfig
+from raysys.config.training import TrainingConfig
+from raysys.corpus import CorpusConfig, read_corpus
+from raysys.corpus.demo import DemoConfig
+from raysys.corpus.folds import Fold, FoldsConfig, make_folds
+from raysys.corpus.table import Corpus
+from raysys.encoders import FeaturesConfig
+from raysys.encoders.hashed import HashedConfig
+from raysys.encoders.logmel import LogmelConfig
+from raysys.models import ModelConfig
+from raysys.models.cltnet import CltnetConfig
+from raysys.similarity.matrix import SimilarityConfig
+from raysys.storage import Folder
+from raysys.tasks.classification import Classification
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -104,6 +105,25 @@ def small_config(cache_root: Path) -> Callable[[Path], Config]:
 def small(small_config: Callable[[Path], Config], tmp_path: Path) -> Config:
     """The small run in the test's own folder."""
     return small_config(tmp_path)
+
+
+def corpus_of(config: Config, cache: Path, *, dialogues: bool = False) -> Corpus:
+    """The corpus of a config, read and checked."""
+    return read_corpus(
+        config.corpus,
+        config.task_type,
+        modalities=config.model.modalities,
+        cache=Folder(str(cache)),
+        dialogues=dialogues,
+    )
+
+
+def folds_of(corpus: Corpus, config: FoldsConfig, *, seed: int = 0) -> tuple[Fold, ...]:
+    """Its folds for classification."""
+    task = Classification.of(corpus)
+    folds = make_folds(corpus, task.strata(corpus), config, seed=seed)
+    task.check_folds(folds, corpus)
+    return folds
 
 
 def with_training(config: Config, **changes: object) -> Config:

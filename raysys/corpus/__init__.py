@@ -35,7 +35,7 @@ class CorpusConfig(SourceConfig):
 
 def read_corpus(
     config: CorpusConfig,
-    rules: Rules,
+    rules: type[Rules],
     *,
     modalities: tuple[str, ...],
     cache: Folder,

@@ -5,10 +5,10 @@ Each problem names the row, the rule and the remedy. Problems of single utteranc
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from raysys.corpus.audio import AudioDigests
 from raysys.corpus.files import SourceConfig
@@ -19,20 +19,23 @@ from raysys.storage import Folder
 _SKIP = "mend it or pass --corpus.skip_bad true"
 
 
-class Rules(Protocol):
+class Rules(ABC):
     """What a task asks of a corpus. Raises of all three: `CorpusError`."""
 
-    def check_names(self, names: tuple[str, ...]) -> None:
+    @staticmethod
+    @abstractmethod
+    def check_names(names: tuple[str, ...]) -> None:
         """Refuse the names of what is predicted: emotions, or targets."""
-        ...
 
-    def check_row(self, row: Utterance, names: tuple[str, ...], where: str) -> None:
+    @staticmethod
+    @abstractmethod
+    def check_row(row: Utterance, names: tuple[str, ...], where: str) -> None:
         """Refuse an utterance that cannot be learnt from."""
-        ...
 
-    def check_rows(self, rows: Sequence[Utterance], names: tuple[str, ...], corpus: str) -> None:
+    @staticmethod
+    @abstractmethod
+    def check_rows(rows: Sequence[Utterance], names: tuple[str, ...], corpus: str) -> None:
         """Refuse what is left of the corpus as a whole."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class _Checked:
 def check_corpus(
     raw: RawCorpus,
     config: SourceConfig,
-    rules: Rules,
+    rules: type[Rules],
     *,
     modalities: tuple[str, ...],
     cache: Folder,
@@ -156,7 +159,7 @@ def _check_streams(raw: RawCorpus, modalities: tuple[str, ...]) -> None:
 def _check_rows(
     raw: RawCorpus,
     names: tuple[str, ...],
-    rules: Rules,
+    rules: type[Rules],
     modalities: tuple[str, ...],
     digests: AudioDigests,
 ) -> list[_Checked | CorpusError]:

@@ -5,6 +5,7 @@ its features must be known without loading a model, so that a store can be found
 """
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -39,15 +40,15 @@ class Encoder(Protocol):
         ...
 
 
-class EncoderConfig(Protocol):
+class EncoderConfig(ABC):
     """Settings of an encoder, which make it."""
 
     modalities: ClassVar[tuple[str, ...]]
     """What it can encode."""
 
+    @abstractmethod
     def build(self, modality: str) -> Encoder:
         """The encoder; nothing large is loaded before its first `encode`."""
-        ...
 
     def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
         """What the audit must know: corpora that the encoder was trained on, or what nobody can check.
@@ -56,7 +57,7 @@ class EncoderConfig(Protocol):
             modalities: that it encodes.
             corpus: name of the corpus.
         """
-        ...
+        return []
 
 
 def code_digest(*modules: ModuleType) -> str:

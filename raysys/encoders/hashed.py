@@ -17,16 +17,15 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float32
 
-from raysys.corpus.audit import Finding
 from raysys.corpus.table import Utterance
-from raysys.encoders.encoder import Frames, code_digest
+from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
 from raysys.settings import require
 
 _TOKEN = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 
 
 @dataclass(frozen=True)
-class HashedConfig:
+class HashedConfig(EncoderConfig):
     """Deterministic vectors of hashed tokens: no learning, no download."""
 
     modalities: ClassVar = ("text",)
@@ -39,10 +38,6 @@ class HashedConfig:
     def build(self, modality: str) -> "HashedEncoder":
         """The encoder."""
         return HashedEncoder(self)
-
-    def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
-        """Nothing: it has learnt nothing."""
-        return []
 
 
 class HashedEncoder:

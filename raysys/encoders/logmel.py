@@ -17,9 +17,8 @@ import torch
 from jaxtyping import Float
 
 from raysys.corpus import audio
-from raysys.corpus.audit import Finding
 from raysys.corpus.table import Utterance
-from raysys.encoders.encoder import Frames, code_digest
+from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
 from raysys.errors import FeatureError
 from raysys.settings import require
 
@@ -28,7 +27,7 @@ _PITCH_HZ = (70, 500)
 
 
 @dataclass(frozen=True)
-class LogmelConfig:
+class LogmelConfig(EncoderConfig):
     """Log-mel frames of the waveform (torchaudio), with optional columns beside them."""
 
     modalities: ClassVar = ("audio",)
@@ -60,10 +59,6 @@ class LogmelConfig:
     def build(self, modality: str) -> "LogmelEncoder":
         """The encoder."""
         return LogmelEncoder(self)
-
-    def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
-        """Nothing: it has learnt nothing."""
-        return []
 
 
 class LogmelEncoder:

@@ -21,7 +21,7 @@ from numpy.lib.npyio import NpzFile
 
 from raysys.corpus.audit import Finding
 from raysys.corpus.table import Utterance
-from raysys.encoders.encoder import Frames, code_digest
+from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
 from raysys.errors import FeatureError
 
 _DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -29,7 +29,7 @@ _DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
-class PrecomputedConfig:
+class PrecomputedConfig(EncoderConfig):
     """Features that were computed elsewhere: .npz files with an array [time, dim] or [dim] an utterance_id.
 
     Whole numbers are kept as they are; others are stored as float16: bring columns to a common scale of about 1 first.

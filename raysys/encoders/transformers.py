@@ -19,7 +19,7 @@ import torch
 
 from raysys.corpus.audit import Finding
 from raysys.corpus.table import Utterance
-from raysys.encoders.encoder import Frames, code_digest
+from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
 from raysys.errors import FeatureError
 from raysys.settings import require
 
@@ -39,7 +39,7 @@ _TRAINED_ON = {
 
 
 @dataclass(frozen=True)
-class TransformersConfig:
+class TransformersConfig(EncoderConfig):
     """Token states of a frozen BERT-type model, fp32."""
 
     modalities: ClassVar = ("text",)

@@ -1,12 +1,13 @@
 """What a loss is to the objective: a weighted term beside the main one.
 
 Its settings are a class in its own module and a base of `raysys.losses.LossConfig`, so their names stay short
-(`loss.mu1`, `loss.tau`).
+(`loss.mu1`, `loss.tau`). Such a class has `check()`; that of a weighted term also `weight`, the name of its weight (0
+leaves the term out), and `term(class_counts)`, which makes the loss from the counts of the train part's classes.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,21 +18,6 @@ from raysys.models.output import ModelOutput
 Mode = Literal["official", "paper"]
 Term = Callable[[ModelOutput, Batch], Float[Tensor, ""]]
 """From a model's output and a batch to a scalar."""
-
-
-class TermConfig(Protocol):
-    """Settings of a term, which make it."""
-
-    weight: ClassVar[str]
-    """Which of them is its weight in the objective; 0 leaves the term out."""
-
-    def term(self, class_counts: Float[Tensor, " class"]) -> Term:
-        """The loss.
-
-        Args:
-            class_counts: utterances of every class (or stratum) in the train part.
-        """
-        ...
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from raysys.batches.batch import Layout, Padded
-from raysys.models.output import ModelOutput
+from raysys.models.output import ModelOutput, ModelSettings
 from raysys.settings import require
 
 _KERNELS = (3, 4, 5)
 
 
 @dataclass(frozen=True)
-class CltnetConfig:
+class CltnetConfig(ModelSettings):
     """Sizes of CLTNet; the defaults are the published ones (Liang et al. 2023, section 3.2)."""
 
     reads_dialogues: ClassVar = False

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from raysys.batches.batch import Layout, Padded
 from raysys.models.dialogue_rnn import DialogueRnn, reverse_turns, reversed_order
-from raysys.models.output import ModelOutput
+from raysys.models.output import ModelOutput, ModelSettings
 from raysys.settings import require
 
 _ORDER = ("text", "audio", "video")
@@ -29,7 +29,7 @@ text, audio)."""
 
 
 @dataclass(frozen=True)
-class MultiemoConfig:
+class MultiemoConfig(ModelSettings):
     """Sizes of MultiEMO; the defaults are those of the authors' script for IEMOCAP, but for dropout."""
 
     reads_dialogues: ClassVar = True

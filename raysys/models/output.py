@@ -1,8 +1,9 @@
 """What every model returns, and how one is made."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,12 +23,13 @@ class ModelOutput:
     """What SWFC sees; None is the embedding."""
 
 
-class ModelSettings(Protocol):
+class ModelSettings(ABC):
     """Settings of a model, which make it."""
 
     reads_dialogues: ClassVar[bool]
     """Whether its batches must be whole dialogues, with their layout."""
 
+    @abstractmethod
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
     ) -> nn.Module:
@@ -38,4 +40,3 @@ class ModelSettings(Protocol):
             dims: modality -> width of its frames.
             n_outputs: width of the head.
         """
-        ...

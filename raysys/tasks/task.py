@@ -4,10 +4,10 @@ Nothing outside `tasks/` asks which task it has.
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from raysys.balance import BalanceConfig, BalancePlan
 from raysys.batches.batch import Part
+from raysys.corpus.check import Rules
 from raysys.corpus.folds import Fold
-from raysys.corpus.table import Corpus, Utterance
+from raysys.corpus.table import Corpus
 from raysys.losses import LossConfig, Objective
 from raysys.predictions import Predictions
 from raysys.similarity import Origin, SimilarityConfig
@@ -68,6 +69,7 @@ class Aggregation:
     """What all folds delivered, in their order -> the aggregate."""
 
 
+@runtime_checkable
 class Summary(Protocol):
     """What a task says of a trial's opened test predictions, beside its scores; a dataclass of plain types."""
 
@@ -80,11 +82,10 @@ class Summary(Protocol):
         ...
 
 
-class Task(ABC):
+class Task(Rules):
     """One object a corpus; small and picklable.
 
-    Its first three methods are the rules of `raysys.corpus.check.Rules`. Arguments that methods share: `targets` is
-    what `targets` returned, `fitted` what `fit` did.
+    Arguments that methods share: `targets` is what `targets` returned, `fitted` what `fit` did.
     """
 
     name: ClassVar[str]
@@ -106,21 +107,6 @@ class Task(ABC):
     summary_type: ClassVar[type]
     outputs: tuple[str, ...]
     """What the head's outputs are: emotions, or targets."""
-
-    @staticmethod
-    @abstractmethod
-    def check_names(names: tuple[str, ...]) -> None:
-        """See `Rules`."""
-
-    @staticmethod
-    @abstractmethod
-    def check_row(row: Utterance, names: tuple[str, ...], where: str) -> None:
-        """See `Rules`."""
-
-    @staticmethod
-    @abstractmethod
-    def check_rows(rows: Sequence[Utterance], names: tuple[str, ...], corpus: str) -> None:
-        """See `Rules`."""
 
     @classmethod
     @abstractmethod

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from raysys.tracking.run import RunLog, Writer
 
-from raysys.config import TrackingConfig
+from raysys.config.running import TrackingConfig
 from raysys.errors import TrackingError
 from raysys.storage import Folder
 from raysys.tracking.client import connect, experiment_id
+from raysys.tracking.runs import RunLog, Writer
 
 
 @pytest.mark.slow

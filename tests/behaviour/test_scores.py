@@ -7,14 +7,14 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from raysys.cluster.cross_validate import cross_validate
-from raysys.cluster.plan import make_plan
 from raysys.training.metrics import score
-from raysys.training.predictions import read_predictions
 from rich.console import Console
 
 from raysys.commandline import parse
 from raysys.config import Config
+from raysys.experiments.cross_validate import cross_validate
+from raysys.experiments.plan import make_plan
+from raysys.predictions import read_predictions
 from raysys.storage import Folder
 from raysys.training.fold import run_fold
 from tests.conftest import minilm

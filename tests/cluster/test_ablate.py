@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from raysys.cluster.ablate import ablate
-from raysys.cluster.cross_validate import cross_validate
 from rich.console import Console
 
-from raysys.config import AblationConfig, Config, MultiemoConfig, Variant, replaced
+from raysys.config import Config
+from raysys.config.running import AblationConfig, Variant
 from raysys.errors import FoldFailedError
+from raysys.experiments.ablate import ablate
+from raysys.experiments.cross_validate import cross_validate
+from raysys.models.multiemo import MultiemoConfig
+from raysys.settings import replaced
 from tests.conftest import with_training
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]

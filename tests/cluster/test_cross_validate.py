@@ -18,11 +18,12 @@ import pytest
 import ray
 import raysys.cluster.cross_validate as driver
 from mlflow import MlflowClient
-from raysys.cluster.plan import make_plan
 from rich.console import Console
 
-from raysys.config import Config, FoldsConfig
+from raysys.config import Config
+from raysys.corpus.folds import FoldsConfig
 from raysys.errors import FoldFailedError, StorageError
+from raysys.experiments.plan import make_plan
 from raysys.storage import Folder
 from tests.conftest import with_training
 

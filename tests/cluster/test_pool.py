@@ -7,7 +7,7 @@ import pytest
 import ray
 
 from raysys.cluster.pool import FoldPool
-from raysys.config import ClusterConfig
+from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError
 from raysys.storage import Folder
 from tests.cluster.work import Errand, square

@@ -13,13 +13,16 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
-from raysys.cluster.cross_validate import cross_validate
-from raysys.search.study import tune
 from rich.console import Console
 
 from raysys.commandline import parse
-from raysys.config import Config, Distribution, MultiemoConfig, SearchConfig, replaced
+from raysys.config import Config
+from raysys.config.running import Distribution, SearchConfig
 from raysys.errors import ConfigError, FoldFailedError, PoolError
+from raysys.experiments.cross_validate import cross_validate
+from raysys.experiments.tune import tune
+from raysys.models.multiemo import MultiemoConfig
+from raysys.settings import replaced
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
 

@@ -6,20 +6,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from raysys.features import ENCODERS
-from raysys.features.encoder import Encoder
 
-from raysys.config import (
-    FeaturesConfig,
-    LogmelConfig,
-    PrecomputedConfig,
-    TransformersConfig,
-)
 from raysys.corpus.table import Utterance
+from raysys.encoders import FeaturesConfig, encoder_names
+from raysys.encoders.encoder import Encoder
+from raysys.encoders.logmel import LogmelConfig
+from raysys.encoders.precomputed import PrecomputedConfig
+from raysys.encoders.transformers import TransformersConfig
 from raysys.errors import FeatureError
 from tests.conftest import minilm
 
-NAMES = [(modality, name) for modality, known in ENCODERS.items() for name in known]
+NAMES = [(m, name) for m in ("audio", "text", "video") for name in encoder_names(m)]
 
 
 def make(modality: str, name: str, root: Path = Path()) -> Encoder:
@@ -32,7 +29,7 @@ def make(modality: str, name: str, root: Path = Path()) -> Encoder:
         if name == "transformers"
         else TransformersConfig(),
     )
-    return ENCODERS[modality][name](config)
+    return config.encoder(modality).build(modality)
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +126,13 @@ def test_minilm_holds_kindred_sentences_nearer_than_strange_ones():
 def test_a_model_that_is_not_there_is_refused_with_the_remedy(tmp_path: Path):
     config = FeaturesConfig(transformers=TransformersConfig(model=str(tmp_path)))
     with pytest.raises(FeatureError, match="give a local folder or hub name"):
-        ENCODERS["text"]["transformers"](config)
+        config.transformers.build("text")
 
 
 def test_hashed_vectors_are_fixed_for_ever():
-    from raysys.config import HashedConfig
+    from raysys.encoders.hashed import HashedConfig
 
-    encoder = ENCODERS["text"]["hashed"](FeaturesConfig(hashed=HashedConfig(dim=8)))
+    encoder = HashedConfig(dim=8).build("text")
     ((_, vectors),) = encoder.encode([Utterance("u", "joy", text="Yes, yes!")], Path())
     assert len(vectors) == 4  # yes , yes !
     np.testing.assert_array_equal(vectors[0], vectors[2])

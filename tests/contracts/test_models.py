@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from raysys.features.batch import Layout, Padded
 
-from raysys.config import CltnetConfig, ModelConfig, MultiemoConfig
-from raysys.models import MODELS
+from raysys.batches.batch import Layout, Padded
+from raysys.models import ModelConfig, model_names
+from raysys.models.cltnet import CltnetConfig
+from raysys.models.multiemo import MultiemoConfig
 
 DIMS = {"audio": 6, "text": 5, "video": 3}
 LENGTHS = {"audio": [2, 9, 5, 30], "text": [1, 3, 7, 2], "video": [4, 1, 1, 2]}
@@ -17,7 +18,7 @@ def build(name: str, modalities: tuple[str, ...]) -> torch.nn.Module:
     sizes = CltnetConfig(channels=7, text_dim=8, dim=9, layers=2, heads=2)
     dialogue = MultiemoConfig(dim=8, state=6, layers=2, heads=2, feedforward=16, dropout=0.0)
     config = ModelConfig(name=name, modalities=modalities, cltnet=sizes, multiemo=dialogue)
-    return MODELS[name](config, dims=DIMS, n_classes=4).eval()
+    return config.chosen.build(modalities, dims=DIMS, n_outputs=4).eval()
 
 
 def utterances(modality: str) -> list[torch.Tensor]:
@@ -45,7 +46,7 @@ def padded(modalities: tuple[str, ...], rows: list[int], extra: int = 0, rubbish
     return batch
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", model_names())
 @pytest.mark.parametrize("modalities", SETS, ids="+".join)
 def test_padding_order_and_company_change_nothing(name: str, modalities: tuple[str, ...]):
     model = build(name, modalities)
@@ -61,7 +62,7 @@ def test_padding_order_and_company_change_nothing(name: str, modalities: tuple[s
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", model_names())
 @pytest.mark.parametrize("modalities", SETS, ids="+".join)
 def test_the_logits_are_one_linear_layer_from_the_embedding(name: str, modalities):
     model = build(name, modalities)
@@ -72,14 +73,14 @@ def test_the_logits_are_one_linear_layer_from_the_embedding(name: str, modalitie
     torch.testing.assert_close(last(output.embedding), output.logits)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", model_names())
 def test_a_missing_modality_is_not_a_zero_one(name: str):
     both, one = build(name, ("audio", "text")), build(name, ("audio",))
     assert sum(p.numel() for p in one.parameters()) < sum(p.numel() for p in both.parameters())
     assert "text" not in one(padded(("audio",), [0, 1]), alone(2)).vectors
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", model_names())
 @pytest.mark.parametrize("modalities", SETS, ids="+".join)
 def test_every_weight_gets_a_gradient_and_the_loss_overfits_eight_utterances(name: str, modalities):
     model = build(name, modalities).train()

@@ -3,20 +3,26 @@
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from raysys.cluster.plan import make_plan
-from raysys.cluster.variants import make_ablation
 from rich.console import Console
 from scipy import stats
 
 from raysys.commandline import parse
-from raysys.config import AblationConfig, Config, CorpusConfig, StorageConfig, Variant, replaced
+from raysys.config import Config
+from raysys.config.running import AblationConfig, StorageConfig, Variant
+from raysys.corpus import CorpusConfig
 from raysys.corpus.folds import Fold
 from raysys.errors import ConfigError
-from raysys.report import compare_variants, print_ablation
+from raysys.experiments.plan import make_plan
+from raysys.experiments.variants import make_ablation
+from raysys.report.ablation import compare_variants
+from raysys.report.results import AblationResult, RunIds, Spread
+from raysys.report.terminal import print_result
+from raysys.settings import replaced
 from tests.behaviour.test_bad_input import make_corpus
 
 BAD = {
@@ -66,13 +72,14 @@ def test_a_wrong_variant_is_refused_in_one_line(case: str):
     assert "\n" not in str(caught.value)
 
 
-def result(tests: list[float]) -> dict[str, Any]:
+def result(tests: list[float]) -> Any:
     """One seed's result with these test scores."""
     three = [dict.fromkeys(("wa", "ua", "weighted_f1"), score) for score in tests]
-    return {
-        "folds": [{"val": one, "test": one} for one in three],
-        "per_class": {"calm": {"f1": tests[0]}, "joy": {"f1": 0.5}},
-    }
+    details = {"f1/calm": tests[0], "f1/joy": 0.5}
+    return SimpleNamespace(
+        folds=[SimpleNamespace(val=one, test=one) for one in three],
+        summary=SimpleNamespace(scores=lambda: details),
+    )
 
 
 def folds(count: int) -> list[Fold]:
@@ -87,15 +94,15 @@ def test_variants_are_compared_fold_by_fold_with_the_mean_of_their_seeds():
         "whole": [result([0.6, 0.8, 0.7]), result([0.8, 0.6, 0.7])],
         "less": [result([0.5, 0.7, 0.6]), result([0.7, 0.3, 0.6])],
     }
-    whole, less = compare_variants(ablation, results, folds(3))
-    assert whole["difference"]["ua"] is None
-    assert whole["mean"]["test"]["ua"] == pytest.approx(0.7)
-    assert whole["std"]["test"]["ua"] == pytest.approx(np.std([0.6, 0.8, 0.7] * 2, ddof=1))
+    whole, less = compare_variants(Config(ablation=ablation), results, folds(3))
+    assert whole.difference is None
+    assert whole.mean["test"]["ua"] == pytest.approx(0.7)
+    assert whole.std["test"]["ua"] == pytest.approx(np.std([0.6, 0.8, 0.7] * 2, ddof=1))
     difference = np.array([-0.1, -0.2, -0.1])
     half = stats.t.ppf(0.975, 2) * difference.std(ddof=1) * np.sqrt(1 / 3 + 10 / 40)
-    assert less["difference"]["ua"]["mean"] == pytest.approx(difference.mean())
-    assert less["difference"]["ua"]["high"] == pytest.approx(difference.mean() + half)
-    assert less["per_class"] == {"calm": pytest.approx(0.6), "joy": 0.5}
+    assert less.difference["ua"].mean == pytest.approx(difference.mean())
+    assert less.difference["ua"].high == pytest.approx(difference.mean() + half)
+    assert less.details == {"f1/calm": pytest.approx(0.6), "f1/joy": 0.5}
 
 
 def test_with_one_fold_the_interval_is_over_seeds():
@@ -104,10 +111,10 @@ def test_with_one_fold_the_interval_is_over_seeds():
         "whole": [result([0.6]), result([0.62]), result([0.61])],
         "less": [result([0.5]), result([0.55]), result([0.54])],
     }
-    _, less = compare_variants(ablation, results, folds(1))
+    _, less = compare_variants(Config(ablation=ablation), results, folds(1))
     difference = np.array([-0.1, -0.07, -0.07])
     half = stats.t.ppf(0.975, 2) * difference.std(ddof=1) / np.sqrt(3)
-    assert less["difference"]["ua"]["low"] == pytest.approx(difference.mean() - half)
+    assert less.difference["ua"].low == pytest.approx(difference.mean() - half)
 
 
 @pytest.mark.parametrize(
@@ -120,22 +127,24 @@ def test_the_papers_numbers_stand_beside_ours_and_say_how_they_were_selected(
         {"whole": Variant(published=66.74), "less": Variant()}, source="a paper"
     )
     results = {"whole": [result([0.612])], "less": [result([0.587])]}
-    report = {
-        "corpus": "meld",
-        "metric": "weighted_f1",
-        "source": "Shi & Huang 2023, Table 2",
-        "selected_on": selected_on,
-        "seeds": 1,
-        "n_folds": 1,
-        "emotions": ["calm", "joy"],
-        "variants": compare_variants(ablation, results, folds(1)),
-        "baseline": {"mean": {"wa": 0.5, "ua": 0.4, "weighted_f1": 0.45}},
-        "seconds": {"total": 12.0},
-        "audit": [],
-        "failed": ["wild, fold 0: the loss is NaN"],
-    }
+    config = Config(ablation=replace(ablation, metric="weighted_f1"))
+    report = AblationResult(
+        task="classification",
+        corpus="meld",
+        metric="weighted_f1",
+        source="Shi & Huang 2023, Table 2",
+        selected_on=selected_on,  # type: ignore[arg-type]
+        seeds=1,
+        n_folds=1,
+        variants=compare_variants(config, results, folds(1)),
+        failed=("wild, fold 0: the loss is NaN",),
+        baseline=Spread({"wa": 0.5, "ua": 0.4, "weighted_f1": 0.45}, {}),
+        seconds={"total": 12.0},
+        audit=(),
+        mlflow=RunIds("1", "a"),
+    )
     console = Console(file=StringIO(), width=120)
-    print_ablation(console, report, folder="runs/x", ui="mlflow ui")
+    print_result(console, report, folder="runs/x", ui="mlflow ui")
     lines = console.file.getvalue().splitlines()
     (whole,) = [line.split() for line in lines if line.split()[:2] == ["whole", "66.74"]]
     assert whole[2] == "61.2"
@@ -152,7 +161,7 @@ def test_the_papers_numbers_stand_beside_ours_and_say_how_they_were_selected(
 def test_a_variant_that_failed_is_left_out_of_the_comparison():
     ablation = AblationConfig({name: Variant() for name in ("whole", "wild", "less")})
     results = {"whole": [result([0.6, 0.7])], "less": [result([0.5, 0.7])]}
-    assert [one["name"] for one in compare_variants(ablation, results, folds(2))] == [
+    assert [one.name for one in compare_variants(Config(ablation=ablation), results, folds(2))] == [
         "whole",
         "less",
     ]
@@ -162,7 +171,7 @@ def test_published_figures_need_their_source_and_are_per_cents():
     with pytest.raises(ConfigError, match=r"ablation\.source is '', but must be where"):
         AblationConfig({"whole": Variant(published=70.0)})
     with pytest.raises(ConfigError, match=r"published is 0\.7, but must be in per cent"):
-        Variant(published=0.7)
+        Config(ablation=AblationConfig({"whole": Variant(published=0.7)}, source="a paper"))
 
 
 def test_settings_that_are_not_there_are_named(tmp_path: Path):
@@ -186,7 +195,7 @@ def test_all_variants_see_the_utterances_that_every_one_can_use(tmp_path: Path):
     config = Config(corpus=corpus, storage=storage, ablation=AblationConfig(variants))
     plan, trials = make_ablation(config)
     assert len(plan.corpus) == 11
-    assert plan.arrays.features["text"].offsets.shape == (12,)
+    assert plan.data.features["text"].offsets.shape == (12,)
     assert [trial.config.model.modalities for trial in trials] == [("text",), ("audio", "text")]
 
 

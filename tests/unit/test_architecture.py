@@ -1,15 +1,23 @@
-"""The tree: imports point one way, Ray and MLflow have their rooms, jobs are thin."""
+"""The tree: imports point one way, Ray and MLflow have their rooms, plug-ins are one module each, jobs are thin."""
 
 import ast
+from collections import deque
 from pathlib import Path
 
 import pytest
 
+from raysys.corpus import READERS
+from raysys.encoders import FeaturesConfig
+from raysys.losses import LossConfig
+from raysys.models import model_names
+from raysys.settings import groups_with
+from raysys.tasks import TASKS
+
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
-    {"errors"}, {"config"}, {"storage", "commandline"}, {"corpus"}, {"features"}, {"models"},
-    {"losses", "similarity", "balance"}, {"training"}, {"report"}, {"tracking"},
-    {"cluster"}, {"search"}, {"benchmarks"},
+    {"errors", "background"}, {"settings", "storage"}, {"predictions"}, {"corpus", "balance", "similarity"},
+    {"encoders"}, {"batches"}, {"models"}, {"losses"}, {"tasks"}, {"config"}, {"training", "commandline"}, {"trials"},
+    {"report"}, {"tracking", "cluster"}, {"search"}, {"experiments"}, {"benchmarks"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 MODULES = sorted((ROOT / "raysys").rglob("*.py"))
@@ -32,6 +40,14 @@ def room(path: Path) -> str:
     return path.relative_to(ROOT / "raysys").parts[0].removesuffix(".py")
 
 
+def file_of(module: str) -> Path | None:
+    """Of a dotted name, where it is a module of ours."""
+    path = ROOT / module.replace(".", "/")
+    if path.with_suffix(".py").is_file():
+        return path.with_suffix(".py")
+    return path / "__init__.py" if (path / "__init__.py").is_file() else None
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_one_way_and_frameworks_stay_in_their_rooms(path: Path):
     here = room(path)
@@ -43,12 +59,94 @@ def test_imports_point_one_way_and_frameworks_stay_in_their_rooms(path: Path):
             if parts[0] == "raysys" and len(parts) > 1 and parts[1] in LEVEL:
                 same = parts[1] == here
                 assert same or LEVEL[parts[1]] < LEVEL[here], f"{here} must not import {name}"
-    assert "ray" not in roots or here in ("cluster", "search", "benchmarks")
+    sources = (
+        path == ROOT / "raysys/experiments/sources.py"
+    )  # a source of trials is a searcher of Tune
+    assert "ray" not in roots or here in ("cluster", "search", "benchmarks") or sources
     assert "mlflow" not in roots or here == "tracking"
-    if here in ("similarity", "balance"):
+    if here in ("similarity", "balance", "predictions"):
         assert not roots & {"torch", "ray"}
     assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_no_module_imports_itself_by_a_detour():
+    graph = {
+        path: {found for name in imports(path) if (found := file_of(name)) and found != path}
+        for path in MODULES
+    }
+    for path in MODULES:
+        packages = {parent / "__init__.py" for parent in path.parents}
+        graph[path] -= packages  # a package's own members are imported by it
+    done: set[Path] = set()
+
+    def visit(path: Path, above: tuple[Path, ...]) -> None:
+        assert path not in above, " -> ".join(str(p.relative_to(ROOT)) for p in (*above, path))
+        if path not in done:
+            for other in graph[path]:
+                visit(other, (*above, path))
+            done.add(path)
+
+    for path in MODULES:
+        visit(path, ())
+
+
+def test_from_the_job_to_the_equation_is_a_short_way():
+    start, goal = ROOT / "jobs/cross_validate.py", ROOT / "raysys/losses/classification.py"
+    steps, waiting = {start: 1}, deque([start])
+    while goal not in steps:
+        path = waiting.popleft()
+        for name in sorted(imports(path)):
+            found = file_of(name)
+            if found is not None and found not in steps:
+                steps[found] = steps[path] + 1
+                waiting.append(found)
+    assert steps[goal] <= 5
+
+
+TRAVELS = {
+    "jobs/cross_validate.py": "cross_validate(",
+    "raysys/experiments/cross_validate.py": "runner.run(",
+    "raysys/experiments/runner.py": "pool.submit(",
+    "raysys/cluster/pool.py": "queue.submit.remote(",
+    "raysys/cluster/queue.py": "ticket",
+    "raysys/training/fold.py": "objective(",
+    "raysys/losses/objective.py": "self.main(output, batch)",
+    "raysys/losses/classification.py": "kl_div(",
+}
+"""Files that a fold's task passes through, and where it leaves each."""
+
+
+def test_a_task_travels_through_eight_files():
+    assert len(TRAVELS) == 8
+    for file, word in TRAVELS.items():
+        assert word in (ROOT / file).read_text(), f"{file} no longer passes it on"
+
+
+PLUG_INS = {
+    "corpus": {name: reader.__module__ for name, reader in READERS.items()},
+    "encoders": {n: k.__module__ for n, k in groups_with(FeaturesConfig, "modalities").items()},
+    "models": {name: kind.__module__ for name, kind in model_names().items()},
+    "losses": {kind.__name__: kind.__module__ for kind in LossConfig.__bases__},
+    "tasks": {name: kind.__module__ for name, kind in TASKS.items()},
+}
+
+
+@pytest.mark.parametrize("where", PLUG_INS)
+def test_a_plug_in_is_one_module_that_only_its_registry_knows(where: str):
+    registry = ROOT / "raysys" / where / "__init__.py"
+    modules = PLUG_INS[where].values()
+    assert len(set(modules)) == len(PLUG_INS[where]) >= 2
+    for module in modules:
+        own = file_of(module)
+        assert own is not None
+        assert own.parent == registry.parent
+        knowing = {
+            path for path in MODULES if module in imports(path) and room(path) != "benchmarks"
+        }
+        shared = {registry.with_name("demo.py")} if where == "corpus" else set()
+        assert registry in knowing
+        assert knowing <= {registry, *shared}, f"{module} is known to {knowing - {registry}}"
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda p: p.name)

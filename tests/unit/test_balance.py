@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from raysys.features.batch import Part
 
-from raysys.balance import (
+from raysys.balance.counts import (
+    BalanceConfig,
     count_kinds,
-    plan_balance,
+    minor_emotions,
     smoothed_counts,
     topped_up,
     wanted_counts,
 )
-from raysys.balance.counts import minor_emotions
-from raysys.config import BalanceConfig
+from raysys.balance.plan import plan_balance
+from raysys.batches.batch import Part
 
 COUNTS = np.array([[100, 20, 0], [5, 40, 3], [0, 0, 10]])
 

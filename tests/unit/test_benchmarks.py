@@ -5,17 +5,16 @@ import pytest
 from raysys.benchmarks import BENCHMARKS
 from raysys.benchmarks.multiemo import DIMS, MODEL, measure_step
 from raysys.commandline import parse
-from raysys.config import ModelConfig, MultiemoConfig
 from raysys.errors import ConfigError, lookup
-from raysys.models.multiemo import Multiemo
+from raysys.models.multiemo import Multiemo, MultiemoConfig
 from tests.unit.test_config import ROOT
 
 
 def test_multiemo_has_the_published_sizes_here_and_in_the_preset_for_iemocap():
-    weights = Multiemo(MODEL, dims=DIMS, n_classes=6).parameters()
+    weights = Multiemo(MODEL, list(DIMS), dims=DIMS, n_outputs=6).parameters()
     assert round(sum(one.numel() for one in weights) / 1e6, 1) == 29.7
     preset = parse([str(ROOT / "configs/iemocap.yaml")], program="test")[0]
-    assert preset.model.multiemo == MODEL.multiemo
+    assert preset.model.multiemo == MODEL
 
 
 def test_a_steps_arithmetic_is_that_of_its_matrix_products():
@@ -25,8 +24,7 @@ def test_a_steps_arithmetic_is_that_of_its_matrix_products():
         dim=dim, hidden=dim, layers=1, heads=2, feedforward=wide, context=(), dropout=0.0
     )
     dims = {"audio": 6, "text": 5}
-    config = ModelConfig("multiemo", ("audio", "text"), multiemo=sizes)
-    few = measure_step(config, dims, [turns] * 3)
+    few = measure_step(sizes, dims, [turns] * 3)
     assert few["utterances"] == n
     pooled = sum(n * d * dim + n * dim for d in dims.values())
     layer = n * dim * dim * 4 + 2 * n * turns * dim + 2 * n * dim * wide

@@ -8,19 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from raysys.cluster.variants import variant_configs
 
 from raysys.commandline import parse
-from raysys.config import (
-    Config,
-    TrainingConfig,
-    differences,
-    digest,
-    field_names,
-    replaced,
-    to_dict,
-)
+from raysys.config import Config
+from raysys.config.training import TrainingConfig
 from raysys.errors import ConfigError
+from raysys.experiments.variants import variant_configs
+from raysys.settings import differences, digest, field_names, replaced, to_dict
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,18 +11,21 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
-from raysys.config import Config, CorpusConfig, DemoConfig, ModelConfig
-from raysys.corpus import read_corpus
-from raysys.corpus.table import Corpus, target_distributions
+from raysys.config import Config
+from raysys.corpus import CorpusConfig
+from raysys.corpus.demo import DemoConfig
+from raysys.corpus.table import Corpus
 from raysys.errors import CorpusError
-from raysys.storage import Folder
+from raysys.models import ModelConfig
+from raysys.tasks.classification import target_distributions
+from tests.conftest import corpus_of
 
 HEADER = "utterance_id,label,text,audio,speaker,start,end,votes"
 
 
 def read(config: CorpusConfig, cache: Path, modalities=("audio", "text")) -> Corpus:
     whole = Config(corpus=config, model=ModelConfig(modalities=modalities))
-    return read_corpus(whole, cache=Folder(str(cache)))
+    return corpus_of(whole, cache)
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from raysys.features.batch import Layout, Part, Turns
 from torch import Tensor, nn
 
-from raysys.config import ModelConfig, MultiemoConfig
+from raysys.batches.batch import Layout, Part, Turns
 from raysys.models.dialogue_rnn import DialogueRnn, StreamedGru, reverse_turns
-from raysys.models.multiemo import Multiemo
+from raysys.models.multiemo import Multiemo, MultiemoConfig
 
 DIMS = {"audio": 5, "text": 4, "video": 3}
 
@@ -158,8 +157,8 @@ def model(**sizes: object) -> Multiemo:
     torch.manual_seed(0)
     small = {"dim": 8, "state": 6, "layers": 2, "heads": 2, "feedforward": 12}
     modalities = sizes.pop("modalities", ("audio", "text"))
-    config = ModelConfig("multiemo", modalities, multiemo=MultiemoConfig(**{**small, **sizes}))
-    return Multiemo(config, dims=DIMS, n_classes=3).eval()
+    config = MultiemoConfig(**{**small, **sizes})
+    return Multiemo(config, modalities, dims=DIMS, n_outputs=3).eval()
 
 
 @pytest.mark.parametrize("modalities", [("audio", "text"), ("audio", "text", "video")])

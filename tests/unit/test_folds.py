@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysys.config import Config, CorpusConfig, DemoConfig, FoldsConfig, ModelConfig
-from raysys.corpus import read_corpus
-from raysys.corpus.audit import audit_folds
-from raysys.corpus.folds import groups_of, make_folds
+from raysys.config import Config
+from raysys.corpus import CorpusConfig
+from raysys.corpus.audit import Finding, audit_folds
+from raysys.corpus.demo import DemoConfig
+from raysys.corpus.folds import Fold, FoldsConfig, groups_of
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import CorpusError, LeakError
-from raysys.storage import Folder
+from raysys.models import ModelConfig
+from tests.conftest import corpus_of, folds_of
 
 TEXT = ModelConfig(modalities=("text",))
 
@@ -21,7 +23,7 @@ TEXT = ModelConfig(modalities=("text",))
 def corpus(request: pytest.FixtureRequest, cache_root: Path) -> Corpus:
     root = str(request.getfixturevalue("emodb_root")) if request.param == "emodb" else ""
     config = CorpusConfig(name=request.param, root=root, demo=DemoConfig(utterances=150))
-    return read_corpus(Config(corpus=config), cache=Folder(str(cache_root)))
+    return corpus_of(Config(corpus=config), cache_root)
 
 
 @pytest.mark.parametrize("method", ["stratified_group", "leave_one_group_out"])
@@ -33,7 +35,7 @@ def test_no_group_is_in_two_parts_and_every_utterance_is_tested_once(
     if groups == "dialogue" and (method == "leave_one_group_out" or corpus.name == "emodb"):
         method = "stratified_group"
     config = FoldsConfig(method=method, groups=groups)
-    folds = make_folds(corpus, config, seed=seed)
+    folds = folds_of(corpus, config, seed=seed)
     names = groups_of(corpus, config)
     for fold in folds:
         parts = [set(names[rows]) for rows in fold.parts().values()]
@@ -45,12 +47,18 @@ def test_no_group_is_in_two_parts_and_every_utterance_is_tested_once(
     assert sorted(tested) == list(range(len(corpus)))
 
 
+def audited(corpus: Corpus, folds: tuple[Fold, ...], config: Config) -> tuple[Finding, ...]:
+    modalities = config.model.modalities
+    notes = config.features.findings(modalities, corpus.name)
+    return audit_folds(corpus, folds, config.folds, modalities=modalities, notes=notes)
+
+
 def test_emodb_by_session_gives_the_usual_five_pairs_of_speakers(
     emodb_root: Path, cache_root: Path
 ):
     config = Config(corpus=CorpusConfig(name="emodb", root=str(emodb_root)))
-    corpus = read_corpus(config, cache=Folder(str(cache_root)))
-    folds = make_folds(corpus, FoldsConfig(method="leave_one_group_out", groups="session"), seed=0)
+    corpus = corpus_of(config, cache_root)
+    folds = folds_of(corpus, FoldsConfig(method="leave_one_group_out", groups="session"))
     speakers = np.array(corpus.column("speaker"))
     pairs = [" ".join(sorted(set(speakers[fold.test]))) for fold in folds]
     assert pairs == ["03 08", "09 10", "11 12", "13 14", "15 16"]
@@ -60,7 +68,7 @@ def test_emodb_by_session_gives_the_usual_five_pairs_of_speakers(
 def test_no_session_validates_in_nearly_all_folds(corpus: Corpus, seed: int):
     config = FoldsConfig(method="leave_one_group_out", groups="session")
     names = groups_of(corpus, config)
-    folds = make_folds(corpus, config, seed=seed)
+    folds = folds_of(corpus, config, seed=seed)
     chosen = [session for fold in folds for session in set(names[fold.val])]
     assert max(map(chosen.count, chosen)) <= 2
 
@@ -85,7 +93,7 @@ def tiny(n_groups: int, **columns: str) -> Corpus:
 )
 def test_groups_that_cannot_be_folded_are_refused(corpus_, config, message: str):
     with pytest.raises(CorpusError, match=message):
-        make_folds(corpus_, config, seed=0)
+        folds_of(corpus_, config)
 
 
 def test_a_class_of_one_speaker_is_refused_because_a_fold_would_train_without_it():
@@ -94,30 +102,30 @@ def test_a_class_of_one_speaker_is_refused_because_a_fold_would_train_without_it
     rows[0] = replace(rows[0], label="c")
     lonely = replace(corpus, emotions=("a", "b", "c"), utterances=tuple(rows))
     with pytest.raises(CorpusError, match="trains without any 'c'"):
-        make_folds(lonely, FoldsConfig(), seed=0)
+        folds_of(lonely, FoldsConfig())
 
 
 def test_the_audit_refuses_a_shared_group():
     corpus = tiny(5)
-    folds = make_folds(corpus, FoldsConfig(), seed=0)
+    folds = folds_of(corpus, FoldsConfig())
     moved = replace(folds[0], test=np.append(folds[0].test, folds[0].train[0]))
     with pytest.raises(LeakError, match=r"fold 0: speaker 's\d' is in train and in test"):
-        audit_folds(corpus, (moved, *folds[1:]), Config(model=TEXT))
+        audited(corpus, (moved, *folds[1:]), Config(model=TEXT))
 
 
 def test_the_audit_counts_shared_transcripts_audio_and_speakers():
     corpus = tiny(6, text="the same words")
     corpus = replace(corpus, audio_digests=("x", "x", *map(str, range(10))))
     config = Config(folds=FoldsConfig(groups="dialogue"), model=TEXT)
-    folds = make_folds(corpus, config.folds, seed=0)
+    folds = folds_of(corpus, config.folds)
     rows = [replace(row, speaker="one") for row in corpus.utterances]
-    findings = audit_folds(replace(corpus, utterances=tuple(rows)), folds, config)
+    findings = audited(replace(corpus, utterances=tuple(rows)), folds, config)
     kinds = {finding.kind: finding.message for finding in findings}
     assert kinds["shared_speaker"].startswith("12 of 12 test utterances share their speaker")
     assert kinds["shared_transcript"].startswith("12 of 12")
     assert "shared_audio" not in kinds  # both are in one dialogue
     corpus = replace(corpus, audio_digests=("x",) * 12)
-    assert "shared_audio" in {f.kind for f in audit_folds(corpus, folds, config)}
+    assert "shared_audio" in {f.kind for f in audited(corpus, folds, config)}
 
 
 def test_the_audit_names_speaker_normalisation_and_encoders_trained_on_the_corpus():
@@ -129,6 +137,6 @@ def test_the_audit_names_speaker_normalisation_and_encoders_trained_on_the_corpu
         text="transformers",
         transformers=replace(config.features.transformers, model="someone/bert-iemocap"),
     )
-    folds = make_folds(corpus, config.folds, seed=0)
-    kinds = {f.kind for f in audit_folds(corpus, folds, replace(config, features=features))}
+    folds = folds_of(corpus, config.folds)
+    kinds = {f.kind for f in audited(corpus, folds, replace(config, features=features))}
     assert {"speaker_normalisation", "encoder_trained_on_corpus"} <= kinds

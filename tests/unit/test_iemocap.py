@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from raysys.config import Config, CorpusConfig, FoldsConfig, IemocapConfig, ModelConfig
-from raysys.corpus import read_corpus
-from raysys.corpus.folds import make_folds
+from raysys.config import Config
+from raysys.corpus import CorpusConfig
+from raysys.corpus.folds import FoldsConfig
+from raysys.corpus.iemocap import IemocapConfig
 from raysys.corpus.table import Corpus
 from raysys.errors import CorpusError
-from raysys.storage import Folder
+from raysys.models import ModelConfig
+from tests.conftest import corpus_of, folds_of
 
 # utterance, code, annotators' words, beginning
 TURNS = [
@@ -71,7 +73,7 @@ def read(root: Path, *, modalities: tuple = ("audio", "text"), **part: object) -
         corpus=CorpusConfig(name="iemocap", root=str(root), iemocap=IemocapConfig(**part)),
         model=ModelConfig(modalities=modalities),
     )
-    return read_corpus(config, cache=Folder(str(root)))
+    return corpus_of(config, root)
 
 
 def test_labels_votes_words_speakers_and_turns_come_from_their_files(release: Path):
@@ -112,7 +114,7 @@ def test_improvised_dialogues_only(release: Path):
 def test_one_session_is_left_out_at_a_time(release: Path):
     corpus = read(release)
     config = FoldsConfig(method="leave_one_group_out", groups="session")
-    folds = make_folds(corpus, config, seed=0)
+    folds = folds_of(corpus, config)
     sessions = np.array(corpus.column("session"))
     assert [set(sessions[fold.test]) for fold in folds] == [{s} for s in "12345"]
 

@@ -2,11 +2,17 @@
 
 import numpy as np
 import torch
-from raysys.features.batch import Batch
 from torch.nn import functional
 
-from raysys.config import LossConfig
-from raysys.losses import Objective, balanced_class_weights, emotion_aware_loss, kl_loss
+from raysys.batches.batch import Batch
+from raysys.losses import LossConfig, make_objective
+from raysys.losses.classification import (
+    ClassificationLoss,
+    balanced_class_weights,
+    emotion_aware_loss,
+    kl_loss,
+)
+from raysys.losses.regression import RegressionLoss, ccc_loss, mse_loss
 from raysys.models.output import ModelOutput
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.3, 0.1, 0.4]], requires_grad=True)
@@ -63,10 +69,11 @@ def test_the_objective_adds_omega_times_the_term_and_spreads_smoothed_targets():
     weights = torch.ones(3)
     kl = kl_loss(LOGITS, ONE_HOT, ONES)
     aware = emotion_aware_loss(LOGITS, ONE_HOT, similarity, ONES)
-    both = Objective(LossConfig(omega=0.7), weights, ONES3, similarity)(output, batch)
+    both = ClassificationLoss(0.7, weights, similarity)(output, batch)
     torch.testing.assert_close(both, kl + 0.7 * aware)
-    torch.testing.assert_close(Objective(LossConfig(), weights, ONES3, None)(output, batch), kl)
-    smoothed = Objective(LossConfig(), weights, ONES3, None, label_smoothing=0.3)(output, batch)
+    plain = make_objective(LossConfig(), ClassificationLoss(0.0, weights), ONES3)
+    torch.testing.assert_close(plain(output, batch), kl)
+    smoothed = ClassificationLoss(0.0, weights, None, 0.3)(output, batch)
     targets = 0.7 * ONE_HOT + 0.1
     torch.testing.assert_close(smoothed, kl_loss(LOGITS, targets, ONES))
 
@@ -88,3 +95,52 @@ def test_gradients_match_finite_differences():
     assert torch.autograd.gradcheck(
         lambda x: emotion_aware_loss(x, targets, similarity, weights), logits
     )
+
+
+def test_class_weights_weigh_the_utterances_of_a_batch():
+    output = ModelOutput(LOGITS, torch.zeros(2, 4), {})
+    batch = Batch({}, ONE_HOT, torch.tensor([0, 2]), torch.arange(2))
+    weighted = ClassificationLoss(0.0, torch.tensor([3.0, 1.0, 1.0]))(output, batch)
+    each = [kl_loss(LOGITS[[k]], ONE_HOT[[k]], torch.ones(1)) for k in range(2)]
+    torch.testing.assert_close(weighted, (3 * each[0] + each[1]) / 4)
+
+
+def test_the_objective_weighs_its_terms_to_one():
+    output = ModelOutput(
+        LOGITS, torch.randn(2, 4), {"a": torch.randn(2, 3), "b": torch.randn(2, 3)}
+    )
+    batch = Batch({}, ONE_HOT, torch.tensor([0, 2]), torch.arange(2))
+    config = LossConfig(mu1=0.2, mu2=0.3)
+    made = make_objective(config, ClassificationLoss(0.0, ONES3), ONES3)
+    (first, swfc), (second, soft_hgr) = made.terms
+    assert (first, second) == (0.2, 0.3)
+    main = kl_loss(LOGITS, ONE_HOT, ONES)
+    expected = 0.5 * main + 0.2 * swfc(output, batch) + 0.3 * soft_hgr(output, batch)
+    torch.testing.assert_close(made(output, batch), expected)
+    torch.testing.assert_close(made.validate(output, batch), main)
+
+
+def test_concordance_and_squared_error_are_the_textbooks():
+    values, truth = torch.randn(9, 2, dtype=torch.double), torch.randn(9, 2, dtype=torch.double)
+    x, y = values.numpy(), truth.numpy()
+    ccc = [
+        2 * np.cov(x[:, k], y[:, k], ddof=0)[0, 1]
+        / (x[:, k].var() + y[:, k].var() + (x[:, k].mean() - y[:, k].mean()) ** 2)
+        for k in range(2)
+    ]  # fmt: skip
+    torch.testing.assert_close(ccc_loss(values, truth).item(), 1 - np.mean(ccc))
+    torch.testing.assert_close(mse_loss(values, truth).item(), float(((x - y) ** 2).mean()))
+    assert ccc_loss(truth, truth).abs() < 1e-6
+    values.requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: ccc_loss(v, truth), values)
+
+
+def test_a_regressions_loss_is_in_units_of_the_train_part():
+    mean, std = torch.tensor([3.0]), torch.tensor([2.0])
+    loss = RegressionLoss("mse", mean, std)
+    output = ModelOutput(torch.tensor([[0.5], [-1.0]]), torch.zeros(2, 1), {})
+    batch = Batch(
+        {}, torch.tensor([[4.0], [1.0]]), torch.zeros(2, dtype=torch.int64), torch.arange(2)
+    )
+    assert loss(output, batch) == 0
+    assert RegressionLoss("ccc", mean, std).validation(output, batch) == 0

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from raysys.config import Config, CorpusConfig, FoldsConfig, ModelConfig
-from raysys.corpus import read_corpus
+from raysys.config import Config
+from raysys.corpus import CorpusConfig
 from raysys.corpus.audio import read_audio
-from raysys.corpus.folds import make_folds
+from raysys.corpus.folds import FoldsConfig
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import CorpusError
-from raysys.storage import Folder
+from raysys.models import ModelConfig
+from tests.conftest import corpus_of, folds_of
 
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
 OFFICIAL = FoldsConfig(method="official", groups="dialogue")
@@ -27,7 +28,7 @@ def read(root: Path, *modalities: str, **corpus: object) -> Corpus:
         corpus=CorpusConfig(name="meld", root=str(root), **corpus),
         model=ModelConfig(modalities=modalities or ("text",)),
     )
-    return read_corpus(config, cache=Folder(str(root)), dialogues=True)
+    return corpus_of(config, root, dialogues=True)
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_the_real_tables_have_the_published_counts_and_the_official_split(meld_r
     assert Counter(row.label for row in corpus.utterances)["neutral"] == 4710 + 470 + 1256
     assert len({row.dialogue_id for row in corpus.utterances}) == 1038 + 114 + 280
     assert any("\u2019" in row.text for row in corpus.utterances)  # typographic quotes survive
-    (fold,) = make_folds(corpus, OFFICIAL, seed=0)
+    (fold,) = folds_of(corpus, OFFICIAL)
     assert [len(rows) for rows in fold.parts().values()] == [9989, 1109, 2610]
 
 
@@ -150,9 +151,9 @@ def test_a_missing_table_is_named(release: Path):
 
 def test_the_official_split_needs_every_utterance_in_a_part(release: Path):
     corpus = read(release, emotions=EMOTIONS)
-    (fold,) = make_folds(corpus, OFFICIAL, seed=0)
+    (fold,) = folds_of(corpus, OFFICIAL)
     assert [len(rows) for rows in fold.parts().values()] == [4, 4, 4]
     rows = (*corpus.utterances, Utterance("x", "joy", session="s01e02"))
     changed = Corpus("c", corpus.root, corpus.emotions, rows, ("",) * len(rows))
     with pytest.raises(CorpusError, match="needs train, val or test"):
-        make_folds(changed, FoldsConfig(method="official", groups="session"), seed=0)
+        folds_of(changed, FoldsConfig(method="official", groups="session"))

@@ -5,12 +5,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from raysys.features.batch import Batch
 from torch import Tensor
 
-from raysys.config import LossConfig
+from raysys.batches.batch import Batch
 from raysys.errors import ConfigError
-from raysys.losses import Objective, kl_loss, soft_hgr_loss, swfc_loss
+from raysys.losses import LossConfig, make_objective
+from raysys.losses.classification import ClassificationLoss, kl_loss
+from raysys.losses.soft_hgr import soft_hgr_loss
+from raysys.losses.swfc import swfc_loss
 from raysys.models.output import ModelOutput
 from tests.conftest import SHARED
 
@@ -151,7 +153,7 @@ def test_the_objective_weighs_its_three_losses_to_one(mode: str):
     targets = torch.eye(4)[labels]
     batch = Batch({}, targets, labels, torch.arange(12))
     config = LossConfig(mu1=0.3, mu2=0.2, tau=0.7, gamma=1.5, alpha=0.9, mode=mode)
-    loss = Objective(config, torch.ones(4), counts, None)(output, batch)
+    loss = make_objective(config, ClassificationLoss(0.0, torch.ones(4)), counts)(output, batch)
     per = 12 if mode == "paper" else 1  # the 1/N of Eq. 22
     expected = (
         0.3 * swfc_loss(z, labels, counts, **SETTINGS, mode=mode) / per

@@ -2,15 +2,20 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from raysys.cluster.run_folder import RunRecord, choose_folder, write_record
-from raysys.training.predictions import Predictions
 
+from raysys.corpus.audit import Finding
 from raysys.errors import StorageError
-from raysys.report import best_makespan, break_down, confusion_counts
+from raysys.experiments.run_folder import RunRecord, choose_folder, write_record
+from raysys.predictions import Predictions
+from raysys.report.results import FoldScores, RunIds, TrialResult, read_result, write_result
+from raysys.report.seconds import account_seconds, best_makespan
+from raysys.similarity.matrix import SimilaritySummary
 from raysys.storage import Folder
+from raysys.tasks.classification import Classification
 
 
 def test_the_best_schedule_is_the_best_of_all_assignments():
@@ -26,41 +31,93 @@ def test_the_best_schedule_is_the_best_of_all_assignments():
     assert best_makespan([1.0] * 40, 4) == 10  # the bound, where there are too many assignments
 
 
+def aggregate(n_classes: int) -> SimilaritySummary:
+    square = np.eye(n_classes)
+    counts = np.ones((n_classes, n_classes), dtype=np.int64)
+    return SimilaritySummary(square[None], square, square, square, counts, counts[:1])
+
+
+def summary_of(parts: list[Predictions], emotions: tuple[str, ...], who: list[str]) -> Any:
+    return Classification(emotions).summary(parts, who, aggregate(len(emotions)))
+
+
 def test_confusions_are_counted_by_true_row_and_predicted_column():
     part = Predictions(
         np.zeros((3, 1), np.float32), np.eye(3, dtype=np.float32)[[0, 2, 2]], np.array([0, 1, 2])
     )
-    counts = confusion_counts([part, part], 3)
-    assert counts.tolist() == [[2, 0, 0], [0, 0, 2], [0, 0, 2]]
+    found = summary_of([part, part], ("calm", "joy", "rage"), [""] * 6)
+    assert found.confusion == [[2, 0, 0], [0, 0, 2], [0, 0, 2]]
 
 
 def test_scores_by_emotion_and_speaker_are_of_all_folds_together():
     generator = np.random.default_rng(0)
-    parts, speakers = [], []
+    parts, who = [], []
     for size in (40, 25):
         labels = generator.integers(0, 3, size)
         guesses = np.where(generator.random(size) < 0.6, labels, generator.integers(0, 3, size))
         probabilities = np.eye(4, dtype=np.float32)[guesses]
         parts.append(Predictions(np.zeros((size, 1), np.float32), probabilities, labels))
-        speakers.append([("ann", "bob", "")[k % 3] for k in range(size)])
-    found = break_down(parts, ("calm", "fear", "joy", "rage"), speakers)
-    truth = np.concatenate([part.labels for part in parts])
-    guess = np.concatenate([part.predicted for part in parts])
+        who += [("ann", "bob", "")[k % 3] for k in range(size)]
+    found = summary_of(parts, ("calm", "fear", "joy", "rage"), who)
+    truth = np.concatenate([part.truth for part in parts])
+    guess = np.concatenate([part.outputs.argmax(axis=1) for part in parts])
     for k, emotion in enumerate(("calm", "fear", "joy")):
-        hits, row = ((truth == k) & (guess == k)).sum(), found["per_class"][emotion]
+        hits, row = ((truth == k) & (guess == k)).sum(), found.per_class[emotion]
         assert row["recall"] == pytest.approx(hits / (truth == k).sum())
         assert row["precision"] == pytest.approx(hits / (guess == k).sum())
         assert row["f1"] == pytest.approx(2 * hits / ((truth == k).sum() + (guess == k).sum()))
-    assert found["per_class"]["rage"] == {"precision": 0, "recall": 0, "f1": 0, "utterances": 0}
-    weights = [row["utterances"] for row in found["per_class"].values()]
-    f1s = [row["f1"] for row in found["per_class"].values()]
-    assert found["pooled"]["weighted_f1"] == pytest.approx(np.average(f1s, weights=weights))
-    assert np.trace(found["confusion"]) == (truth == guess).sum()
-    who = np.array([name for fold in speakers for name in fold])
-    assert list(found["speakers"]) == ["ann", "bob"]
-    bob = found["speakers"]["bob"]
-    assert bob["utterances"] == (who == "bob").sum()
-    assert bob["wa"] == pytest.approx((truth == guess)[who == "bob"].mean())
+    assert found.per_class["rage"] == {"precision": 0, "recall": 0, "f1": 0, "utterances": 0}
+    weights = [row["utterances"] for row in found.per_class.values()]
+    f1s = [row["f1"] for row in found.per_class.values()]
+    assert found.pooled["weighted_f1"] == pytest.approx(np.average(f1s, weights=weights))
+    assert np.trace(found.confusion) == (truth == guess).sum()
+    names = np.array(who)
+    assert list(found.speakers) == ["ann", "bob"]
+    bob = found.speakers["bob"]
+    assert bob["utterances"] == (names == "bob").sum()
+    assert bob["wa"] == pytest.approx((truth == guess)[names == "bob"].mean())
+
+
+def test_a_result_is_read_back_as_its_type_and_another_version_is_refused(tmp_path: Path):
+    part = Predictions(np.zeros((2, 1), np.float32), np.eye(2, dtype=np.float32), np.array([0, 1]))
+    scores = {"wa": 1.0, "ua": float("nan"), "weighted_f1": 0.5}
+    parts = {"val": scores, "test": scores, "baseline": scores}
+    result = TrialResult(
+        kind="trial",
+        task="classification",
+        corpus="demo",
+        model="cltnet",
+        select="ua",
+        folds=(FoldScores(0, 5, 3, scores, scores, scores),),
+        mean=parts,
+        std=parts,
+        summary=summary_of([part], ("calm", "joy"), ["ann", "bob"]),
+        seconds={"total": 1.5},
+        audit=(Finding("note", "synthetic", "generated"),),
+        mlflow=RunIds("1", "abc"),
+    )
+    folder = Folder(str(tmp_path))
+    write_result(folder, result)
+    again = read_result(folder)
+    assert repr(again) == repr(result)  # NaN is not equal to itself
+    content = folder.read_json("result.json")
+    assert content["mean"]["val"]["ua"] is None
+    folder.write_json("result.json", {**content, "version": 1})
+    with pytest.raises(StorageError, match="of version 1, not 2: read it with the raysys"):
+        read_result(folder)
+    folder.write_json("result.json", {**content, "folds": "none"})
+    with pytest.raises(StorageError, match=r"result\.json is damaged"):
+        read_result(folder)
+
+
+def test_a_resumed_run_counts_its_own_seconds_alone():
+    """Four folds were done before; the last one takes 4 of the 5 seconds that workers were there."""
+    found = account_seconds([0, 0, 0, 0, 4.0], total=9.0, startup=3.0, wall=5.0, workers=2)
+    assert found["efficiency"] == pytest.approx(0.8)
+    assert found["overhead"] == pytest.approx(1.0)
+    nothing = account_seconds([0.0] * 5, total=4.0, startup=3.0, wall=0.2, workers=2)
+    assert np.isnan(nothing["efficiency"])
+    assert nothing["overhead"] == pytest.approx(0.2)
 
 
 def test_a_new_run_never_takes_an_old_folder_and_resume_takes_the_latest_of_its_identity(

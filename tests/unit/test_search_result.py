@@ -2,38 +2,52 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from raysys.search.figures import study_figures
-from raysys.search.result import (
-    Candidate,
-    choose,
-    choose_by_fold,
-    honest_result,
-    pareto_front,
-)
-from raysys.training.predictions import Predictions, write_predictions
-from raysys.training.task import FoldResult
 from scipy import stats
 
-from raysys.config import Config, Distribution, SearchConfig
+from raysys.config import Config
+from raysys.config.running import Distribution, SearchConfig
 from raysys.corpus.folds import Fold
-from raysys.report import paired_difference
-from raysys.report import test_share as share_of_test
-from raysys.search.journal import TrialRecord, trial_name
+from raysys.experiments.choice import (
+    HonestResult,
+    choose,
+    choose_by_fold,
+    open_choice,
+    pareto_front,
+)
+from raysys.predictions import Predictions, write_predictions
+from raysys.report.results import TrialRecord
+from raysys.report.statistics import paired_difference
+from raysys.report.statistics import test_share as share_of_test
+from raysys.report.study_pictures import study_figures
+from raysys.search.journal import trial_name
+from raysys.search.searcher import importances
 from raysys.search.space import make_space
 from raysys.storage import Folder
+from raysys.tasks.classification import Classification
+from raysys.training.records import FoldResult
+from raysys.trials.trial import Trial, TrialOutcome
 
 FOLDS = tuple(
     Fold(k, np.arange(30), np.arange(30, 40), np.arange(40, 50)) for k in range(3)
 )  # fmt: skip
+UA, WA, WORST, LOSS = (
+    next(m for m in Classification.metrics if m.name == name)
+    for name in ("ua", "wa", "worst_recall", "loss")
+)
 
 
-WHO = {"emotions": ("calm", "joy"), "speakers": [["a"] * 5 + ["b"] * 5] * 3}
+def opened(candidates: list[TrialOutcome]) -> HonestResult:
+    task = Classification(("calm", "joy"))
+    plan: Any = SimpleNamespace(task=task, folds=FOLDS)  # all that a choice asks of it
+    return open_choice(plan, candidates, [UA])
 
 
-def candidate(name: str, folder: Path, val: list[float], right: list[int]) -> Candidate:
+def candidate(name: str, folder: Path, val: list[float], right: list[int]) -> TrialOutcome:
     """A configuration with given validation UA and, of ten test utterances, so many right in each fold."""
     folds = []
     for k, (ua, hits) in enumerate(zip(val, right, strict=True)):
@@ -41,16 +55,15 @@ def candidate(name: str, folder: Path, val: list[float], right: list[int]) -> Ca
         labels = np.arange(10, dtype=np.int64) % 2
         predicted = np.where(np.arange(10) < hits, labels, 1 - labels)
         probabilities = np.eye(2, dtype=np.float32)[predicted]
-        write_predictions(
-            place, Predictions(np.zeros((10, 2), dtype=np.float32), probabilities, labels)
-        )
+        stored = Predictions(np.zeros((10, 2), dtype=np.float32), probabilities, labels)
+        write_predictions(place, stored, Classification.stored)
         scores = {"ua": ua, "wa": ua, "weighted_f1": ua, "worst_recall": 1 - ua, "loss": 1 - ua}
-        folds.append(FoldResult(name, k, 5, 3, scores, (), 1.0, place.uri))
-    return Candidate(name, {"loss.mu1": 0.1}, 1, folds)
+        folds.append(FoldResult(name, k, 5, 3, scores, (), place.uri))
+    return TrialOutcome(Trial(name, Config()), "COMPLETE", tuple(folds))
 
 
 @pytest.fixture
-def candidates(tmp_path: Path) -> list[Candidate]:
+def candidates(tmp_path: Path) -> list[TrialOutcome]:
     return [
         candidate("untuned", tmp_path, [0.5, 0.5, 0.5], [5, 6, 5]),
         candidate("best", tmp_path, [0.6, 0.9, 0.6], [7, 8, 6]),
@@ -59,35 +72,32 @@ def candidates(tmp_path: Path) -> list[Candidate]:
 
 
 def test_the_choice_is_by_mean_validation_and_the_nested_one_fold_by_fold(
-    candidates: list[Candidate],
+    candidates: list[TrialOutcome],
 ):
-    assert choose(candidates, "ua").name == "best"
-    assert choose(candidates, "loss").name == "best"  # minimised
-    assert choose(candidates, "worst_recall").name == "untuned"
-    assert [c.name for c in choose_by_fold(candidates, "ua")] == ["peaked", "best", "peaked"]
+    assert choose(candidates, UA).name == "best"
+    assert choose(candidates, LOSS).name == "best"  # minimised
+    assert choose(candidates, WORST).name == "untuned"
+    assert [c.name for c in choose_by_fold(candidates, UA)] == ["peaked", "best", "peaked"]
 
 
 def test_the_result_opens_the_chosen_the_nested_and_the_untuned_test_scores(
-    candidates: list[Candidate],
+    candidates: list[TrialOutcome],
 ):
-    result = honest_result(candidates, ["ua"], FOLDS, **WHO)
-    assert result["chosen"]["name"] == "best"
-    assert [fold["wa"] for fold in result["test"]["folds"]] == [0.7, 0.8, 0.6]
-    assert [fold["wa"] for fold in result["nested"]["folds"]] == [0.4, 0.8, 0.9]
-    assert [fold["wa"] for fold in result["untuned"]["folds"]] == [0.5, 0.6, 0.5]
-    assert result["pooled"]["wa"] == pytest.approx(0.7)
-    assert {who: row["utterances"] for who, row in result["speakers"].items()} == {"a": 15, "b": 15}
-    assert result["speakers"]["a"]["wa"] == 1.0  # six and more of the first ten are right
-    assert result["difference"]["wa"]["mean"] == pytest.approx((0.2 + 0.2 + 0.1) / 3)
+    result = opened(candidates)
+    assert result.chosen.name == "best"
+    assert [fold["wa"] for fold in result.test.folds] == [0.7, 0.8, 0.6]
+    assert [fold["wa"] for fold in result.nested.folds] == [0.4, 0.8, 0.9]
+    assert [fold["wa"] for fold in result.untuned.folds] == [0.5, 0.6, 0.5]
+    assert result.difference["wa"].mean == pytest.approx((0.2 + 0.2 + 0.1) / 3)
 
 
 def test_test_predictions_of_other_trials_are_never_read(
-    candidates: list[Candidate], tmp_path: Path
+    candidates: list[TrialOutcome], tmp_path: Path
 ):
     for file in (tmp_path / "peaked" / "fold_1").iterdir():  # "peaked" is not chosen there
         file.unlink()
-    result = honest_result(candidates, ["ua"], FOLDS, **WHO)
-    assert [fold["wa"] for fold in result["nested"]["folds"]] == [0.4, 0.8, 0.9]
+    result = opened(candidates)
+    assert [fold["wa"] for fold in result.nested.folds] == [0.4, 0.8, 0.9]
 
 
 def test_the_choice_does_not_depend_on_test_predictions(tmp_path: Path):
@@ -95,8 +105,8 @@ def test_the_choice_does_not_depend_on_test_predictions(tmp_path: Path):
         [candidate("a", tmp_path / d, [0.6] * 3, hits), candidate("b", tmp_path / d, [0.5] * 3, [5] * 3)]
         for d, hits in (("x", [0, 0, 0]), ("y", [10, 10, 10]))
     ]  # fmt: skip
-    results = [honest_result(pair, ["ua"], FOLDS, **WHO) for pair in makers]
-    assert results[0]["chosen"]["name"] == results[1]["chosen"]["name"] == "a"
+    results = [opened(pair) for pair in makers]
+    assert results[0].chosen.name == results[1].chosen.name == "a"
 
 
 def test_the_interval_is_the_corrected_resampled_t():
@@ -105,18 +115,18 @@ def test_the_interval_is_the_corrected_resampled_t():
     spread = difference.std(ddof=1) * np.sqrt(1 / 3 + 10 / 30)
     half = stats.t.ppf(0.975, 2) * spread
     found = paired_difference(chosen, untuned, shared=share_of_test(FOLDS))
-    assert found["mean"] == pytest.approx(difference.mean())
-    assert found["high"] - found["mean"] == pytest.approx(half)
-    assert found["mean"] - found["low"] == pytest.approx(half)
+    assert found.mean == pytest.approx(difference.mean())
+    assert found.high - found.mean == pytest.approx(half)
+    assert found.mean - found.low == pytest.approx(half)
 
 
-def test_the_pareto_front_holds_what_nothing_beats(candidates: list[Candidate], tmp_path: Path):
+def test_the_pareto_front_holds_what_nothing_beats(candidates: list[TrialOutcome], tmp_path: Path):
     beaten = candidate("beaten", tmp_path, [0.4, 0.4, 0.4], [5, 5, 5])
     worse = replace(
         beaten,
-        folds=[replace(f, val={**f.val, "worst_recall": 0.1}) for f in beaten.folds],
+        folds=tuple(replace(f, val={**f.val, "worst_recall": 0.1}) for f in beaten.folds),
     )
-    front = pareto_front([*candidates, worse], ["ua", "worst_recall"])
+    front = pareto_front([*candidates, worse], [UA, WORST])
     assert "beaten" not in [c.name for c in front]
     assert {"best", "untuned"} <= {c.name for c in front}
 
@@ -137,9 +147,10 @@ def test_pictures_are_drawn_from_few_trials_too(complete: int, tmp_path: Path):
         state = "COMPLETE" if k < complete else "PRUNED"
         params = space.encode(values)
         scores = {"ua": 0.5 + 0.01 * k, "loss": 1.0}
-        records.append(TrialRecord(trial_name(k), k, 1, values, params, state, [], scores))
+        records.append(TrialRecord(trial_name(k), k, 1, values, params, state, (), scores))
     records.append(TrialRecord(trial_name(8), 8, 1, records[0].values, records[0].params, "FAILED"))
-    figures = study_figures(space, records, ["ua", "loss"], untuned=0.5)
+    shares = importances(space, records, UA)
+    figures = study_figures(space.settings, records, [UA, LOSS], untuned=0.5, importances=shares)
     wanted = {"history", "parallel_coordinate", "pareto_front"} if complete else set()
     assert set(figures) == wanted | ({"importances", "contour"} if complete > 1 else set())
     for name, figure in figures.items():

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from raysys.config import Config, Distribution, LossConfig, SearchConfig, replaced
+from raysys.config import Config
+from raysys.config.running import Distribution, SearchConfig
 from raysys.errors import ConfigError
+from raysys.losses import LossConfig
 from raysys.search.space import make_space
+from raysys.settings import replaced
 
 MU = {"loss.mu1": Distribution(0.0, 1.0), "loss.mu2": Distribution(0.0, 1.0)}
 

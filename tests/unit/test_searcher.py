@@ -2,22 +2,24 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from raysys.search.curve import MeanCurve
-from raysys.search.trial import FIRST
-from raysys.search.tuner import milestones
-from raysys.training.task import EpochRecord
 
-from raysys.config import Config, Distribution, SearchConfig
-from raysys.search.journal import CurvePoint, Journal, TrialRecord, trial_name
+from raysys.config import Config
+from raysys.config.running import Distribution, SearchConfig
+from raysys.report.results import TrialRecord
+from raysys.search.journal import Journal, trial_name
+from raysys.search.scheduler import Scheduler, milestones
 from raysys.search.searcher import StudySearcher
 from raysys.search.space import make_space
 from raysys.storage import Folder
+from raysys.tasks.task import Metric
+from raysys.training.records import EpochRecord
+from raysys.trials.curve import MeanCurve, Point
 
+UA = Metric("ua", "UA")
 MU = {"loss.mu1": Distribution(0.0, 1.0), "loss.mu2": Distribution(0.0, 1.0)}
 
 
@@ -26,7 +28,7 @@ def record(epoch: int, ua: float) -> EpochRecord:
 
 
 def test_the_curve_is_the_mean_of_epochs_that_all_folds_have_reached():
-    curve = MeanCurve(2, "ua")
+    curve = MeanCurve(2, UA)
     for epoch, ua in enumerate((0.2, 0.6, 0.4), start=1):
         curve.add(0, record(epoch, ua))
     assert curve.fresh(before=9) == []
@@ -41,7 +43,7 @@ def test_the_curve_is_the_mean_of_epochs_that_all_folds_have_reached():
 
 
 def test_a_fold_that_ended_early_counts_with_its_last_and_best_epoch():
-    curve = MeanCurve(2, "ua")
+    curve = MeanCurve(2, UA)
     curve.add(0, record(1, 0.8))
     curve.add(0, record(2, 0.6))
     curve.end(0)
@@ -55,17 +57,15 @@ def test_a_fold_that_ended_early_counts_with_its_last_and_best_epoch():
     assert last.best["ua"] == pytest.approx((0.8 + 0.3) / 2)
 
 
-def point(epoch: int, ua: float, *, final: bool = False, failure: str = "") -> dict[str, Any]:
-    """A result as Tune hands it on: flat."""
-    return {
-        "epoch": epoch, "final": final, "failure": failure, FIRST: ua, "objectives/ua": ua,
-    }  # fmt: skip
+def point(epoch: int, ua: float, *, done: bool = False) -> dict[str, Any]:
+    """A result as the searcher hears it."""
+    return {"epoch": epoch, "done": done, "ua": ua}
 
 
 def searcher(number: int = 8, records: Any = (), seed: int = 3) -> StudySearcher:
     space = make_space(Config(search=SearchConfig(space=MU)))
     return StudySearcher(
-        space, ["ua"], seed=seed, numbers=range(number), records=records,
+        space, [UA], seed=seed, numbers=range(number), records=records,
         points=space.published_points(),
     )  # fmt: skip
 
@@ -75,21 +75,24 @@ def score_of(values: dict[str, Any]) -> float:
 
 
 def run(search: StudySearcher, stop: int | None = None) -> list[TrialRecord]:
-    """Do what Tune does with concurrency 1: odd trials are stopped, trial 4 fails."""
+    """Do what a study does with one trial in flight: odd trials are stopped, trial 4 fails."""
     records = []
-    while search.left and (stop is None or len(records) < stop):
+    while stop is None or len(records) < stop:
         proposal = search.suggest("id")
+        if not isinstance(proposal, dict):
+            break
         number, score = proposal["number"], score_of(proposal["values"])
-        curve = [CurvePoint(epoch, {"ua": score * epoch / 3}, {}) for epoch in (1, 2)]
-        search.on_trial_result("id", point(1, curve[0].objectives["ua"]))
-        if number == 4:
-            state, last = "FAILED", point(0, 0.0, failure="NaN")
-        elif number % 2:
-            state, last = "PRUNED", point(2, curve[1].objectives["ua"])
-        else:
-            search.on_trial_result("id", point(2, curve[1].objectives["ua"]))
-            state, last = "COMPLETE", point(3, score, final=True)
-        search.on_trial_complete("id", last)
+        curve = tuple(Point(epoch, {}, {"ua": score * epoch / 3}, 0.0) for epoch in (1, 2))
+        search.on_trial_result("id", point(1, curve[0].best["ua"]))
+        state = "FAILED" if number == 4 else "PRUNED" if number % 2 else "COMPLETE"
+        if state == "COMPLETE":
+            search.on_trial_result("id", point(2, curve[1].best["ua"]))
+        last = {
+            "FAILED": None,
+            "PRUNED": point(2, curve[1].best["ua"]),
+            "COMPLETE": point(3, score, done=True),
+        }[state]
+        search.on_trial_complete("id", last, error=state == "FAILED")
         records.append(
             TrialRecord(
                 trial_name(number), number, 1, proposal["values"], proposal["params"], state,
@@ -115,7 +118,7 @@ def test_stopped_trials_reach_optuna_as_pruned_and_failed_ones_as_failed():
 def test_a_resumed_study_proposes_what_an_undisturbed_one_would(ended: int):
     whole = run(searcher(12))
     before = run(searcher(12), stop=ended + 1)
-    before[-1] = replace(before[-1], state="RUNNING", curve=[], scores={})
+    before[-1] = replace(before[-1], state="RUNNING", curve=(), scores={})
     after = run(searcher(12, records=before))
     assert [r.params for r in before[:-1] + after] == [r.params for r in whole]
     assert [r.values for r in before[:-1] + after] == [r.values for r in whole]
@@ -130,7 +133,7 @@ def test_another_seed_proposes_other_trials_after_the_published_ones():
 def test_a_score_that_is_no_number_fails_the_trial():
     search = searcher()
     search.suggest("id")
-    search.on_trial_complete("id", point(3, float("nan"), final=True))
+    search.on_trial_complete("id", point(3, float("nan"), done=True))
     assert search.study.trials[0].state == TrialState.FAIL
 
 
@@ -138,9 +141,9 @@ def test_the_journal_gives_back_what_was_written(tmp_path: Path):
     journal = Journal(Folder(str(tmp_path)))
     values = {"model.modalities": ("audio", "text"), "loss.mu1": 0.1 + 0.2}
     records = [
-        TrialRecord(trial_name(k), k, 1, values, {"loss.mu1": 0.1 + 0.2}, curve=[
-            CurvePoint(1, {"ua": 1 / 3}, {"ua": 0.25})
-        ])
+        TrialRecord(trial_name(k), k, 1, values, {"loss.mu1": 0.1 + 0.2}, curve=(
+            Point(1, {"ua": 0.25}, {"ua": 1 / 3}, 0.5),
+        ))
         for k in (10, 2)
     ]  # fmt: skip
     for one in records:
@@ -163,16 +166,20 @@ def test_milestones_are_ashas_rungs():
 
 
 def test_asha_is_told_of_the_trials_that_had_ended():
-    from raysys.search.tuner import _scheduler
-
     config = SearchConfig(space=MU, grace_epochs=2, reduction_factor=2)
+    good = tuple(Point(epoch, {}, {"ua": 0.9}, 0.0) for epoch in (1, 2))
     before = [
-        TrialRecord(trial_name(k), k, 1, {}, {}, "COMPLETE",
-                    [CurvePoint(e, {"ua": 0.9}, {}) for e in (1, 2)], {"ua": 0.9})
-        for k in range(3)
-    ]  # fmt: skip
-    for records, decision in (([], "CONTINUE"), (before, "STOP")):
-        scheduler = _scheduler(config, 8, records)
-        bad = SimpleNamespace(trial_id="new")
-        scheduler.on_trial_add(None, bad)
-        assert scheduler.on_trial_result(None, bad, {"epoch": 2, FIRST: 0.1}) == decision
+        TrialRecord(trial_name(k), k, 1, {}, {}, "COMPLETE", good, {"ua": 0.9}) for k in range(3)
+    ]
+    for records, stops in (([], False), (before, True)):
+        scheduler = Scheduler(config, UA, max_epochs=8, records=records)
+        scheduler.add("new")
+        assert scheduler.stops("new", 2, {"ua": 0.1}) is stops
+
+
+def test_asha_turns_a_score_of_which_less_is_better():
+    config = SearchConfig(space=MU, grace_epochs=1, reduction_factor=2)
+    scheduler = Scheduler(config, Metric("loss", "loss", higher_is_better=False), max_epochs=8)
+    for trial, loss, stops in (("a", 0.1, False), ("b", 0.9, True), ("c", 0.05, False)):
+        scheduler.add(trial)
+        assert scheduler.stops(trial, 1, {"loss": loss}) is stops

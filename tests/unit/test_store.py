@@ -2,17 +2,21 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from raysys.features.store import extract_store, open_store, store_folder
 
 from raysys.config import Config
-from raysys.corpus import read_corpus
-from raysys.corpus.table import Corpus
+from raysys.corpus.table import Corpus, Utterance
+from raysys.encoders import FeaturesConfig, prepare_features
+from raysys.encoders.encoder import code_digest
+from raysys.encoders.store import extract_store, open_store, store_folder
+from raysys.encoders.transformers import TransformersConfig, TransformersEncoder
 from raysys.errors import FeatureError
 from raysys.storage import Folder
+from tests.conftest import corpus_of, minilm
 
 
 class Counting:
@@ -31,7 +35,7 @@ class Counting:
 
 @pytest.fixture
 def corpus(small: Config, cache_root: Path) -> Corpus:
-    return read_corpus(small, cache=Folder(str(cache_root)))
+    return corpus_of(small, cache_root)
 
 
 def extract(corpus: Corpus, encoder: Counting, cache: Folder):
@@ -79,3 +83,43 @@ def test_features_that_are_not_numbers_are_named_and_nothing_is_written(
     ):
         extract(corpus, Counting(70000.0), cache)  # beyond float16
     assert not (tmp_path / "features").exists()
+
+
+def test_whole_numbers_are_kept_whole(corpus: Corpus, tmp_path: Path):
+    """Token ids and indices: as float16, 2,049 would be 2,048."""
+
+    class Ids(Counting):
+        def encode(self, rows: Any, root: Path) -> Any:
+            for k in range(len(rows)):
+                yield k, np.full((1, 1), 2049 + k, dtype=np.int64)
+
+    extract(corpus, Ids(), Folder(str(tmp_path)))
+    opened = open_store(corpus, "text", Ids(), Folder(str(tmp_path)))
+    assert opened.values.dtype == np.int64
+    assert opened.values[:, 0].tolist() == [2049 + k for k in range(len(corpus))]
+
+
+def test_a_comment_or_docstring_leaves_a_store_as_it_is_and_other_code_does_not(tmp_path: Path):
+    def digest_of(text: str) -> str:
+        (tmp_path / "encoder.py").write_text(text)
+        module = ModuleType("encoder")
+        module.__file__ = str(tmp_path / "encoder.py")
+        return code_digest(module)
+
+    plain = digest_of("def f(x):\n    return x + 1\n")
+    assert digest_of('"""Why."""\n\n\ndef f(x):  # so\n    """How."""\n    return x + 1\n') == plain
+    assert digest_of("def f(x):\n    return x + 2\n") != plain
+
+
+def test_a_store_is_found_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    rows = [Utterance("a", text="one"), Utterance("b", text="two words")]
+    corpus = Corpus("c", tmp_path, ("x", "y"), tuple(rows), ("", ""))
+    config = FeaturesConfig(
+        text="transformers", transformers=TransformersConfig(model=minilm(), layer=1)
+    )
+    cache = Folder(str(tmp_path))
+    made = prepare_features(corpus, config, ["text"], cache=cache)
+    monkeypatch.setattr(TransformersEncoder, "_load", lambda *a, **k: pytest.fail("loaded"))
+    again = prepare_features(corpus, config, ["text"], cache=cache)
+    assert again.digest == made.digest
+    np.testing.assert_array_equal(again.modalities["text"].values, made.modalities["text"].values)

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from raysys.tracking.figures import confusion_figure, emotion_dendrogram, similarity_heat_map
-from raysys.tracking.run import RunLog, Writer
 
-from raysys.config import TrackingConfig
+from raysys.config.running import TrackingConfig
 from raysys.errors import ConfigError, TrackingError
+from raysys.report.pictures import draw
 from raysys.storage import Folder
+from raysys.tasks.exhibits import Bars, Confusions, HeatMap, PairCounts, Scatter, Tree
 from raysys.tracking.client import connect, experiment_id, tracking_uri
+from raysys.tracking.runs import RunLog, Writer
 
 
 @pytest.fixture
@@ -103,12 +104,16 @@ def test_no_server_is_an_error_before_anything_starts(
 def test_pictures_are_drawn_even_with_unknown_cells(tmp_path: Path):
     matrix = np.array([[1, 0.5, np.nan], [0.5, 1, np.nan], [np.nan] * 3])
     names = ["anger", "joy", "calm"]
-    for k, figure in enumerate(
-        [
-            similarity_heat_map(matrix, matrix - 0.1, matrix + 0.1, names, "t"),
-            emotion_dendrogram(matrix, names, "t"),
-            confusion_figure(np.arange(9).reshape(3, 3), names, "t"),
-        ]
+    counts = np.arange(9).reshape(3, 3)
+    groups = {"F1 in %": {"anger": (50.0, 7)}, "by speaker": {"ann": (10.0, 3), "bob": (90.0, 2)}}
+    values = {"valence": (np.arange(5.0), np.arange(5.0) ** 2)}
+    for picture in (
+        HeatMap("heat.png", "t", names, matrix, matrix - 0.1, matrix + 0.1),
+        Tree("tree.png", "t", names, matrix),
+        Confusions("confusions.png", "t", names, counts),
+        Bars("bars.png", "t", groups),
+        PairCounts("pairs.png", "t", names, counts * 1.0, counts + 1.0),
+        Scatter("scatter.png", "t", values),
     ):
-        figure.savefig(tmp_path / f"{k}.png")
-        assert (tmp_path / f"{k}.png").stat().st_size > 3000
+        draw(picture).savefig(tmp_path / picture.path)
+        assert (tmp_path / picture.path).stat().st_size > 3000

@@ -6,30 +6,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from raysys.features.batch import fit_normaliser, make_part
-from raysys.features.normalise import Normaliser, by_speaker
-from raysys.features.store import Ragged
-from raysys.training.baseline import baseline_scores, pool_over_time
-from raysys.training.loop import train_fold
-from raysys.training.metrics import score
-from raysys.training.predictions import read_predictions
-from raysys.training.task import FoldTask
 from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from raysys.config import Config, MultiemoConfig
+from raysys.batches.batch import fit_normaliser, make_part
+from raysys.batches.normalise import Normaliser, by_speaker
+from raysys.config import Config
 from raysys.corpus.folds import Fold
+from raysys.encoders.store import Ragged
 from raysys.errors import ConfigError, FoldFailedError, StorageError
+from raysys.losses import LossConfig
+from raysys.models.multiemo import MultiemoConfig
+from raysys.predictions import read_predictions
 from raysys.storage import Folder
-from raysys.training.fold import CorpusArrays, read_result, run_fold
+from raysys.tasks.baseline import pool_over_time
+from raysys.tasks.classification import Classification, ClassTargets, score_classes
+from raysys.training.fold import FoldData, read_result, run_fold, train_fold
+from raysys.training.records import EpochRecord, FoldTask
 from tests.conftest import with_training
 
 N, CLASSES = 60, 3
+TASK = Classification(("calm", "joy", "rage"))
 
 
-def arrays(seed: int = 0) -> CorpusArrays:
+def arrays(seed: int = 0) -> FoldData:
     """Sixty utterances whose class shows in audio and text, buried in noise."""
     random = np.random.default_rng(seed)
     labels = np.arange(N) % CLASSES
@@ -41,14 +43,16 @@ def arrays(seed: int = 0) -> CorpusArrays:
         return Ragged(values.astype(np.float16), np.concatenate([[0], np.cumsum(lengths)]))
 
     votes = np.zeros((N, CLASSES), dtype=np.int64)
-    return CorpusArrays({"audio": ragged(5), "text": ragged(4)}, labels, votes, (FOLD,))
+    features = {"audio": ragged(5), "text": ragged(4)}
+    targets = ClassTargets(labels, votes)
+    return FoldData(TASK, features, {}, targets, (FOLD,))
 
 
 FOLD = Fold(0, np.arange(0, 36), np.arange(36, 48), np.arange(48, 60))
 TARGETS = np.eye(CLASSES, dtype=np.float32)[np.arange(N) % CLASSES]
 
 
-def dialogue_arrays() -> CorpusArrays:
+def dialogue_arrays() -> FoldData:
     """The same utterances in dialogues of four turns and two speakers."""
     rows = np.arange(N)
     places = np.stack([rows // 4, rows % 4, rows % 2], axis=1).astype(np.int64)
@@ -106,15 +110,15 @@ def test_training_cannot_see_the_test_part(small: Config, tmp_path: Path):
     clean, poisoned = arrays(), arrays()
     for ragged in poisoned.features.values():
         ragged.values[ragged.offsets[48] :] = np.nan
-    labels = poisoned.labels.copy()
+    labels = poisoned.targets.labels.copy()
     labels[48:] = 0
-    poisoned = replace(poisoned, labels=labels)
+    poisoned = replace(poisoned, targets=replace(poisoned.targets, labels=labels))
     first = run_fold(task(small, tmp_path / "a"), clean, go_on)
     second = run_fold(task(small, tmp_path / "b"), poisoned, go_on)
     assert [r.val for r in first.history] == [r.val for r in second.history]
     weights = [(tmp_path / n / "weights.safetensors").read_bytes() for n in "ab"]
     assert weights[0] == weights[1]
-    assert np.isnan(read_predictions(Folder(str(tmp_path / "b"))).embeddings).any()
+    assert np.isnan(read_predictions(Folder(str(tmp_path / "b")), TASK.stored).embeddings).any()
 
 
 def test_a_part_holds_its_own_utterances_and_no_others():
@@ -122,7 +126,7 @@ def test_a_part_holds_its_own_utterances_and_no_others():
     part = make_part(
         data.features,
         FOLD.val,
-        labels=data.labels,
+        labels=data.targets.labels,
         targets=TARGETS,
         normalisers={},
         device="cpu",
@@ -141,7 +145,7 @@ def test_shuffled_batches_hold_every_utterance_once_and_differ_between_epochs():
     part = make_part(
         data.features,
         FOLD.train,
-        labels=data.labels,
+        labels=data.targets.labels,
         targets=TARGETS,
         normalisers={},
         device="cpu",
@@ -210,18 +214,35 @@ def test_train_fold_takes_train_and_val_only():
 
 
 def test_class_weights_and_the_emotion_aware_term_reach_the_loss(small: Config, tmp_path: Path):
-    plain = run_fold(task(small, tmp_path / "a"), arrays(), go_on)
-    weighted = replace(small, loss=replace(small.loss, omega=1.0))
-    matrix = tuple(map(tuple, np.eye(CLASSES).tolist()))
-    aware = run_fold(replace(task(weighted, tmp_path / "b"), similarity=matrix), arrays(), go_on)
-    assert aware.history[0].train_loss > plain.history[0].train_loss
+    data = arrays()
+    labels = np.where(np.arange(N) % 6 == 0, 0, np.arange(N) % 2 + 1)  # class 0 is rare
+    data = replace(data, targets=replace(data.targets, labels=labels))
+    plain = run_fold(task(small, tmp_path / "plain"), data, go_on)
+    for name, setting in {"class_weights": True, "omega": 1.0}.items():
+        config = replace(small, loss=replace(small.loss, **{name: setting}))
+        prior = np.eye(CLASSES).tolist() if name == "omega" else None
+        other = run_fold(replace(task(config, tmp_path / name), prior=prior), data, go_on)
+        assert other.history[0].train_loss != plain.history[0].train_loss
+        assert other.history[0].train_loss > plain.history[0].train_loss or name != "omega"
+
+
+def test_the_weights_of_training_are_those_of_its_train_part():
+    data = arrays()
+    labels = np.where(np.arange(N) < 30, 0, data.targets.labels)  # train: class 0 is frequent
+    part = make_part(
+        data.features, FOLD.train, labels=labels, targets=TARGETS, normalisers={}, device="cpu"
+    )
+    made = TASK.objective(LossConfig(class_weights=True), part, {}, prior=None, label_smoothing=0.0)
+    counts = np.bincount(labels[FOLD.train], minlength=CLASSES)
+    expected = torch.tensor(36 / (CLASSES * counts)).float()
+    torch.testing.assert_close(made.main.class_weights, expected)
 
 
 def test_metrics_equal_scikit_learns():
     random = np.random.default_rng(0)
     labels, predicted = random.integers(0, 4, 50), random.integers(0, 4, 50)
     labels[labels == 3] = 0  # a class that occurs among the predictions only
-    scores = score(labels, predicted)
+    scores = score_classes(labels, predicted)
     assert scores["wa"] == pytest.approx((labels == predicted).mean())
     with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
         assert scores["ua"] == pytest.approx(balanced_accuracy_score(labels, predicted))
@@ -235,9 +256,9 @@ def test_the_baseline_is_the_svm_that_it_says_fitted_on_train():
     frames = data.features["text"][7].astype(np.float32)
     np.testing.assert_allclose(pooled[7, 20:24], frames.mean(axis=0), rtol=1e-5)
     model = make_pipeline(StandardScaler(), SVC(C=3.0, class_weight="balanced"))
-    model.fit(pooled[FOLD.train], data.labels[FOLD.train])
-    expected = score(data.labels[FOLD.test], model.predict(pooled[FOLD.test]))
-    assert baseline_scores(data, (FOLD,)) == [expected]
+    model.fit(pooled[FOLD.train], data.targets.labels[FOLD.train])
+    expected = score_classes(data.targets.labels[FOLD.test], model.predict(pooled[FOLD.test]))
+    assert TASK.baseline(pooled, data.targets, FOLD) == expected
 
 
 def test_a_dialogue_model_stops_and_resumes_like_any_other(small: Config, tmp_path: Path):
@@ -249,8 +270,8 @@ def test_a_dialogue_model_stops_and_resumes_like_any_other(small: Config, tmp_pa
     assert [r.train_loss for r in resumed.history] == [r.train_loss for r in whole.history]
     for name in ("weights.safetensors", "test_embeddings.npy", "test_probabilities.npy"):
         assert (tmp_path / "halves" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    stored = read_predictions(Folder(str(tmp_path / "whole")))
-    assert stored.labels.tolist() == (np.arange(48, 60) % CLASSES).tolist()  # in the part's order
+    stored = read_predictions(Folder(str(tmp_path / "whole")), TASK.stored)
+    assert stored.truth.tolist() == (np.arange(48, 60) % CLASSES).tolist()  # in the part's order
 
 
 def test_a_dialogue_model_takes_mixtures_and_all_three_losses(small: Config, tmp_path: Path):
@@ -266,8 +287,27 @@ def test_a_dialogue_model_takes_mixtures_and_all_three_losses(small: Config, tmp
 
 
 def test_a_dialogue_model_refuses_folds_that_tear_dialogues(small: Config):
-    from raysys.cluster.plan import make_plan
+    from raysys.experiments.plan import make_plan
 
     config = replace(small, folds=replace(small.folds, groups="speaker"))
     with pytest.raises(ConfigError, match="reads whole dialogues, but .* is in two parts"):
         make_plan(multiemo(config))
+
+
+def test_epochs_of_an_earlier_command_take_no_time_in_this_one(small: Config, tmp_path: Path):
+    told: list[tuple[int, float]] = []
+
+    def hear(record: EpochRecord) -> bool:
+        told.append((record.epoch, record.seconds))
+        return record.epoch != 2
+
+    config = with_training(small, max_epochs=4, patience=4)
+    run_fold(task(config, tmp_path), arrays(), hear)
+    assert all(seconds > 0 for _, seconds in told)
+    told.clear()
+    run_fold(task(config, tmp_path), arrays(), lambda r: hear(r) or True)
+    assert [epoch for epoch, seconds in told if seconds == 0] == [1, 2]
+    told.clear()
+    finished = run_fold(task(config, tmp_path), arrays(), lambda r: hear(r) or True)
+    assert told == [(epoch, 0.0) for epoch in (1, 2, 3, 4)]
+    assert all(record.seconds > 0 for record in finished.history)
