@@ -5,8 +5,8 @@ its features must be known without loading a model, so that a store can be found
 """
 
 import ast
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -40,15 +40,16 @@ class Encoder(Protocol):
         ...
 
 
-class EncoderConfig(ABC):
-    """Settings of an encoder, which make it."""
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Settings of an encoder, which make it; a base without fields, since the command line takes plain dataclasses."""
 
     modalities: ClassVar[tuple[str, ...]]
     """What it can encode."""
 
-    @abstractmethod
     def build(self, modality: str) -> Encoder:
         """The encoder; nothing large is loaded before its first `encode`."""
+        raise TypeError(f"{type(self).__name__} does not say how it is built")
 
     def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
         """What the audit must know: corpora that the encoder was trained on, or what nobody can check.

@@ -1,6 +1,5 @@
 """What every model returns, and how one is made."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,13 +22,13 @@ class ModelOutput:
     """What SWFC sees; None is the embedding."""
 
 
-class ModelSettings(ABC):
-    """Settings of a model, which make it."""
+@dataclass(frozen=True)
+class ModelSettings:
+    """Settings of a model, which make it; a base without fields, since the command line takes plain dataclasses."""
 
     reads_dialogues: ClassVar[bool]
     """Whether its batches must be whole dialogues, with their layout."""
 
-    @abstractmethod
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
     ) -> nn.Module:
@@ -40,3 +39,4 @@ class ModelSettings(ABC):
             dims: modality -> width of its frames.
             n_outputs: width of the head.
         """
+        raise TypeError(f"{type(self).__name__} does not say how it is built")

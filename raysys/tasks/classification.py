@@ -109,7 +109,7 @@ class ClassificationSummary:
     def tables(self) -> list[Table]:
         """By emotion with confusions, by speaker, and the averaged matrix."""
         heads = ("", "n", "prec.", "recall", "F1")
-        initials = [f"{emotion[:_LETTERS]}" for emotion in self.emotions]
+        initials = [emotion[:_LETTERS] for emotion in self.emotions]
         rows = [
             (
                 emotion,
@@ -119,10 +119,8 @@ class ClassificationSummary:
             )
             for k, (emotion, row) in enumerate(self.per_class.items())
         ]
-        title = (
-            "by emotion in %, all test utterances: weighted F1 "
-            f"{100 * self.pooled['weighted_f1']:.1f}; right: predicted as"
-        )
+        score = f"{100 * self.pooled['weighted_f1']:.1f}"
+        title = f"by emotion in %, all test utterances: weighted F1 {score}; right: predicted as"
         return [
             Table(title, (*heads, *initials), rows, strong=("F1",), faint=initials),
             *speaker_table(METRICS, self.speakers),
@@ -339,10 +337,9 @@ class Classification(Task):
         """The matrices: JSON, NPY, heat map, dendrogram."""
         average, low, high = aggregate.average, aggregate.low, aggregate.high
         title = f"{origin.corpus}: class similarity, mean of {len(aggregate.per_fold)} folds"
-        record = similarity_record(aggregate, self.outputs, origin)
         arrays = ("average", "per_fold", "low", "high")
         return [
-            File("similarity/average.json", record),
+            File("similarity/average.json", similarity_record(aggregate, self.outputs, origin)),
             *(npy(f"similarity/{name}.npy", getattr(aggregate, name)) for name in arrays),
             HeatMap("similarity/heat_map.png", title, self.outputs, average, low, high),
             Tree("similarity/dendrogram.png", f"{origin.corpus}: emotions", self.outputs, average),
@@ -353,15 +350,14 @@ class Classification(Task):
     ) -> list[Exhibit]:
         """Confusions, and scores by emotion and speaker."""
         title = f"{corpus}: test predictions of all folds"
-        groups: dict[str, dict[str, tuple[float, int]]] = {
+        groups = {
             "F1 by emotion in %": _bars(summary.per_class, "f1"),
             "weighted F1 by speaker in %": _bars(summary.speakers, "weighted_f1"),
         }
         counts = np.array(summary.confusion)
-        content = {"emotions": self.outputs, "test": summary.confusion}
         return [
             Confusions("confusion/test.png", title, self.outputs, counts),
-            File("confusion/test.json", content),
+            File("confusion/test.json", {"emotions": self.outputs, "test": summary.confusion}),
             File("by_emotion.json", summary.per_class),
             File("by_speaker.json", summary.speakers),
             Bars("by_emotion_and_speaker.png", title, groups),

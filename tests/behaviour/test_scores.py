@@ -7,16 +7,17 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from raysys.training.metrics import score
 from rich.console import Console
 
 from raysys.commandline import parse
 from raysys.config import Config
 from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.plan import make_plan
+from raysys.experiments.plan import Plan, make_plan
 from raysys.predictions import read_predictions
 from raysys.storage import Folder
 from raysys.training.fold import run_fold
+from raysys.training.records import FoldResult
+from raysys.trials.trial import Trial
 from tests.conftest import minilm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,17 @@ def preset(name: str, folder: Path, cache: Path) -> Config:
     return replace(config, storage=replace(config.storage, runs=str(folder), cache=str(cache)))
 
 
+def trained(plan: Plan, folder: Path) -> list[tuple[FoldResult, dict[str, float]]]:
+    """Every fold's result and test scores, done here, without Ray."""
+    name = "+".join(plan.config.model.modalities)
+    found = []
+    for task in Trial(name, plan.config).fold_tasks(Folder(str(folder / name)), len(plan.folds)):
+        result = run_fold(task, plan.data, lambda record: True)
+        test = read_predictions(Folder(result.folder), plan.task.stored)
+        found.append((result, plan.task.score(test.outputs, test.truth)))
+    return found
+
+
 @pytest.mark.slow
 def test_text_and_audio_beat_the_better_one_alone_by_three_points_on_the_demo(
     tmp_path: Path, cache_root: Path
@@ -35,12 +47,7 @@ def test_text_and_audio_beat_the_better_one_alone_by_three_points_on_the_demo(
     def mean_ua(modalities: Modalities) -> float:
         config = preset("demo", tmp_path, cache_root)
         plan = make_plan(replace(config, model=replace(config.model, modalities=modalities)))
-        scores = []
-        for task in plan.tasks("t", Folder(str(tmp_path / "+".join(modalities)))):
-            result = run_fold(task, plan.arrays, lambda record: True)
-            test = read_predictions(Folder(result.folder))
-            scores.append(score(test.labels, test.predicted)["ua"])
-        return float(np.mean(scores))
+        return float(np.mean([test["ua"] for _, test in trained(plan, tmp_path)]))
 
     both = mean_ua(("audio", "text"))
     audio, text = mean_ua(("audio",)), mean_ua(("text",))
@@ -59,12 +66,10 @@ def test_multiemo_reads_meld_better_than_the_svm(meld_root: Path, tmp_path: Path
         cluster=replace(config.cluster, cpus_per_fold=2),
     )
     plan = make_plan(config)
-    (task,) = plan.tasks("meld", Folder(str(tmp_path / "trial")))
-    result = run_fold(task, plan.arrays, lambda record: True)
-    test = read_predictions(Folder(result.folder))
-    found = score(test.labels, test.predicted)["weighted_f1"]
+    ((result, test),) = trained(plan, tmp_path)
+    found = test["weighted_f1"]
     print(f"weighted F1: dev {result.val['weighted_f1']:.3f}, test {found:.3f}")
-    assert len(test.labels) == 2610
+    assert len(plan.folds[0].test) == 2610
     assert found >= 0.595  # the SVM on pooled states reaches 0.589
 
 
@@ -77,7 +82,7 @@ def test_emodb_reaches_ua_060_speaker_independent(
     config = preset("emodb", tmp_path, cache_root)
     config = replace(config, corpus=replace(config.corpus, root=str(emodb_root)))
     result = cross_validate(config, resume=False, console=Console(file=StringIO()))
-    print("UA", result["mean"]["test"]["ua"], "baseline", result["mean"]["baseline"]["ua"])
-    assert result["mean"]["test"]["ua"] >= 0.60
-    kinds = {finding["kind"] for finding in result["audit"]}
+    print("UA", result.mean["test"]["ua"], "baseline", result.mean["baseline"]["ua"])
+    assert result.mean["test"]["ua"] >= 0.60
+    kinds = {finding.kind for finding in result.audit}
     assert {"shared_transcript", "speaker_normalisation"} <= kinds

@@ -1,4 +1,7 @@
-"""Ctrl-C and kills of the whole command, as a user does them: with processes and signals."""
+"""Ctrl-C and kills of the whole command, as a user does them: with processes and signals.
+
+The command is interrupted while a fold waits at a gate in the middle of its training.
+"""
 
 import json
 import os
@@ -11,6 +14,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests.cluster.gate import Gate, let_go, process_at
+
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,13 +24,15 @@ corpus: {name: demo, demo: {utterances: 150}}
 features: {logmel: {n_mels: 16}, hashed: {dim: 16}}
 folds: {method: leave_one_group_out, groups: session}
 model: {cltnet: {channels: 8, text_dim: 8, dim: 8, layers: 1, heads: 2}}
-training: {max_epochs: 60, patience: 60, batch_size: 16}
+training: {max_epochs: 8, patience: 8, batch_size: 16}
 similarity: {resamples: 50}
 """
 
 
-def command(preset: Path, *flags: str) -> list[str]:
-    return [sys.executable, "-m", "jobs.cross_validate", str(preset), *flags]
+def command(gate: Gate, job: str, preset: Path, *flags: str) -> list[str]:
+    """A job whose folds pass by a gate."""
+    program = [sys.executable, "-m", "tests.cluster.gate", str(gate.folder)]
+    return [*program, job, str(preset), *flags]
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -58,19 +65,24 @@ def wait_for(condition, seconds: float) -> bool:
     return False
 
 
+def finish(gate: Gate, job: str, preset: Path, home: Path, *flags: str) -> None:
+    """Run a job to its end."""
+    done = subprocess.run(
+        command(gate, job, preset, *flags),
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """The numbers of a run that nobody interrupts."""
     home = tmp_path_factory.mktemp("undisturbed")
     (home / "small.yaml").write_text(SETTINGS)
-    done = subprocess.run(
-        command(home / "small.yaml"),
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
+    finish(Gate(home / "gate"), "jobs.cross_validate", home / "small.yaml", home)
     return numbers(home)
 
 
@@ -80,35 +92,42 @@ def numbers(home: Path) -> dict:
     return {key: value for key, value in result.items() if key not in ("seconds", "mlflow")}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "kill", "kill -9"]
+    "sent",
+    [
+        pytest.param(signal.SIGINT, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, id="kill", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, id="kill -9", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_numbers(
     tmp_path: Path, sent: signal.Signals, undisturbed: dict
 ):
-    preset = tmp_path / "small.yaml"
+    preset, home, gate = tmp_path / "small.yaml", tmp_path / "home", Gate(tmp_path / "gate")
     preset.write_text(SETTINGS)
-    home = tmp_path / "home"
+    point = gate.hold("small", 0, 4)
     output = (tmp_path / "output").open("w+")
     process = subprocess.Popen(
-        command(preset), env=environment(home), stdout=output, stderr=output, start_new_session=True
+        command(gate, "jobs.cross_validate", preset),
+        env=environment(home),
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
     )
-    folds = home / "runs" / "small"
-    started = wait_for(lambda: list(folds.glob("fold_*/checkpoint.safetensors")), 300)
-    time.sleep(0.5)
+    process_at(point, lambda: process.poll() is None)
     if sent == signal.SIGINT:
         os.killpg(process.pid, sent)  # a terminal's Ctrl-C reaches the whole process group
     else:
         process.send_signal(sent)
         process.send_signal(sent)  # as timeout(1) does
-    status = process.wait(timeout=300)
+    status = process.wait(timeout=900)
+    let_go(point)
     output.seek(0)
     printed = output.read()
-    assert started, printed
+    folds = home / "runs" / "small"
     assert not (folds / "result.json").exists()
     # After kill -9 nobody is left to end Ray; its processes notice by and by.
-    assert wait_for(lambda: not ray_processes(home), 300), ray_processes(home)
+    assert wait_for(lambda: not ray_processes(home), 900), ray_processes(home)
 
     record = json.loads((folds / "run.json").read_text())
     client = MlflowClient(f"sqlite:///{home}/runs/mlflow.db")
@@ -118,17 +137,13 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
         assert "Traceback" not in printed
         assert record["status"] == client.get_run(record["run_id"]).info.status == "KILLED"
 
-    resumed = subprocess.run(
-        command(preset, "--resume"),
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert resumed.returncode == 0, resumed.stderr
+    finish(gate, "jobs.cross_validate", preset, home, "--resume")
     assert numbers(home) == undisturbed
     run = client.get_run(record["run_id"])
     assert run.info.status == "FINISHED"
     curve = client.get_metric_history(record["run_id"], "fold_0/val/ua")
-    assert sorted(point.step for point in curve) == list(range(1, 61))
+    assert sorted(point.step for point in curve) == list(range(1, 9))
     assert not ray_processes(home)
+    seconds = json.loads((folds / "result.json").read_text())["seconds"]
+    assert seconds["efficiency"] <= 1  # epochs of the first command do not count
+    assert seconds["overhead"] >= 0

@@ -22,7 +22,9 @@ from raysys.errors import ConfigError, FoldFailedError, PoolError
 from raysys.experiments.cross_validate import cross_validate
 from raysys.experiments.tune import tune
 from raysys.models.multiemo import MultiemoConfig
+from raysys.report.results import plain
 from raysys.settings import replaced
+from raysys.storage import as_json
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
 
@@ -45,7 +47,7 @@ def study(config: Config, **search: Any) -> Config:
 def run(config: Config, *, resume: bool = False) -> dict[str, Any]:
     console = Console(file=StringIO(), width=120)
     result = tune(config, resume=resume, console=console)
-    return {**result, "printed": console.file.getvalue()}
+    return {**json.loads(as_json(plain(result))), "printed": console.file.getvalue()}
 
 
 def numbers(result: dict[str, Any]) -> str:
@@ -99,7 +101,7 @@ def test_a_study_reports_its_choice_and_leaves_files(reference: tuple[Config, di
 def test_trial_runs_are_nested_and_hold_no_test_score(reference: tuple[Config, dict[str, Any]]):
     config, result = reference
     runs = trial_runs(config, result)
-    assert sorted(runs) == [f"trial_00{k}" for k in range(4)]
+    assert sorted(runs) == [*(f"trial_00{k}" for k in range(4)), "untuned"]
     client = MlflowClient(f"sqlite:///{config.storage.runs}/mlflow.db")
     for trial in result["trials"]:
         logged = runs[trial["name"]]
@@ -148,8 +150,8 @@ def test_the_best_preset_repeats_the_trials_score_exactly(
     )
     repeated = cross_validate(again, resume=False, console=Console(file=StringIO()))
     for metric in ("ua", "wa", "weighted_f1"):
-        assert repeated["mean"]["val"][metric] == result["chosen"]["val"][metric]
-        assert repeated["mean"]["test"][metric] == result["test"]["mean"][metric]
+        assert repeated.mean["val"][metric] == result["chosen"]["val"][metric]
+        assert repeated.mean["test"][metric] == result["test"]["mean"][metric]
 
 
 def test_the_same_seed_gives_the_same_study_and_a_finished_one_is_shown(
@@ -169,7 +171,7 @@ def test_a_finished_study_goes_on_when_more_trials_are_wanted(
     assert [t["values"] for t in more["trials"][:4]] == [t["values"] for t in result["trials"]]
     assert len(more["trials"]) == 5
     assert more["mlflow"] == result["mlflow"]
-    assert len(trial_runs(config, more)) == 5
+    assert len(trial_runs(config, more)) == 6  # and the untuned one
     client = MlflowClient(f"sqlite:///{config.storage.runs}/mlflow.db")
     logged = client.get_metric_history(more["mlflow"]["run_id"], "test/ua")
     assert [point.step for point in logged] == [4, 5]
@@ -251,18 +253,21 @@ def test_rounds_feed_the_best_matrix_back_and_say_how_much_it_moved(small: Confi
     assert all(one["moved"] > 0 for one in result["rounds"])
     first = result["rounds"][0]["name"]
     folder = Path(config.storage.runs) / "study" / "trials"
-    measured = json.loads((folder / first / "similarity.json").read_text())
+    measured = json.loads((folder / first / "similarity/average.json").read_text())
     second = result["rounds"][1]["name"]
-    later = json.loads((folder / second / "similarity.json").read_text())
+    later = json.loads((folder / second / "similarity/average.json").read_text())
     distance = np.linalg.norm(np.array(later["average"]) - np.array(measured["average"]))
     assert result["rounds"][1]["moved"] == pytest.approx(distance)
     values = {t["name"]: t["values"] for t in result["trials"]}
     assert values["trial_002"] == values[first]  # the best goes first in the next round
-    settings = {**values[second], "loss.similarity": str(folder / first / "similarity.json")}
+    settings = {
+        **values[second],
+        "loss.similarity": str(folder / first / "similarity/average.json"),
+    }
     alone = replaced(replace(config, search=SearchConfig(), name="again"), settings)
     repeated = cross_validate(alone, resume=False, console=Console(file=StringIO()))
     (scores,) = [trial["scores"] for trial in result["trials"] if trial["name"] == second]
-    assert repeated["mean"]["val"]["ua"] == scores["ua"]
+    assert repeated.mean["val"]["ua"] == scores["ua"]
     assert "the matrix moved by" in result["printed"]
     assert any("the average of the others'" in finding["message"] for finding in result["audit"])
 
@@ -278,7 +283,7 @@ def test_a_dialogue_model_is_tuned_and_its_study_resumed_like_any_other(small: C
     longer = run(replace(config, search=replace(config.search, num_trials=3)), resume=True)
     assert longer["trials"][:2] == first["trials"]
     assert len(longer["trials"]) == 3
-    assert set(longer["speakers"]) == {f"S{k}{who}" for k in range(1, 6) for who in "FM"}
+    assert set(longer["summary"]["speakers"]) == {f"S{k}{who}" for k in range(1, 6) for who in "FM"}
 
 
 def test_several_objectives_give_a_pareto_front(small: Config):
@@ -303,7 +308,8 @@ def test_after_its_time_a_study_starts_no_trial_and_reports_what_it_has(small: C
     search = replace(config.search, seconds=0.0, num_trials=count)
     whole = run(replace(config, search=search), resume=True)
     assert [trial["state"] for trial in whole["trials"]] == ["COMPLETE"] * count
-    assert sorted(trial_runs(config, whole)) == [trial["name"] for trial in whole["trials"]]
+    names = [trial["name"] for trial in whole["trials"]]
+    assert sorted(trial_runs(config, whole)) == [*names, "untuned"]
 
 
 def test_a_pool_without_room_ends_the_study(small: Config):

@@ -1,0 +1,94 @@
+"""A fold that waits at defined points until a test lets it go: nothing depends on who is faster.
+
+As a program it runs a job with such folds: `python -m tests.cluster.gate FOLDER jobs.tune PRESET [FLAGS]`.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Points of folds, kept as files, so that any process sees them."""
+
+    folder: Path
+
+    def hold(self, trial: str, fold: int, epoch: int) -> Path:
+        """Have a fold wait at the end of an epoch, before anybody hears of it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        point = self.folder / f"{trial}.{fold}.{epoch}"
+        point.touch()
+        return point
+
+    def pass_by(self, trial: str, fold: int, epoch: int) -> None:
+        """Called in the worker."""
+        point = self.folder / f"{trial}.{fold}.{epoch}"
+        if point.exists():
+            point.with_suffix(f".{epoch}.reached").write_text(str(os.getpid()))
+            while point.exists():
+                time.sleep(_SECONDS)
+
+
+def process_at(point: Path, running: Callable[[], bool] = lambda: True) -> int:
+    """Wait until a fold is at the point, then the id of its process."""
+    reached = point.with_suffix(f"{point.suffix}.reached")
+    while not reached.exists() or not reached.read_text():
+        assert running(), "the command has ended before"
+        time.sleep(_SECONDS)
+    return int(reached.read_text())
+
+
+def kill_at(point: Path) -> int:
+    """Kill the process that does a fold while it waits at the point; the fold's next process passes by.
+
+    A process that ended with its group, before the signal came, is no kill: the fold comes to the point again.
+    """
+    while True:
+        process = process_at(point)
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            time.sleep(_SECONDS)
+            continue
+        let_go(point)
+        return process
+
+
+def let_go(point: Path) -> None:
+    """The fold goes on, and is not held there again."""
+    point.unlink()
+    point.with_suffix(f"{point.suffix}.reached").unlink(missing_ok=True)
+
+
+def gated_fold(gate: Gate, task: Any, data: Any, on_epoch: Any) -> Any:
+    """`run_fold` behind a gate."""
+    from raysys.training.fold import run_fold
+
+    def hold(record: Any) -> bool:
+        gate.pass_by(task.trial, task.fold, record.epoch)
+        return bool(on_epoch(record))
+
+    return run_fold(task, data, hold)
+
+
+def main(folder: str, job: str, *arguments: str) -> int:
+    from raysys.commandline import run_job
+    from raysys.experiments import session
+    from tests.cluster import gate as importable  # workers know it by this name
+
+    session.run_fold = partial(importable.gated_fold, importable.Gate(Path(folder)))
+    return run_job(importlib.import_module(job).main, list(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,154 @@
+"""What every task must hold; a new one joins by its registry line."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from raysys.batches.batch import Part
+from raysys.corpus.folds import Fold
+from raysys.corpus.table import Corpus, Utterance
+from raysys.losses import LossConfig
+from raysys.models.output import ModelOutput
+from raysys.predictions import Predictions
+from raysys.report.pictures import draw
+from raysys.report.results import parse_as, plain
+from raysys.similarity.matrix import SimilarityConfig
+from raysys.similarity.prior import Origin
+from raysys.storage import as_json
+from raysys.tasks import TASKS, Task
+from raysys.tasks.exhibits import File
+
+N = 60
+FOLD = Fold(0, np.arange(36), np.arange(36, 48), np.arange(48, 60))
+
+
+def corpus_for(name: str) -> Corpus:
+    """Sixty utterances that say everything that any task asks for."""
+    random = np.random.default_rng(3)
+    rows = tuple(
+        Utterance(
+            f"u{k}",
+            ("calm", "joy", "rage")[k % 3],
+            speaker=f"s{k % 4}",
+            values={"arousal": float(random.normal(3)), "valence": float(random.normal(-1, 4))},
+        )
+        for k in range(N)
+    )
+    targets = ("arousal", "valence") if "corpus.targets" in TASKS[name].needs else ()
+    emotions = () if targets else ("calm", "joy", "rage")
+    return Corpus("made", Path(), emotions, rows, ("",) * N, targets=targets)
+
+
+@pytest.fixture(params=TASKS)
+def task(request: pytest.FixtureRequest) -> Task:
+    return TASKS[request.param].of(corpus_for(request.param))
+
+
+def part(task: Task, rows: np.ndarray) -> Part:
+    taught, labels = task.teach(task.targets(corpus_for(task.name)), LossConfig())
+    frames, offsets = {"text": torch.randn(len(rows), 2)}, {"text": torch.arange(len(rows) + 1)}
+    return Part(frames, offsets, torch.tensor(taught[rows]), torch.tensor(labels[rows]))
+
+
+def test_it_names_its_metrics_and_the_one_that_chooses(task: Task):
+    names = [metric.name for metric in task.metrics]
+    assert len(set(names)) == len(names)
+    assert {task.main, "loss"} <= set(names)
+    assert any(metric.in_tables for metric in task.metrics)
+    assert task.outputs
+
+
+def test_it_is_small_and_can_be_sent_anywhere(task: Task):
+    assert pickle.loads(pickle.dumps(task)) == task
+    assert len(pickle.dumps(task)) < 1000
+
+
+def test_what_is_taught_has_a_row_an_utterance_and_a_column_an_output(task: Task):
+    taught, labels = task.teach(task.targets(corpus_for(task.name)), LossConfig())
+    assert taught.shape == (N, len(task.outputs))
+    assert labels.shape == task.strata(corpus_for(task.name)).shape == (N,)
+    assert np.isfinite(taught).all()
+    task.check_folds([FOLD], corpus_for(task.name))
+
+
+def test_the_truth_is_scored_perfectly_and_its_reverse_is_not(task: Task):
+    data = part(task, FOLD.test)
+    truth = task.truth(data)
+    outputs = data.targets.numpy()
+    best, worst = task.score(outputs, truth), task.score(outputs[::-1], truth)
+    for metric in task.metrics:
+        if metric.name != "loss":
+            assert metric.worth(best[metric.name]) > metric.worth(worst[metric.name])
+    assert set(best) | {"loss"} == {metric.name for metric in task.metrics}
+
+
+def test_training_on_its_objective_brings_outputs_to_the_truth(task: Task):
+    torch.manual_seed(0)
+    data = part(task, FOLD.train)
+    fitted = task.fit(data)
+    objective = task.objective(LossConfig(), data, fitted, prior=None, label_smoothing=0.0)
+    logits = torch.zeros(len(data), len(task.outputs)).add(torch.randn(())).requires_grad_()
+    logits.data += 0.1 * torch.randn_like(logits)
+    optimizer = torch.optim.Adam([logits], lr=0.05)
+    batch = data.batch(torch.arange(len(data)))
+    for _ in range(400):
+        loss = objective(ModelOutput(logits, torch.zeros(len(data), 1), {}), batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    outputs = task.read(logits.detach(), fitted).numpy()
+    main = next(metric for metric in task.metrics if metric.name == task.main)
+    assert task.score(outputs, task.truth(data))[main.name] > 0.98
+
+
+def test_its_validation_loss_does_not_depend_on_how_batches_are_made_up(task: Task):
+    data = part(task, FOLD.val)
+    objective = task.objective(LossConfig(), data, task.fit(data), prior=None, label_smoothing=0.0)
+    logits = torch.randn(len(data), len(task.outputs))
+
+    def total(size: int) -> float:
+        found = 0.0
+        for rows in torch.arange(len(data)).split(size):
+            output = ModelOutput(logits[rows], torch.zeros(len(rows), 1), {})
+            found += float(objective.validate(output, data.batch(rows))) * len(rows)
+        return found
+
+    assert total(12) == pytest.approx(total(5), rel=1e-5)
+
+
+def test_what_it_fits_and_its_baseline_see_the_train_part_alone(task: Task):
+    random = np.random.default_rng(0)
+    targets = task.targets(corpus_for(task.name))
+    pooled = random.standard_normal((N, 8))
+    spoilt = pooled.copy()
+    spoilt[FOLD.val] = 1e6
+    assert task.baseline(pooled, targets, FOLD) == task.baseline(spoilt, targets, FOLD)
+
+
+def test_its_summary_is_plain_and_read_back_as_its_type(task: Task, tmp_path: Path):
+    data = part(task, FOLD.test)
+    truth = task.truth(data)
+    outputs = data.targets.numpy().astype(np.float32)
+    vectors = np.random.default_rng(0).standard_normal((len(truth), 4)).astype(np.float32)
+    predictions = [Predictions(vectors, outputs, truth)]
+    aggregation: Any = task.aggregation(SimilarityConfig(resamples=10), seed=0)
+    aggregate = aggregation and aggregation.summarise([(vectors, truth)])
+    summary = task.summary(predictions, ["a", "b"] * 6, aggregate)
+    content = plain(summary)
+    again = parse_as(task.summary_type, content, "summary")
+    assert json.loads(as_json(plain(again))) == json.loads(as_json(content))
+    assert [table.title for table in again.tables()]
+    assert set(summary.scores()) == {f"{task.detail.name}/{name}" for name in task.outputs}
+    shown = task.show_summary(summary, predictions, "made")
+    shown += task.show_aggregate(aggregate, Origin("made", (("u48",),)))
+    assert shown
+    for one in shown:
+        if not isinstance(one, File):
+            draw(one).savefig(tmp_path / Path(one.path).name)
+        elif not isinstance(one.content, bytes):
+            assert as_json(one.content)
