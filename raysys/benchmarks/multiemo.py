@@ -15,13 +15,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from raysys.batches.batch import Batch, Part, Turns
-from raysys.losses import (
-    ClassificationLoss,
-    LossConfig,
-    Objective,
-    class_counts,
-    make_objective,
-)
+from raysys.losses import LossConfig, make_objective
+from raysys.losses.classification import ClassificationLoss, class_counts
+from raysys.losses.objective import Objective
 from raysys.models.multiemo import Multiemo, MultiemoConfig
 from raysys.storage import Folder
 

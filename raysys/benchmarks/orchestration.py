@@ -14,7 +14,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 import ray.train
 import ray.tune
 from ray.train import BackendConfig, ScalingConfig
@@ -25,7 +24,7 @@ from raysys.benchmarks import sleepy_study
 from raysys.cluster.leases import TaskKey
 from raysys.cluster.pool import FoldPool, slots
 from raysys.cluster.session import ray_session
-from raysys.config import ClusterConfig
+from raysys.config.running import ClusterConfig
 from raysys.storage import Folder
 
 _FOLDS = 5

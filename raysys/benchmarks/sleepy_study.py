@@ -6,7 +6,8 @@ from typing import Any
 from rich.console import Console
 
 from raysys.cluster.pool import FoldPool
-from raysys.config import ClusterConfig, Config, Distribution, SearchConfig
+from raysys.config import Config
+from raysys.config.running import ClusterConfig, Distribution, SearchConfig
 from raysys.corpus.table import Corpus, Utterance
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.sources import SearchSource
@@ -18,7 +19,7 @@ from raysys.settings import replaced
 from raysys.storage import Folder
 from raysys.tracking.command_log import CommandLog
 from raysys.training.records import EpochRecord, FoldResult, FoldTask
-from raysys.trials import Trial
+from raysys.trials.trial import Trial
 
 _FOLDS = 5
 _TRIALS = 12

@@ -19,7 +19,8 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
-from raysys.losses import class_counts, swfc_loss
+from raysys.losses.classification import class_counts
+from raysys.losses.swfc import swfc_loss
 from raysys.storage import Folder
 
 _UTTERANCES, _DIM, _CLASSES = 2600, 256, 6

@@ -26,7 +26,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from raysys.cluster.leases import Task, Ticket
 from raysys.cluster.queue import Event, start_queue
-from raysys.config import ClusterConfig
+from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError, RaysysError
 from raysys.storage import Folder
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ray
 
-from raysys.config import ClusterConfig
+from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError
 
 _ENVIRONMENT = {

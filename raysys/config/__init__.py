@@ -7,15 +7,13 @@ Settings of corpora, encoders, models and losses stand beside what they set; tho
 
 from dataclasses import dataclass, field
 
-from raysys.balance import BalanceConfig
+from raysys.balance.counts import BalanceConfig
 from raysys.config.running import (
     AblationConfig,
     ClusterConfig,
-    Distribution,
     SearchConfig,
     StorageConfig,
     TrackingConfig,
-    Variant,
 )
 from raysys.config.training import TrainingConfig
 from raysys.corpus import CorpusConfig
@@ -25,27 +23,9 @@ from raysys.errors import ConfigError, lookup, nearest
 from raysys.losses import LossConfig
 from raysys.models import ModelConfig
 from raysys.settings import require, value_of
-from raysys.similarity import SimilarityConfig
-from raysys.tasks import TASKS, Metric, Task
-
-__all__ = [
-    "AblationConfig",
-    "BalanceConfig",
-    "ClusterConfig",
-    "Config",
-    "CorpusConfig",
-    "Distribution",
-    "FeaturesConfig",
-    "FoldsConfig",
-    "LossConfig",
-    "ModelConfig",
-    "SearchConfig",
-    "SimilarityConfig",
-    "StorageConfig",
-    "TrackingConfig",
-    "TrainingConfig",
-    "Variant",
-]
+from raysys.similarity.matrix import SimilarityConfig
+from raysys.tasks import TASKS
+from raysys.tasks.task import Metric, Task
 
 
 @dataclass(frozen=True)

@@ -21,21 +21,16 @@ from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import Scores, Session, open_session, open_trial
 from raysys.experiments.sources import ListSource
 from raysys.experiments.variants import make_ablation
-from raysys.report import (
-    AblationResult,
-    TrialResult,
-    TrialsView,
-    compare_variants,
-    mean_and_std,
-    print_result,
-    write_result,
-)
-from raysys.report.results import RunIds
+from raysys.report.ablation import compare_variants
+from raysys.report.results import AblationResult, RunIds, TrialResult, write_result
+from raysys.report.statistics import mean_and_std
+from raysys.report.terminal import print_result
+from raysys.report.view import TrialsView
 from raysys.storage import Folder
 from raysys.tasks.task import shown
 from raysys.tracking.client import ui_command
 from raysys.tracking.command_log import CommandLog
-from raysys.trials import Trial, TrialOutcome
+from raysys.trials.trial import Trial, TrialOutcome
 
 _TABLE_WIDTH = 140
 

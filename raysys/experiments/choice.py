@@ -18,11 +18,10 @@ import numpy as np
 from raysys.experiments.plan import Plan
 from raysys.experiments.session import open_test
 from raysys.predictions import Predictions
-from raysys.report import mean_and_std, paired_difference, test_share
 from raysys.report.results import Difference, PartScores
-from raysys.tasks import Metric, Task
-from raysys.tasks.task import shown
-from raysys.trials import TrialOutcome
+from raysys.report.statistics import mean_and_std, paired_difference, test_share
+from raysys.tasks.task import Metric, Task, shown
+from raysys.trials.trial import TrialOutcome
 
 
 def choose(candidates: Sequence[TrialOutcome], objective: Metric) -> TrialOutcome:

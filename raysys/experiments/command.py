@@ -10,7 +10,8 @@ from rich.console import Console
 
 from raysys.experiments.plan import Plan, write_plan
 from raysys.experiments.run_folder import choose_folder, read_record, recorded
-from raysys.report import Result, print_audit, print_result, read_result
+from raysys.report.results import Result, read_result
+from raysys.report.terminal import print_audit, print_result
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import tracking_uri, ui_command
 from raysys.tracking.command_log import CommandLog

@@ -11,11 +11,12 @@ from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import open_session, open_trial
 from raysys.experiments.sources import ListSource
-from raysys.report import TrialResult, TrialsView, account_seconds
-from raysys.report.results import RunIds
+from raysys.report.results import RunIds, TrialResult
+from raysys.report.seconds import account_seconds
+from raysys.report.view import TrialsView
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.command_log import CommandLog
-from raysys.trials import Trial
+from raysys.trials.trial import Trial
 
 
 def cross_validate(config: Config, *, resume: bool, console: Console) -> TrialResult:

@@ -25,10 +25,10 @@ from raysys.encoders.store import FeatureStore, Ragged
 from raysys.errors import ConfigError, lookup
 from raysys.models import model_names
 from raysys.settings import digest, to_dict
-from raysys.similarity import Origin
+from raysys.similarity.prior import Origin
 from raysys.storage import Folder, resolve_folder
-from raysys.tasks import Task
 from raysys.tasks.exhibits import Exhibit
+from raysys.tasks.task import Task
 from raysys.tracking.priors import resolve_prior
 from raysys.training.fold import FoldData
 

@@ -4,7 +4,7 @@ import yaml
 
 from raysys.config import Config
 from raysys.config.names import describe
-from raysys.report import StudyResult
+from raysys.report.results import StudyResult
 from raysys.settings import differences
 
 

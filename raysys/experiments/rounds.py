@@ -17,7 +17,8 @@ import numpy as np
 from rich.console import Console
 
 from raysys.background import Background
-from raysys.config import Config, SearchConfig
+from raysys.config import Config
+from raysys.config.running import SearchConfig
 from raysys.corpus.audit import Finding
 from raysys.errors import ConfigError
 from raysys.experiments.choice import choose
@@ -25,21 +26,20 @@ from raysys.experiments.plan import Plan
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import Scores, Session, open_session
 from raysys.experiments.sources import SearchSource, concurrency
-from raysys.report import TrialsView
 from raysys.report.results import TrialRecord
+from raysys.report.view import TrialsView
 from raysys.search.journal import UNTUNED, Journal
 from raysys.search.scheduler import Scheduler, milestones
 from raysys.search.searcher import StudySearcher
 from raysys.search.space import Space
 from raysys.settings import replaced
-from raysys.similarity import similarity_from_record
+from raysys.similarity.prior import similarity_from_record
 from raysys.storage import Folder, resolve_folder
 from raysys.tasks.exhibits import File
 from raysys.tracking.command_log import CommandLog
 from raysys.tracking.priors import resolve_prior
 from raysys.training.fold import read_result
-from raysys.trials import Trial, TrialOutcome
-from raysys.trials.trial import fold_folder
+from raysys.trials.trial import Trial, TrialOutcome, fold_folder
 
 _NO_LIMIT = 1_000_000
 _RECORD = "similarity/average.json"

@@ -12,7 +12,9 @@ from raysys.cluster.pool import FoldPool
 from raysys.cluster.queue import Event
 from raysys.storage import Folder
 from raysys.training.records import FoldResult
-from raysys.trials import Listener, MeanCurve, Point, State, Trial, TrialOutcome
+from raysys.trials.curve import MeanCurve, Point
+from raysys.trials.listener import Listener
+from raysys.trials.trial import State, Trial, TrialOutcome
 
 _WAIT_SECONDS = 0.5
 

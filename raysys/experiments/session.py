@@ -19,8 +19,8 @@ from raysys.cluster.pool import FoldPool
 from raysys.cluster.session import ray_session
 from raysys.experiments.plan import Plan
 from raysys.predictions import Predictions, read_predictions
-from raysys.report import TrialResult, mean_and_std, write_result
-from raysys.report.results import FoldScores, RunIds
+from raysys.report.results import FoldScores, RunIds, TrialResult, write_result
+from raysys.report.statistics import mean_and_std
 from raysys.storage import Folder
 from raysys.tasks.baseline import pool_over_time
 from raysys.tasks.exhibits import Exhibit
@@ -28,7 +28,7 @@ from raysys.tasks.task import shown
 from raysys.training.arithmetic import warm_up
 from raysys.training.fold import run_fold
 from raysys.training.records import FoldResult
-from raysys.trials import TrialOutcome
+from raysys.trials.trial import TrialOutcome
 
 Scores = Sequence[Mapping[str, float]]
 """One dict a fold."""

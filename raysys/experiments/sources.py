@@ -13,7 +13,8 @@ from raysys.report.results import TrialRecord
 from raysys.search.journal import Journal, trial_name
 from raysys.search.scheduler import Scheduler
 from raysys.settings import replaced
-from raysys.trials import Point, State, Trial, TrialOutcome
+from raysys.trials.curve import Point
+from raysys.trials.trial import State, Trial, TrialOutcome
 
 
 class ListSource:

@@ -21,16 +21,23 @@ from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.preset import best_preset
 from raysys.experiments.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
 from raysys.models import model_names
-from raysys.report import StudyResult, mean_and_std, write_result
-from raysys.report.results import Choice, Effort, RoundResult, RunIds, TrialRecord
+from raysys.report.results import (
+    Choice,
+    Effort,
+    RoundResult,
+    RunIds,
+    StudyResult,
+    TrialRecord,
+    write_result,
+)
+from raysys.report.statistics import mean_and_std
 from raysys.report.study_pictures import study_figures
 from raysys.search.journal import Journal
 from raysys.search.searcher import importances
 from raysys.search.space import Space, make_space
 from raysys.settings import digest, replaced, to_dict
 from raysys.storage import Folder, resolve_folder
-from raysys.tasks import Metric
-from raysys.tasks.task import shown
+from raysys.tasks.task import Metric, shown
 from raysys.tracking.command_log import CommandLog
 
 

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from raysys.config import AblationConfig, Config
+from raysys.config import Config
 from raysys.config.names import check_effect, check_name, folder_name, typed
+from raysys.config.running import AblationConfig
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.plan import Plan, make_plan
 from raysys.models import model_names
 from raysys.settings import digest, field_names, replaced, to_dict
-from raysys.trials import Trial
+from raysys.trials.trial import Trial
 
 
 def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:

@@ -6,35 +6,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from raysys.losses.classification import (
-    ClassificationLoss,
     ClassificationLossConfig,
-    balanced_class_weights,
-    class_counts,
-    emotion_aware_loss,
-    kl_loss,
 )
 from raysys.losses.objective import Objective
-from raysys.losses.regression import RegressionLoss, RegressionLossConfig, ccc_loss, mse_loss
-from raysys.losses.soft_hgr import SoftHgrConfig, soft_hgr_loss
-from raysys.losses.swfc import SwfcConfig, swfc_loss
+from raysys.losses.regression import RegressionLossConfig
+from raysys.losses.soft_hgr import SoftHgrConfig
+from raysys.losses.swfc import SwfcConfig
 from raysys.losses.term import Term
 from raysys.settings import require
-
-__all__ = [
-    "ClassificationLoss",
-    "LossConfig",
-    "Objective",
-    "RegressionLoss",
-    "balanced_class_weights",
-    "ccc_loss",
-    "class_counts",
-    "emotion_aware_loss",
-    "kl_loss",
-    "make_objective",
-    "mse_loss",
-    "soft_hgr_loss",
-    "swfc_loss",
-]
 
 
 @dataclass(frozen=True)

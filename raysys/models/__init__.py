@@ -7,17 +7,8 @@ from typing import Literal
 from raysys.errors import lookup
 from raysys.models.cltnet import CltnetConfig
 from raysys.models.multiemo import MultiemoConfig
-from raysys.models.output import ModelOutput, ModelSettings
+from raysys.models.output import ModelSettings
 from raysys.settings import groups_with, require
-
-__all__ = [
-    "CltnetConfig",
-    "ModelConfig",
-    "ModelOutput",
-    "ModelSettings",
-    "MultiemoConfig",
-    "model_names",
-]
 
 
 @dataclass(frozen=True)

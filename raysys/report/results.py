@@ -17,8 +17,10 @@ from pydantic import BeforeValidator, PlainValidator, TypeAdapter, ValidationErr
 from raysys.corpus.audit import Finding
 from raysys.errors import StorageError
 from raysys.storage import Folder
-from raysys.tasks import TASKS, Metric
-from raysys.trials import Point, TrialOutcome
+from raysys.tasks import TASKS
+from raysys.tasks.task import Metric
+from raysys.trials.curve import Point
+from raysys.trials.trial import TrialOutcome
 
 VERSION = 2
 

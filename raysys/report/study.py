@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from raysys.config.names import describe
 from raysys.report.results import PartScores, RoundResult, Spread, StudyResult
 from raysys.report.tables import Line, interval, spread_cells
-from raysys.tasks import TASKS, Metric
+from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table
-from raysys.tasks.task import shown
+from raysys.tasks.task import Metric, shown
 
 
 def study_lines(result: StudyResult) -> Iterator[Line]:

@@ -14,10 +14,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from raysys.config import Distribution
 from raysys.config.names import show_value, symbol
+from raysys.config.running import Distribution
 from raysys.report.results import TrialRecord
-from raysys.tasks import Metric
+from raysys.tasks.task import Metric
 
 Space = Mapping[str, Distribution]
 

@@ -7,9 +7,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from raysys.report.results import Difference, TrialResult
-from raysys.tasks import TASKS, Metric
+from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table
-from raysys.tasks.task import shown
+from raysys.tasks.task import Metric, shown
 
 Line = Table | str
 """What a result prints, one after the other."""

@@ -15,9 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from raysys.config.names import describe
-from raysys.tasks import Metric
+from raysys.tasks.task import Metric
 from raysys.training.records import EpochRecord, FoldResult
-from raysys.trials import Listener, Point, Trial, TrialOutcome
+from raysys.trials.curve import Point
+from raysys.trials.listener import Listener
+from raysys.trials.trial import Trial, TrialOutcome
 
 _REFRESH_SECONDS = 0.25
 _LINE_SECONDS = 10.0

@@ -6,9 +6,9 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from raysys.config import SearchConfig
+from raysys.config.running import SearchConfig
 from raysys.report.results import TrialRecord
-from raysys.tasks import Metric
+from raysys.tasks.task import Metric
 
 _KEY = "objective"
 

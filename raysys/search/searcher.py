@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from raysys.report.results import TrialRecord
 from raysys.search.journal import trial_name
 from raysys.search.space import Space
-from raysys.tasks import Metric
+from raysys.tasks.task import Metric
 
 _LEAST_RANDOM, _MOST_RANDOM = 5, 10
 """Trials before TPE has something to go by: a third of the round's, within these."""

@@ -22,8 +22,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from raysys.config import Config, Distribution
+from raysys.config import Config
 from raysys.config.names import check_effect, check_name, kind_of, typed
+from raysys.config.running import Distribution
 from raysys.errors import ConfigError
 from raysys.settings import field_names, replaced, value_of
 

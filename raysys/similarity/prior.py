@@ -97,7 +97,7 @@ def similarity_record(
 ) -> dict[str, Any]:
     """The matrices of a run as JSON, NaN as null; `similarity_from_record` reads it back."""
     names = ("average", "low", "high", "per_fold", "fold_counts", "utterance_counts")
-    arrays = {name: _with_null(getattr(summary, name).tolist()) for name in names}
+    arrays = {name: with_null(getattr(summary, name).tolist()) for name in names}
     return {"emotions": list(emotions), **asdict(origin), **arrays}
 
 
@@ -168,7 +168,8 @@ def check_similarity(
     return wide
 
 
-def _with_null(values: Any) -> Any:
+def with_null(values: Any) -> Any:
+    """Nested lists with None for NaN."""
     if isinstance(values, list):
-        return [_with_null(value) for value in values]
+        return [with_null(value) for value in values]
     return None if values != values else values

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 
 from raysys.tasks.classification import Classification
 from raysys.tasks.regression import Regression
-from raysys.tasks.task import Metric, Task
-
-__all__ = ["TASKS", "Metric", "Task"]
+from raysys.tasks.task import Task
 
 TASKS: Mapping[str, type[Task]] = {"classification": Classification, "regression": Regression}
 """Task name -> class. A new task is one module and one line here; what its loss needs is in `raysys.losses`."""

@@ -26,27 +26,18 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import Tensor
 
-from raysys.balance import BalanceConfig, BalancePlan, plan_balance
+from raysys.balance.counts import BalanceConfig
+from raysys.balance.plan import BalancePlan, plan_balance
 from raysys.batches.batch import Part
 from raysys.corpus.folds import Fold
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import CorpusError, nearest
-from raysys.losses import (
-    ClassificationLoss,
-    LossConfig,
-    Objective,
-    balanced_class_weights,
-    class_counts,
-    make_objective,
-)
+from raysys.losses import LossConfig, make_objective
+from raysys.losses.classification import ClassificationLoss, balanced_class_weights, class_counts
+from raysys.losses.objective import Objective
 from raysys.predictions import Predictions, read_embeddings
-from raysys.similarity import (
-    Origin,
-    SimilarityConfig,
-    SimilaritySummary,
-    similarity_record,
-    summarise,
-)
+from raysys.similarity.matrix import SimilarityConfig, SimilaritySummary, summarise
+from raysys.similarity.prior import Origin, similarity_record, with_null
 from raysys.tasks.exhibits import (
     Bars,
     Confusions,
@@ -133,7 +124,7 @@ class ClassificationSummary:
 
     def _matrix(self) -> Table:
         rows = [
-            (emotion, *("-" if v is None or v != v else f"{v:.2f}" for v in row))
+            (emotion, *("-" if v is None else f"{v:.2f}" for v in row))
             for emotion, row in zip(self.emotions, self.similarity["average"], strict=True)
         ]
         title = "class similarity (cosine of class representatives), mean of the folds"
@@ -310,7 +301,7 @@ class Classification(Task):
             },
             confusion.tolist(),
             by_speaker(self, outputs, truth, speakers),
-            {name: getattr(aggregate, name).tolist() for name in matrices},
+            {name: with_null(getattr(aggregate, name).tolist()) for name in matrices},
         )
 
     def show_balance(

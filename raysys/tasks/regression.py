@@ -21,7 +21,10 @@ from raysys.batches.batch import Part
 from raysys.corpus.folds import Fold
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import CorpusError
-from raysys.losses import LossConfig, Objective, RegressionLoss, class_counts, make_objective
+from raysys.losses import LossConfig, make_objective
+from raysys.losses.classification import class_counts
+from raysys.losses.objective import Objective
+from raysys.losses.regression import RegressionLoss
 from raysys.predictions import Predictions
 from raysys.tasks.exhibits import Exhibit, File, Scatter, Table
 from raysys.tasks.task import (

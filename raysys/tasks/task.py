@@ -13,14 +13,17 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from raysys.balance import BalanceConfig, BalancePlan
+from raysys.balance.counts import BalanceConfig
+from raysys.balance.plan import BalancePlan
 from raysys.batches.batch import Part
 from raysys.corpus.check import Rules
 from raysys.corpus.folds import Fold
 from raysys.corpus.table import Corpus
-from raysys.losses import LossConfig, Objective
+from raysys.losses import LossConfig
+from raysys.losses.objective import Objective
 from raysys.predictions import Predictions
-from raysys.similarity import Origin, SimilarityConfig
+from raysys.similarity.matrix import SimilarityConfig
+from raysys.similarity.prior import Origin
 from raysys.tasks.exhibits import Exhibit, Table
 
 Scores = Mapping[str, float]

@@ -12,7 +12,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from raysys.config import TrackingConfig
+from raysys.config.running import TrackingConfig
 from raysys.errors import ConfigError, TrackingError
 from raysys.storage import Folder
 

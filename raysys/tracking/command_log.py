@@ -21,8 +21,7 @@ from raysys.config import Config
 from raysys.config.names import symbol
 from raysys.corpus.table import Corpus
 from raysys.errors import TrackingError
-from raysys.report import AblationResult, StudyResult, TrialResult
-from raysys.report.results import plain
+from raysys.report.results import AblationResult, StudyResult, TrialResult, plain
 from raysys.settings import to_dict
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Exhibit
@@ -30,7 +29,9 @@ from raysys.tracking.client import connect, experiment_id
 from raysys.tracking.metrics import ablation_metrics, study_metrics, trial_metrics
 from raysys.tracking.runs import RunLog, Writer
 from raysys.training.records import EpochRecord
-from raysys.trials import Listener, Point, Trial, TrialOutcome
+from raysys.trials.curve import Point
+from raysys.trials.listener import Listener
+from raysys.trials.trial import Trial, TrialOutcome
 
 JOBS = {"cross_validation": "cross_validate", "study": "tune", "ablation": "ablate"}
 """Kind -> the job's verb."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from raysys.config.names import folder_name
-from raysys.report import AblationResult, StudyResult, TrialResult
+from raysys.report.results import AblationResult, StudyResult, TrialResult
 
 _ENDS = {"": "mean", "_low": "low", "_high": "high"}
 

@@ -20,7 +20,7 @@ from mlflow.artifacts import download_artifacts
 from raysys.config import Config
 from raysys.corpus.audit import Finding
 from raysys.errors import TrackingError
-from raysys.similarity import (
+from raysys.similarity.prior import (
     Origin,
     preset_similarity,
     read_similarity,

@@ -27,7 +27,8 @@ from raysys.errors import ConfigError, FeatureError, StorageError, lookup
 from raysys.predictions import Predictions
 from raysys.settings import from_dict, to_dict
 from raysys.storage import Folder
-from raysys.tasks import TASKS, Task
+from raysys.tasks import TASKS
+from raysys.tasks.task import Task
 from raysys.training.arithmetic import settled
 from raysys.training.checkpoint import under
 

@@ -22,14 +22,15 @@ from torch import Tensor, nn
 
 from raysys.batches.batch import Batch, Padded, Part, Turns, fit_normaliser, make_part
 from raysys.batches.normalise import FRAMED, Normaliser
-from raysys.config import Config, TrainingConfig
+from raysys.config import Config
+from raysys.config.training import TrainingConfig
 from raysys.corpus.folds import Fold
 from raysys.encoders.store import Ragged
 from raysys.errors import FoldFailedError
-from raysys.losses import Objective
+from raysys.losses.objective import Objective
 from raysys.predictions import write_predictions
 from raysys.storage import Folder
-from raysys.tasks import Task
+from raysys.tasks.task import Task
 from raysys.training.arithmetic import settle
 from raysys.training.bundle import Bundle, save_bundle
 from raysys.training.checkpoint import (

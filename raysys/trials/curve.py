@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from raysys.tasks import Metric
+from raysys.tasks.task import Metric
 from raysys.training.records import EpochRecord
 
 
