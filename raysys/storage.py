@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,31 +22,23 @@ from pyarrow import fs
 from raysys.errors import StorageError
 
 
+@dataclass(frozen=True)
 class Folder:
     """A folder for the files of one thing; created by the first write.
-
-    Args:
-        uri: absolute local path, or a URI that pyarrow.fs knows.
 
     Raises:
         StorageError: the URI is of no known kind.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/") or "/"
+    uri: str
+    """Absolute local path, or a URI that pyarrow.fs knows."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "uri", self.uri.rstrip("/") or "/")
         _open(self.uri)
 
     def __truediv__(self, name: str) -> "Folder":
         return Folder(f"{self.uri}/{name}")
-
-    def __repr__(self) -> str:
-        return f"Folder({self.uri!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Folder) and other.uri == self.uri
-
-    def __hash__(self) -> int:
-        return hash(self.uri)
 
     @property
     def name(self) -> str:
@@ -128,16 +121,12 @@ class Folder:
             StorageError: missing, truncated or not an NPY file.
         """
         local = self.local_path
+        source: Any = local / name if local else io.BytesIO(self.read_bytes(name))
         try:
-            if local:
-                mapped: np.ndarray[Any, Any] = np.load(
-                    local / name, mmap_mode="r", allow_pickle=False
-                )
-                return mapped
-            loaded: np.ndarray[Any, Any] = np.load(
-                io.BytesIO(self.read_bytes(name)), allow_pickle=False
+            found: np.ndarray = np.load(
+                source, mmap_mode="r" if local else None, allow_pickle=False
             )
-            return loaded
+            return found
         except (OSError, ValueError, EOFError) as error:
             reason = " ".join(str(error).split())
             raise StorageError(f"cannot read {self.path(name)}: {reason}") from error

@@ -11,7 +11,6 @@ are (`raysys.benchmarks.sleepy_study`).
 """
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import ray.train
@@ -21,11 +20,11 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from rich.console import Console
 
 from raysys.benchmarks import sleepy_study
-from raysys.cluster.leases import TaskKey
 from raysys.cluster.pool import FoldPool, slots
 from raysys.cluster.session import ray_session
 from raysys.config.running import ClusterConfig
 from raysys.storage import Folder
+from raysys.training.records import FoldResult, FoldTask
 
 _FOLDS = 5
 _FIRST_COUNTED = 2
@@ -34,36 +33,11 @@ _NESTED_TRIALS = 5
 _TRIAL_CPUS = 0.01
 
 
-@dataclass(frozen=True)
-class TrivialTask:
-    """A fold that does nothing but be handed out."""
-
-    trial: str
-    fold: int
-
-    @property
-    def key(self) -> TaskKey:
-        """(trial, fold)."""
-        return self.trial, self.fold
-
-    @property
-    def milestones(self) -> tuple[int, ...]:
-        """None."""
-        return ()
-
-
-@dataclass(frozen=True)
-class TrivialResult:
-    """Nothing."""
-
-    stopped: bool = False
-
-
-def trivial_work(task: TrivialTask, shared: None, on_epoch: Any) -> TrivialResult:
+def trivial_work(task: FoldTask, shared: None, on_epoch: Any) -> FoldResult:
     """What every real fold needs, its imports, and nothing else."""
     import raysys.training.fold  # noqa: F401
 
-    return TrivialResult()
+    return FoldResult(task.trial, task.fold, 0, 0, {}, (), "")
 
 
 def measure(console: Console, folder: Folder) -> dict[str, Any]:
@@ -103,7 +77,7 @@ def _pool_ends(folder: Folder, cores: int) -> list[float]:
     with FoldPool(trivial_work, config, folder=folder, most_tasks=cores) as pool:
         events = pool.events()
         for trial in range(_POOL_TRIALS):
-            pool.submit([TrivialTask(str(trial), fold) for fold in range(_FOLDS)])
+            pool.submit([FoldTask(str(trial), fold, None, "") for fold in range(_FOLDS)])
             left = _FOLDS
             while left:
                 left -= sum(event.kind == "done" for event in next(events))
@@ -118,7 +92,7 @@ def _nested_ends(folder: Folder, cores: int) -> list[float]:
         def train(settings: dict[str, Any]) -> None:
             rank = ray.train.get_context().get_world_rank()
             for fold in range(rank, _FOLDS, cores):
-                trivial_work(TrivialTask("", fold), None, None)
+                trivial_work(FoldTask("", fold, None, ""), None, None)
 
         cpus = 1 - _TRIAL_CPUS  # the trial's own actor needs a place beside its workers
         DataParallelTrainer(

@@ -7,31 +7,22 @@ Folds store what they send before they send it, so the actor's state can be rebu
 starts it again, and `summary` reads what is missing from the folds' folders.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 
 
-class Aggregation(Protocol):
-    """What is collected; picklable."""
-
-    @property
-    def read(self) -> Callable[[str], Any]:
-        """Fold folder (URI) -> what the fold delivers."""
-        ...
-
-    @property
-    def summarise(self) -> Callable[[Sequence[Any]], Any]:
-        """What all folds delivered, in their order -> the aggregate."""
-        ...
-
-
 class Aggregator:
-    """See the module; made into an actor by `running_aggregator`."""
+    """See the module; made into an actor by `running_aggregator`.
 
-    def __init__(self, aggregation: Aggregation) -> None:
+    Args:
+        aggregation: what is collected: `read` (fold folder -> what the fold delivers) and `summarise` (what all folds
+            delivered, in their order -> the aggregate), such as `raysys.tasks.task.Aggregation`.
+    """
+
+    def __init__(self, aggregation: Any) -> None:
         self._aggregation = aggregation
         self._delivered: dict[tuple[str, int], Any] = {}
 
@@ -82,7 +73,7 @@ class RunningAggregator:
         aggregation: what is collected; None: nothing is, and there is no actor.
     """
 
-    def __init__(self, aggregation: Aggregation | None) -> None:
+    def __init__(self, aggregation: Any) -> None:
         self._read = aggregation.read if aggregation else None
         options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
         remote = ray.remote(Aggregator).options(**options)
@@ -104,7 +95,7 @@ class RunningAggregator:
 
 
 @contextmanager
-def running_aggregator(aggregation: Aggregation | None) -> Iterator[RunningAggregator]:
+def running_aggregator(aggregation: Any) -> Iterator[RunningAggregator]:
     """The actor, for as long as it is needed; when it dies it restarts, and calls are repeated until it answers."""
     running = RunningAggregator(aggregation)
     try:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.signal import lfilter
 
 RATE_HZ = 16000
 
@@ -79,6 +78,8 @@ def speak(
     voice: Voice, prosody: Prosody, words: int, random: np.random.Generator
 ) -> Float[np.ndarray, " time"]:
     """Samples at 16 kHz, within -1..1, of about a syllable a word."""
+    from scipy.signal import lfilter  # a second that only the generator should pay
+
     prosody = prosody.wavering(random)
     seconds = (0.16 / (voice.rate * prosody.rate)) * random.uniform(0.8, 1.2, size=words + 1)
     lengths = (seconds * RATE_HZ).astype(int)
@@ -123,6 +124,8 @@ def _formants(
     voice: Voice,
     random: np.random.Generator,
 ) -> Float[np.ndarray, " time"]:
+    from scipy.signal import lfilter
+
     vowels = random.integers(0, len(_VOWELS_HZ), size=len(lengths))
     pieces, first = [], 0
     states = [np.zeros(2) for _ in _BANDWIDTHS_HZ]

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
-from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 
 from raysys.corpus.table import Corpus
 from raysys.errors import CorpusError
@@ -130,6 +129,8 @@ def _outer(
     strata: np.ndarray, groups: np.ndarray, config: FoldsConfig, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if config.method == "leave_one_group_out":
+        from sklearn.model_selection import LeaveOneGroupOut  # a second, which workers are spared
+
         yield from LeaveOneGroupOut().split(strata, strata, groups)
         return
     yield from _stratified(config.n_splits, strata, groups, seed)
@@ -165,6 +166,8 @@ def _inner(
 def _stratified(
     n_splits: int, strata: np.ndarray, groups: np.ndarray, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
     splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class smaller than the number of folds is fine as long as no train part lacks it, which we check.

@@ -79,22 +79,13 @@ class FoldScores:
     """The baseline on the same test part."""
 
 
-@dataclass(frozen=True)
-class TrialResult:
-    """One configuration on all its folds, its test predictions opened."""
+@dataclass(frozen=True, kw_only=True)
+class CommandResult:
+    """What the results of all commands hold."""
 
-    kind: Literal["cross_validation", "trial"]
+    kind: str
     task: str
     corpus: str
-    model: str
-    select: str
-    """The validation score that chose epochs."""
-    folds: tuple[FoldScores, ...]
-    mean: dict[str, Scores]
-    """Over folds: val, test, baseline."""
-    std: dict[str, Scores]
-    summary: TaskSummary
-    """What the task has to say beside scores."""
     seconds: Scores
     audit: tuple[Finding, ...]
     mlflow: RunIds
@@ -104,6 +95,21 @@ class TrialResult:
     def metrics(self) -> tuple[Metric, ...]:
         """Of the task."""
         return TASKS[self.task].metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult(CommandResult):
+    """One configuration on all its folds, its test predictions opened; of the kind cross_validation or trial."""
+
+    model: str
+    select: str
+    """The validation score that chose epochs."""
+    folds: tuple[FoldScores, ...]
+    mean: dict[str, Scores]
+    """Over folds: val, test, baseline."""
+    std: dict[str, Scores]
+    summary: TaskSummary
+    """What the task has to say beside scores."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +128,10 @@ class VariantResult:
     """The task's further scores, such as F1 by emotion, mean over seeds."""
 
 
-@dataclass(frozen=True)
-class AblationResult:
+@dataclass(frozen=True, kw_only=True)
+class AblationResult(CommandResult):
     """Several configurations on the same folds."""
 
-    task: str
-    corpus: str
     metric: str
     source: str
     selected_on: Literal["test", "val", "unknown"]
@@ -137,16 +141,7 @@ class AblationResult:
     failed: tuple[str, ...]
     """A line a trial that failed."""
     baseline: Spread
-    seconds: Scores
-    audit: tuple[Finding, ...]
-    mlflow: RunIds
-    kind: Literal["ablation"] = "ablation"
-    version: int = VERSION
-
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """Of the task."""
-        return TASKS[self.task].metrics
+    kind: str = "ablation"
 
 
 @dataclass(frozen=True)
@@ -235,12 +230,10 @@ class Effort:
     saved: float
 
 
-@dataclass(frozen=True)
-class StudyResult:
+@dataclass(frozen=True, kw_only=True)
+class StudyResult(CommandResult):
     """A search: chosen on validation, opened on test once, beside the nested estimate and the untuned one."""
 
-    task: str
-    corpus: str
     model: str
     objectives: tuple[str, ...]
     chosen: Choice
@@ -260,16 +253,7 @@ class StudyResult:
     rounds: tuple[RoundResult, ...]
     trials: tuple[TrialRecord, ...]
     epochs: Effort
-    seconds: Scores
-    audit: tuple[Finding, ...]
-    mlflow: RunIds
-    kind: Literal["study"] = "study"
-    version: int = VERSION
-
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """Of the task."""
-        return TASKS[self.task].metrics
+    kind: str = "study"
 
 
 Result = TrialResult | AblationResult | StudyResult

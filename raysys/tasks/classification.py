@@ -15,15 +15,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
-from sklearn.metrics import (
-    accuracy_score,
-    f1_score,
-    precision_recall_fscore_support,
-    recall_score,
-)
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 from torch import Tensor
 
 from raysys.balance.counts import BalanceConfig
@@ -252,6 +243,10 @@ class Classification(Task):
 
     def baseline(self, pooled: np.ndarray, targets: ClassTargets, fold: Fold) -> dict[str, float]:
         """SVC(RBF, C=3, balanced) on standardised columns."""
+        from sklearn.pipeline import make_pipeline  # a second, which workers are spared
+        from sklearn.preprocessing import StandardScaler
+        from sklearn.svm import SVC
+
         classifier = make_pipeline(StandardScaler(), SVC(C=3.0, class_weight="balanced"))
         classifier.fit(pooled[fold.train], targets.labels[fold.train])
         return score_classes(targets.labels[fold.test], classifier.predict(pooled[fold.test]))
@@ -276,6 +271,8 @@ class Classification(Task):
         aggregate: SimilaritySummary,
     ) -> ClassificationSummary:
         """Scores by emotion and speaker, confusions, matrices."""
+        from sklearn.metrics import precision_recall_fscore_support
+
         outputs = np.concatenate([part.outputs for part in predictions])
         truth = np.concatenate([part.truth for part in predictions])
         predicted = outputs.argmax(axis=1)
@@ -359,6 +356,8 @@ def score_classes(
     labels: Int64[np.ndarray, " utterance"], predicted: Int64[np.ndarray, " utterance"]
 ) -> dict[str, float]:
     """WA, UA, weighted F1 and the worst class' recall under their names in `METRICS`, in 0..1, by scikit-learn."""
+    from sklearn.metrics import accuracy_score, f1_score, recall_score  # takes a second
+
     present = np.unique(labels)
     options = {"labels": present, "zero_division": 0}
     recalls = recall_score(labels, predicted, average=None, **options)

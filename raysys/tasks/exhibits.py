@@ -5,7 +5,7 @@ Tasks say what; `raysys.report` draws it for a terminal or as a picture, `raysys
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,17 @@ class Table:
 
 
 @dataclass(frozen=True)
-class HeatMap:
-    """A matrix over names, with an interval in each cell."""
+class Picture:
+    """Something to be drawn, and where its file goes."""
 
     path: str
     title: str
+
+
+@dataclass(frozen=True)
+class HeatMap(Picture):
+    """A matrix over names, with an interval in each cell."""
+
     names: Sequence[str]
     values: Float[np.ndarray, "name name"]
     low: Float[np.ndarray, "name name"]
@@ -39,52 +45,42 @@ class HeatMap:
 
 
 @dataclass(frozen=True)
-class Tree:
+class Tree(Picture):
     """Which names belong together: average linkage on 1 - similarity."""
 
-    path: str
-    title: str
     names: Sequence[str]
     similarity: Float[np.ndarray, "name name"]
 
 
 @dataclass(frozen=True)
-class Confusions:
+class Confusions(Picture):
     """Utterances by true (row) and predicted (column) name."""
 
-    path: str
-    title: str
     names: Sequence[str]
     counts: Int[np.ndarray, "name name"]
 
 
 @dataclass(frozen=True)
-class Bars:
+class Bars(Picture):
     """Groups of horizontal bars side by side: heading -> name -> (value in per cent or as it is, utterances)."""
 
-    path: str
-    title: str
     groups: Mapping[str, Mapping[str, tuple[float, int]]]
 
 
 @dataclass(frozen=True)
-class PairCounts:
+class PairCounts(Picture):
     """Utterances by major and minor name, before and after balancing, clear ones on the diagonal."""
 
-    path: str
-    title: str
     names: Sequence[str]
     before: Float[np.ndarray, "name name"]
     after: Float[np.ndarray, "name name"]
 
 
 @dataclass(frozen=True)
-class Scatter:
+class Scatter(Picture):
     """Predicted against true values: heading -> (true, predicted)."""
 
-    path: str
-    title: str
-    groups: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,6 @@ class File:
     content: Any
 
 
-Picture = HeatMap | Tree | Confusions | Bars | PairCounts | Scatter
 Exhibit = Picture | File
 
 

@@ -12,9 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float32, Int64
-from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from raysys.batches.batch import Part
@@ -207,6 +204,10 @@ class Regression(Task):
 
     def baseline(self, pooled: np.ndarray, targets: ValueTargets, fold: Fold) -> dict[str, float]:
         """Ridge on standardised columns; its strength is chosen inside the train part by leaving one out."""
+        from sklearn.linear_model import RidgeCV  # a second, which workers are spared
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         model = make_pipeline(StandardScaler(), RidgeCV(alphas=_ALPHAS))
         model.fit(pooled[fold.train], targets.values[fold.train])
         predicted = model.predict(pooled[fold.test]).reshape(len(fold.test), -1)

@@ -42,7 +42,9 @@ def settled(config: Config) -> Iterator[None]:
 
 
 def warm_up() -> None:
-    """Let torch load what it loads at its first optimiser step (seconds), before a fold is waiting for it."""
+    """Let torch load what it loads at its first optimiser step, and scikit-learn, before a fold is waiting for it."""
+    import sklearn.metrics  # noqa: F401
+
     weight = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.Adam([weight])
     weight.sum().backward()

@@ -144,8 +144,12 @@ def test_a_plug_in_is_one_module_that_only_its_registry_knows(where: str):
         knowing = {
             path for path in MODULES if module in imports(path) and room(path) != "benchmarks"
         }
-        shared = set((ROOT / "raysys/tasks").glob("*.py")) if where == "losses" else set()  # main losses
-        shared |= {registry.with_name("demo.py")} if where == "corpus" else set()  # it writes a manifest
+        shared = (
+            set((ROOT / "raysys/tasks").glob("*.py")) if where == "losses" else set()
+        )  # main losses
+        shared |= (
+            {registry.with_name("demo.py")} if where == "corpus" else set()
+        )  # it writes a manifest
         assert registry in knowing
         assert knowing <= {registry, *shared}, f"{module} is known to {knowing - {registry}}"
 
