@@ -2,12 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test test-all check clean
 
 demo: .venv/installed
 	$(BIN)/python -m jobs.cross_validate configs/demo.yaml
 
 test: .venv/installed-test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/installed-test
 	$(BIN)/python -m pytest
 
 check: .venv/installed-test

@@ -25,6 +25,7 @@ CHECKED = (
 install_import_hook([f"raysys.{name}" for name in CHECKED], "beartype.beartype")
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,7 @@ from raysys.similarity.matrix import SimilarityConfig
 from raysys.storage import Folder
 from raysys.tasks.classification import Classification
 
+CLUSTER = ClusterConfig(workers=2)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -94,7 +96,7 @@ def small_config(cache_root: Path) -> Callable[[Path], Config]:
             ),
             training=TrainingConfig(max_epochs=4, patience=4, batch_size=16, learning_rate=0.005),
             similarity=SimilarityConfig(resamples=50),
-            cluster=ClusterConfig(workers=2),
+            cluster=CLUSTER,
             storage=StorageConfig(runs=str(home / "runs"), cache=str(cache_root)),
         )
 
@@ -145,3 +147,54 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+class StandingPool:
+    """The one pool that the commands of most tests share; it takes all CPUs, so the other tests come after it."""
+
+    def __init__(self) -> None:
+        self._open: AbstractContextManager[None] | None = None
+
+    def open(self, folder: Path) -> None:
+        from raysys.experiments.session import standing_pool
+
+        if self._open is None:
+            self._open = standing_pool(CLUSTER, Folder(str(folder)))
+            self._open.__enter__()
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.__exit__(None, None, None)
+            self._open = None
+
+
+@pytest.fixture(scope="session")
+def standing(ray_cluster: None) -> Iterator[StandingPool]:
+    """Closed when the tests are over, if it still is open."""
+    one = StandingPool()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="session")
+def pool(standing: StandingPool, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Commands in this test start at once."""
+    standing.open(tmp_path_factory.mktemp("pool"))
+
+
+@pytest.fixture
+def own_pool(standing: StandingPool) -> None:
+    """Commands in this test start pools of their own, and have room for them."""
+    standing.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests without Ray first, then those that share a pool, then those that need their own."""
+
+    def rank(item: pytest.Item) -> int:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        if "own_pool" in fixtures:
+            return 2
+        return 1 if "pool" in fixtures else 3 if item.get_closest_marker("cluster") else 0
+
+    items.sort(key=rank)

@@ -47,7 +47,9 @@ class Ticket:
     key: TaskKey
     milestones: tuple[int, ...]
     content: bytes
-    """The task, pickled."""
+    """The task, and who delivers its result, pickled."""
+    shared: str
+    """What it shares with others: a key of `FoldQueue.share`."""
 
 
 class StaleWorkerError(Exception):

@@ -16,8 +16,10 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import ray
 import ray.train
@@ -63,10 +65,13 @@ class FoldPool:
         work: what a worker does with a task.
         config: workers, resources of each, attempts, deadline.
         folder: where Ray Train keeps its own state while the pool lives.
-        shared: what all tasks share; put into the object store once.
         most_tasks: no more workers than this are started.
+        shared: what all tasks share; put into the object store once.
         deliver: called in the worker with every result, before it counts.
         warm_up: called once in every worker before its first task.
+
+    A pool that outlives a command is given to the next one by `lend`: the names of trials, what they share and who
+    delivers are those of one loan.
     """
 
     def __init__(
@@ -83,14 +88,11 @@ class FoldPool:
         self._config = config
         self._folder = folder
         self.workers = max(1, min(config.workers or slots(config), most_tasks))
-        references = [] if shared is None else [ray.put(shared)]
-        self.queue = start_queue(config.max_attempts, references)
-        self._settings = {
-            "queue": self.queue,
-            "work": work,
-            "deliver": deliver,
-            "warm_up": warm_up,
-        }
+        self.queue = start_queue(config.max_attempts)
+        self._settings = {"queue": self.queue, "work": work, "warm_up": warm_up}
+        self._loans = 0
+        self._trials: set[str] = set()
+        self._begin_loan(shared, deliver)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="fold-pool", daemon=True)
         self._started = time.monotonic()
@@ -118,16 +120,36 @@ class FoldPool:
         if self._folder.local_path is not None:
             self._folder.delete()
 
+    @contextmanager
+    def lend(self, *, shared: Any = None, deliver: Deliver | None = None) -> Iterator[Self]:
+        """The pool for another command; what that leaves undone is cancelled.
+
+        Args:
+            shared: what all its tasks share.
+            deliver: called in the worker with every of its results.
+        """
+        self._begin_loan(shared, deliver)
+        try:
+            yield self
+        finally:
+            for trial in self._trials:
+                self.cancel(trial)
+            ray.get(self.queue.share.remote(self._loan, []))
+
     def submit(self, tasks: Sequence[Task]) -> None:
         """Hand tasks to the pool."""
-        tickets = [
-            Ticket(task.key, tuple(task.milestones), ray.cloudpickle.dumps(task)) for task in tasks
-        ]
+        tickets = []
+        for task in tasks:
+            trial, fold = task.key
+            self._trials.add(trial)
+            content = ray.cloudpickle.dumps((task, self._deliver))
+            key = (f"{self._loan}{trial}", fold)
+            tickets.append(Ticket(key, tuple(task.milestones), content, self._loan))
         ray.get(self.queue.submit.remote(tickets))
 
     def cancel(self, trial: str) -> None:
         """Stop the folds of a trial."""
-        ray.get(self.queue.cancel.remote(trial))
+        ray.get(self.queue.cancel.remote(f"{self._loan}{trial}"))
 
     def events(self, *, idle_seconds: float = _POLL_SECONDS) -> Iterator[list[Event]]:
         """Events as they come, for ever; an empty list every `idle_seconds` without one.
@@ -151,7 +173,22 @@ class FoldPool:
         self._seen += len(fresh)
         self._greeted = self._greeted or any(event.kind == "hello" for event in fresh)
         self._check()
-        return fresh
+        return [own for event in fresh if (own := self._own(event))]
+
+    def _begin_loan(self, shared: Any, deliver: Deliver | None) -> None:
+        self._loans += 1
+        self._loan, self._deliver = f"{self._loans}/", deliver
+        self._trials.clear()
+        ray.get(self.queue.share.remote(self._loan, [ray.put(shared)]))
+
+    def _own(self, event: Event) -> Event | None:
+        """An event of this loan, by the trial's own name; None for what is left of others."""
+        if event.key is None:
+            return event
+        trial, fold = event.key
+        if not trial.startswith(self._loan):
+            return None
+        return replace(event, key=(trial.removeprefix(self._loan), fold))
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -193,52 +230,52 @@ def worker_loop(packed: dict[str, bytes]) -> None:
 
     Args:
         packed: `settings`, pickled so that Ray's own processes need not import what is in it: `queue` (actor
-            handle), `work` (a `Work`), `deliver` (a `Deliver` or None), `warm_up` (called once before the worker
-            says hello, or None).
+            handle), `work` (a `Work`), `warm_up` (called once before the worker says hello, or None).
     """
     settings = ray.cloudpickle.loads(packed["settings"])
-    queue = settings["queue"]
+    queue, work = settings["queue"], settings["work"]
     rank, token = ray.train.get_context().get_world_rank(), uuid.uuid4().hex
     if settings["warm_up"]:
         settings["warm_up"]()
-    references = ray.get(queue.shared.remote())
-    shared = ray.get(references[0]) if references else None
+    known, shared = "", None
     ray.get(queue.hello.remote(rank, token, os.getpid()))
     while True:
         pulled = ray.get(queue.pull.remote(rank, token, _PULL_SECONDS))
         if pulled.verdict in ("closed", "stale"):
             return
         if pulled.verdict == "task":
-            task = ray.cloudpickle.loads(pulled.ticket.content)
-            _do(task, queue, rank, token, settings, shared)
+            if pulled.ticket.shared != known:
+                known, shared = pulled.ticket.shared, None
+                references = ray.get(queue.shared.remote(known))
+                shared = ray.get(references[0]) if references else None
+            _do(pulled.ticket, work, shared, queue, (rank, token))
 
 
-def _do(
-    task: Task, queue: Any, rank: int, token: str, settings: dict[str, Any], shared: Any
-) -> None:
-    verdicts = set()
+def _do(ticket: Ticket, work: Work, shared: Any, queue: Any, holder: tuple[int, str]) -> None:
+    key, verdicts = ticket.key, set()
 
     def on_epoch(record: Any) -> bool:
-        verdict = ray.get(queue.epoch.remote(task.key, rank, token, record))
+        verdict = ray.get(queue.epoch.remote(key, *holder, record))
         verdicts.add(verdict)
         return bool(verdict == "go")
 
     try:
-        result = settings["work"](task, shared, on_epoch)
+        task, deliver = ray.cloudpickle.loads(ticket.content)
+        result = work(task, shared, on_epoch)
         if result.stopped and "pause" in verdicts and "stop" not in verdicts:
-            ray.get(queue.hand_back.remote(task.key, rank, token))
+            ray.get(queue.hand_back.remote(key, *holder))
             return
-        if settings["deliver"] and not result.stopped:
-            settings["deliver"](task, result)
+        if deliver and not result.stopped:
+            deliver(task, result)
     except RaysysError as error:
-        ray.get(queue.failed.remote(task.key, rank, token, str(error)))
+        ray.get(queue.failed.remote(key, *holder, str(error)))
     except Exception as error:  # the one place where a fold's failure is recorded
         lines = traceback.format_exc().strip().splitlines()
         where = next((line.strip() for line in reversed(lines) if line.startswith("  File")), "")
         reason = f"{type(error).__name__}: {error} ({where})"
-        ray.get(queue.failed.remote(task.key, rank, token, reason))
+        ray.get(queue.failed.remote(key, *holder, reason))
     else:
-        ray.get(queue.done.remote(task.key, rank, token, result))
+        ray.get(queue.done.remote(key, *holder, result))
 
 
 def slots(config: ClusterConfig) -> int:

@@ -52,14 +52,18 @@ class _State:
 class FoldQueue:
     """See the module; made into an actor by `start_queue`."""
 
-    def __init__(self, max_attempts: int, shared: Sequence[ray.ObjectRef]) -> None:
+    def __init__(self, max_attempts: int) -> None:
         self._state = _State(LeaseBook(max_attempts))
-        self._shared = list(shared)
+        self._shared: dict[str, list[ray.ObjectRef]] = {}
         self._changed = asyncio.Condition()
 
-    async def shared(self) -> list[ray.ObjectRef]:
-        """References to what all tasks share."""
-        return self._shared
+    async def share(self, key: str, references: list[ray.ObjectRef]) -> None:
+        """Keep what tasks share, as a list of one reference; an empty one drops it."""
+        self._shared[key] = references
+
+    async def shared(self, key: str) -> list[ray.ObjectRef]:
+        """What tasks share."""
+        return self._shared[key]
 
     async def submit(self, tickets: Sequence[Ticket]) -> None:
         """Add tasks."""
@@ -161,7 +165,7 @@ class FoldQueue:
         return True
 
 
-def start_queue(max_attempts: int, shared: Sequence[ray.ObjectRef]) -> Any:
+def start_queue(max_attempts: int) -> Any:
     """Start the actor; it lives as long as the returned handle."""
     options = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 10_000}
-    return ray.remote(FoldQueue).options(**options).remote(max_attempts, shared)
+    return ray.remote(FoldQueue).options(**options).remote(max_attempts)

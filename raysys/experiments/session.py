@@ -3,10 +3,12 @@
 Plan -> Session: runner (-> outcomes), finish (outcome -> opened result)
 """
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -17,6 +19,7 @@ from raysys.background import Background
 from raysys.cluster.aggregator import RunningAggregator, running_aggregator
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.session import ray_session
+from raysys.config.running import ClusterConfig
 from raysys.experiments.plan import Plan
 from raysys.predictions import Predictions, read_predictions
 from raysys.report.results import FoldScores, RunIds, TrialResult, write_result
@@ -100,20 +103,47 @@ def open_session(plan: Plan, folder: Folder, *, most_tasks: int) -> Iterator[Ses
     """
     config, connecting = plan.config, time.monotonic()
     aggregation = plan.task.aggregation(config.similarity, config.seed)
+    with ray_session(config.cluster), running_aggregator(aggregation) as aggregator:
+        lent: AbstractContextManager[FoldPool]
+        stands = _STANDING.get()
+        if stands is not None and stands[0] == config.cluster:
+            lent = stands[1].lend(shared=plan.data, deliver=aggregator.deliver)
+        else:
+            lent = FoldPool(
+                run_fold,
+                config.cluster,
+                folder=folder / ".pool",
+                most_tasks=most_tasks,
+                shared=plan.data,
+                deliver=aggregator.deliver,
+                warm_up=warm_up,
+            )
+        with lent as pool:
+            yield Session(plan, pool, Baselines(plan), connecting, aggregator)
+
+
+_STANDING: ContextVar[tuple[ClusterConfig, FoldPool] | None] = ContextVar("pool", default=None)
+
+
+@contextmanager
+def standing_pool(config: ClusterConfig, folder: Folder) -> Iterator[None]:
+    """One pool for all commands inside whose `cluster` settings are these: they start at once.
+
+    For notebooks, and for several commands in a row; Ray stays connected.
+
+    Args:
+        config: of the cluster and its workers.
+        folder: for Ray Train's own state.
+    """
     with (
-        ray_session(config.cluster),
-        running_aggregator(aggregation) as aggregator,
-        FoldPool(
-            run_fold,
-            config.cluster,
-            folder=folder / ".pool",
-            most_tasks=most_tasks,
-            shared=plan.data,
-            deliver=aggregator.deliver,
-            warm_up=warm_up,
-        ) as pool,
+        ray_session(config),
+        FoldPool(run_fold, config, folder=folder, most_tasks=sys.maxsize, warm_up=warm_up) as pool,
     ):
-        yield Session(plan, pool, Baselines(plan), connecting, aggregator)
+        token = _STANDING.set((config, pool))
+        try:
+            yield
+        finally:
+            _STANDING.reset(token)
 
 
 @dataclass(frozen=True)

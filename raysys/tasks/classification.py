@@ -79,11 +79,11 @@ class ClassificationSummary:
     emotions: tuple[str, ...]
     pooled: dict[str, float]
     """WA, UA and weighted F1 over the utterances of all folds."""
-    per_class: dict[str, dict[str, float]]
+    per_class: dict[str, dict[str, int | float]]
     """Emotion -> precision, recall, f1, utterances."""
     confusion: list[list[int]]
     """Utterances by true (row) and predicted (column) emotion."""
-    speakers: dict[str, dict[str, float]]
+    speakers: dict[str, dict[str, int | float]]
     """Speaker -> the three scores and utterances, the most frequent speaker first."""
     similarity: dict[str, Any]
     """average, low, high [class][class], per_fold [fold][class][class] (null where unknown), fold_counts."""

@@ -60,9 +60,9 @@ class RegressionSummary:
 
     targets: tuple[str, ...]
     pooled: dict[str, float]
-    per_target: dict[str, dict[str, float]]
+    per_target: dict[str, dict[str, int | float]]
     """Target -> CCC, r, RMSE, and the mean and standard deviation of the true values."""
-    speakers: dict[str, dict[str, float]]
+    speakers: dict[str, dict[str, int | float]]
     """Speaker -> scores and utterances, the most frequent speaker first."""
 
     def tables(self) -> list[Table]:

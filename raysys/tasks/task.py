@@ -230,7 +230,7 @@ def shown(metrics: Sequence[Metric]) -> list[Metric]:
 
 def by_speaker(
     task: Task, outputs: np.ndarray, truth: np.ndarray, speakers: Sequence[str]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, int | float]]:
     """Speaker -> scores and `utterances`, the most frequent speaker first; unknown speakers are left out."""
     who = np.array(speakers)
     names, counts = np.unique(who[who != ""], return_counts=True)

@@ -50,7 +50,7 @@ class MeanCurve:
     @property
     def seconds(self) -> tuple[float, ...]:
         """Training of each fold in this command."""
-        return tuple(sum(record.seconds for record in history) for history in self._histories)
+        return tuple(sum((r.seconds for r in history), 0.0) for history in self._histories)
 
     def fresh(self, *, before: int) -> list[Point]:
         """Points that were not given out yet, of epochs before `before`."""

@@ -75,7 +75,7 @@ def test_multiemo_reads_meld_better_than_the_svm(meld_root: Path, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.cluster
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("own_pool")
 def test_emodb_reaches_ua_060_speaker_independent(
     emodb_root: Path, tmp_path: Path, cache_root: Path
 ):

@@ -24,7 +24,7 @@ from raysys.settings import replaced
 from raysys.storage import as_json
 from tests.conftest import with_training
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
 
 VARIANTS = {
     "audio + text (100 %)": Variant(published=70.0),

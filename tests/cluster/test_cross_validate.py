@@ -1,65 +1,23 @@
 """A whole cross-validation on a real Ray and a real MLflow: what is left behind, and that nothing can disturb it."""
 
 import json
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from io import StringIO
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from mlflow import MlflowClient
-from rich.console import Console
 
 import raysys
 from raysys.config import Config
 from raysys.corpus.folds import FoldsConfig
 from raysys.errors import FoldFailedError, StorageError
-from raysys.experiments import session
-from raysys.experiments.cross_validate import cross_validate
 from raysys.experiments.plan import make_plan
-from raysys.report.results import TrialResult, plain
-from raysys.settings import replaced
-from tests.cluster.gate import Gate, gated_fold, kill_at
+from tests.cluster.conftest import Ran, run
 from tests.conftest import with_training
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A finished command."""
-
-    config: Config
-    result: TrialResult
-    printed: str
-
-    @property
-    def numbers(self) -> str:
-        """Everything of the result but seconds and ids."""
-        content = plain(self.result)
-        return json.dumps({k: v for k, v in content.items() if k not in ("seconds", "mlflow")})
-
-    @property
-    def folder(self) -> Path:
-        """Of the first run of this name."""
-        return Path(self.config.storage.runs) / self.config.name
-
-
-def run(config: Config, *, resume: bool = False) -> Ran:
-    console = Console(file=StringIO(), width=100)
-    result = cross_validate(config, resume=resume, console=console)
-    return Ran(config, result, console.file.getvalue())
-
-
-@pytest.fixture(scope="module")
-def reference(small_config: Callable[[Path], Config], tmp_path_factory: Any) -> Ran:
-    """An undisturbed run of the small config, done once."""
-    return run(small_config(tmp_path_factory.mktemp("reference")))
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
 
 
 def test_a_run_leaves_result_files_and_an_mlflow_run(reference: Ran):
@@ -131,7 +89,7 @@ def test_a_second_run_with_one_seed_is_identical_in_a_folder_of_its_own(referenc
 
 def test_resuming_a_finished_run_shows_it_and_another_seed_has_nothing_to_resume(reference: Ran):
     shown = run(reference.config, resume=True)
-    assert json.loads(shown.numbers) == json.loads(reference.numbers)
+    assert shown.numbers == reference.numbers
     assert "is finished already" in shown.printed
     with pytest.raises(StorageError, match="nothing to resume"):
         run(replace(reference.config, seed=5), resume=True)
@@ -182,46 +140,3 @@ def test_a_fold_that_diverges_fails_the_run_with_its_reason(small: Config):
     client = MlflowClient(f"sqlite:///{config.storage.runs}/mlflow.db")
     assert record["status"] == client.get_run(record["run_id"]).info.status == "FAILED"
     assert not (folder / "result.json").exists()
-
-
-@pytest.mark.slow
-def test_workers_killed_in_the_middle_of_folds_change_no_bit(
-    small: Config, reference: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Three folds are held in the middle of training, and the processes that do them are killed there."""
-    gate = Gate(tmp_path / "gate")
-    points = [gate.hold("small", fold, epoch) for fold, epoch in ((0, 2), (2, 3), (4, 1))]
-    monkeypatch.setattr(session, "run_fold", partial(gated_fold, gate))
-    killed: list[int] = []
-
-    def kill() -> None:
-        killed.extend(map(kill_at, points))
-
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    again = run(replaced(small, {"cluster.max_attempts": 20}))
-    thread.join(10)
-    assert len(set(killed)) == 3
-    assert again.numbers == reference.numbers
-    client = MlflowClient(f"sqlite:///{small.storage.runs}/mlflow.db")
-    for fold in range(5):
-        curve = client.get_metric_history(again.result.mlflow.run_id, f"fold_{fold}/val/ua")
-        assert [point.step for point in curve] == [1, 2, 3, 4]
-
-
-@pytest.mark.slow
-def test_a_killed_aggregation_actor_loses_nothing(
-    small: Config, reference: Ran, monkeypatch: pytest.MonkeyPatch
-):
-    actors: list[Any] = []
-    real = session.Session.aggregate
-
-    def aggregate(self: Any, outcome: Any) -> Any:
-        actors.append(self._aggregator.actor)
-        ray.kill(actors[-1], no_restart=False)  # it holds all folds, and not yet a summary
-        return real(self, outcome)
-
-    monkeypatch.setattr(session.Session, "aggregate", aggregate)
-    assert run(small).numbers == reference.numbers
-    with pytest.raises(ray.exceptions.ActorDiedError):  # it ends with the run
-        ray.get(actors[-1].drop.remote("small"))

@@ -12,7 +12,7 @@ from raysys.errors import PoolError
 from raysys.storage import Folder
 from tests.cluster.work import Errand, square
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("own_pool")]
 
 
 def finish(pool: FoldPool, count: int) -> tuple[dict, dict]:

@@ -27,7 +27,7 @@ from raysys.report.results import TrialResult, plain
 from raysys.settings import replaced
 from tests.conftest import with_training
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
 
 WORDS = {"dreadful": 1.0, "poor": 2.0, "plain": 3.0, "good": 4.0, "splendid": 5.0}
 

@@ -26,7 +26,7 @@ from raysys.report.results import plain
 from raysys.settings import replaced
 from raysys.storage import as_json
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
 
 SPACE = {
     "loss.mu1": Distribution(0.0, 0.5),

@@ -1,0 +1,61 @@
+"""Processes killed in the middle of a run, which then ends in the same bits."""
+
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from mlflow import MlflowClient
+
+from raysys.config import Config
+from raysys.experiments import session
+from raysys.settings import replaced
+from tests.cluster.conftest import Ran, run
+from tests.cluster.gate import Gate, gated_fold, kill_at
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("own_pool")]
+
+
+@pytest.mark.slow
+def test_workers_killed_in_the_middle_of_folds_change_no_bit(
+    reference: Ran, own_pool: None, small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Three folds are held in the middle of training, and the processes that do them are killed there."""
+    gate = Gate(tmp_path / "gate")
+    points = [gate.hold("small", fold, epoch) for fold, epoch in ((0, 2), (2, 3), (4, 1))]
+    monkeypatch.setattr(session, "run_fold", partial(gated_fold, gate))
+    killed: list[int] = []
+
+    def kill() -> None:
+        killed.extend(map(kill_at, points))
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    again = run(replaced(small, {"cluster.max_attempts": 20}))
+    thread.join(10)
+    assert len(set(killed)) == 3
+    assert again.numbers == reference.numbers
+    client = MlflowClient(f"sqlite:///{small.storage.runs}/mlflow.db")
+    for fold in range(5):
+        curve = client.get_metric_history(again.result.mlflow.run_id, f"fold_{fold}/val/ua")
+        assert [point.step for point in curve] == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_a_killed_aggregation_actor_loses_nothing(
+    reference: Ran, own_pool: None, small: Config, monkeypatch: pytest.MonkeyPatch
+):
+    actors: list[Any] = []
+    real = session.Session.aggregate
+
+    def aggregate(self: Any, outcome: Any) -> Any:
+        actors.append(self._aggregator.actor)
+        ray.kill(actors[-1], no_restart=False)  # it holds all folds, and not yet a summary
+        return real(self, outcome)
+
+    monkeypatch.setattr(session.Session, "aggregate", aggregate)
+    assert run(small).numbers == reference.numbers
+    with pytest.raises(ray.exceptions.ActorDiedError):  # it ends with the run
+        ray.get(actors[-1].drop.remote("small"))
