@@ -16,7 +16,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -132,9 +132,10 @@ class FoldPool:
         try:
             yield self
         finally:
-            for trial in self._trials:
-                self.cancel(trial)
-            ray.get(self.queue.share.remote(self._loan, []))
+            with suppress(ray.exceptions.RayError):  # the queue is gone, and its workers with it
+                for trial in self._trials:
+                    self.cancel(trial)
+                ray.get(self.queue.share.remote(self._loan, []))
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Hand tasks to the pool."""

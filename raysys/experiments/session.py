@@ -35,6 +35,8 @@ from raysys.trials.trial import TrialOutcome
 
 Scores = Sequence[Mapping[str, float]]
 """One dict a fold."""
+_STANDING: ContextVar[tuple[ClusterConfig, FoldPool] | None] = ContextVar("pool", default=None)
+"""What `standing_pool` opened, and for which settings."""
 
 
 class Baselines:
@@ -120,9 +122,6 @@ def open_session(plan: Plan, folder: Folder, *, most_tasks: int) -> Iterator[Ses
             )
         with lent as pool:
             yield Session(plan, pool, Baselines(plan), connecting, aggregator)
-
-
-_STANDING: ContextVar[tuple[ClusterConfig, FoldPool] | None] = ContextVar("pool", default=None)
 
 
 @contextmanager

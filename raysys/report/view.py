@@ -66,6 +66,7 @@ class TrialsView(Listener):
         self._done: dict[tuple[str, int], FoldResult] = {}
         self._ended: list[TrialOutcome] = []
         self._recalled = 0
+        self._resumed = False
         self._paces: list[float] = []
 
     def __enter__(self) -> Self:
@@ -91,8 +92,9 @@ class TrialsView(Listener):
 
     def started(self, trial: Trial) -> None:
         """A row more."""
-        if self._recalled and not self._running:
+        if self._recalled and not self._resumed:
             self._say(f"{self._recalled} trial(s) had ended before; going on")
+        self._resumed = self._recalled > 0
         self._running[trial.name] = trial
         self._refresh()
 

@@ -18,7 +18,6 @@ from jaxtyping import Int64
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-import raysys
 from raysys.batches.batch import Part, Turns, make_part
 from raysys.batches.normalise import Normaliser
 from raysys.config import Config
@@ -138,7 +137,6 @@ def save_bundle(folder: Folder, bundle: Bundle) -> None:
     folder.write_bytes("weights.safetensors", safetensors.torch.save(plain))
     content = {
         "version": _VERSION,
-        "raysys": raysys.__version__,
         "task": {"name": bundle.task.name, **asdict(bundle.task)},  # type: ignore[call-overload]
         "dims": dict(bundle.dims),
         "encoders": dict(bundle.encoders),
@@ -166,7 +164,7 @@ def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
     if content.get("version") != _VERSION:
         raise StorageError(
             f"{folder.path('bundle.json')} is of version {content.get('version')}, not {_VERSION}: load it with the "
-            f"raysys that wrote it ({content.get('raysys')})"
+            "raysys that wrote it"
         )
     try:
         tensors = safetensors.torch.load(folder.read_bytes("weights.safetensors"))

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from raysys.commandline import parse
 from raysys.config import Config
+from raysys.config.running import AblationConfig, Variant
+from raysys.experiments.ablate import ablate
 from raysys.experiments.cross_validate import cross_validate
 from raysys.experiments.plan import Plan, make_plan
 from raysys.predictions import read_predictions
@@ -18,10 +18,9 @@ from raysys.storage import Folder
 from raysys.training.fold import run_fold
 from raysys.training.records import FoldResult
 from raysys.trials.trial import Trial
-from tests.conftest import minilm
+from tests.conftest import CLUSTER, minilm, with_training
 
 ROOT = Path(__file__).resolve().parents[2]
-Modalities = tuple[Literal["audio", "text"], ...]
 
 
 def preset(name: str, folder: Path, cache: Path) -> Config:
@@ -41,16 +40,17 @@ def trained(plan: Plan, folder: Path) -> list[tuple[FoldResult, dict[str, float]
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.usefixtures("pool")
 def test_text_and_audio_beat_the_better_one_alone_by_three_points_on_the_demo(
     tmp_path: Path, cache_root: Path
 ):
-    def mean_ua(modalities: Modalities) -> float:
-        config = preset("demo", tmp_path, cache_root)
-        plan = make_plan(replace(config, model=replace(config.model, modalities=modalities)))
-        return float(np.mean([test["ua"] for _, test in trained(plan, tmp_path)]))
-
-    both = mean_ua(("audio", "text"))
-    audio, text = mean_ua(("audio",)), mean_ua(("text",))
+    sets = {"both": ("audio", "text"), "audio": ("audio",), "text": ("text",)}
+    variants = {name: Variant({"model.modalities": list(one)}) for name, one in sets.items()}
+    config = replace(preset("demo", tmp_path, cache_root), cluster=CLUSTER)
+    config = replace(config, ablation=AblationConfig(variants))
+    result = ablate(config, resume=False, console=Console(file=StringIO()))
+    both, audio, text = (one.mean["test"]["ua"] for one in result.variants)
     print(f"UA: both {both:.3f}, audio {audio:.3f}, text {text:.3f}")
     assert both >= max(audio, text) + 0.03
 
@@ -75,12 +75,13 @@ def test_multiemo_reads_meld_better_than_the_svm(meld_root: Path, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.cluster
-@pytest.mark.usefixtures("own_pool")
+@pytest.mark.usefixtures("pool")
 def test_emodb_reaches_ua_060_speaker_independent(
     emodb_root: Path, tmp_path: Path, cache_root: Path
 ):
-    config = preset("emodb", tmp_path, cache_root)
-    config = replace(config, corpus=replace(config.corpus, root=str(emodb_root)))
+    config = with_training(preset("emodb", tmp_path, cache_root), max_epochs=25, patience=25)
+    corpus = replace(config.corpus, root=str(emodb_root))
+    config = replace(config, corpus=corpus, cluster=CLUSTER)
     result = cross_validate(config, resume=False, console=Console(file=StringIO()))
     print("UA", result.mean["test"]["ua"], "baseline", result.mean["baseline"]["ua"])
     assert result.mean["test"]["ua"] >= 0.60

@@ -287,7 +287,7 @@ def test_a_dialogue_model_is_tuned_and_its_study_resumed_like_any_other(small: C
 
 
 def test_several_objectives_give_a_pareto_front(small: Config):
-    config = study(small, num_trials=3, objectives=("weighted_f1", "worst_recall"))
+    config = study(small, num_trials=2, objectives=("weighted_f1", "worst_recall"))
     result = run(config)
     names = [one["name"] for one in result["pareto"]]
     assert result["chosen"]["name"] in names

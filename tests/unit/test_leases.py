@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from raysys.cluster.leases import LeaseBook, StaleWorkerError
+from raysys.cluster.pool import count_slots
 
 
 @dataclass(frozen=True)
@@ -189,3 +190,11 @@ def test_a_fold_that_was_cancelled_while_it_paused_does_not_come_back():
     assert not book.hand_back(first.key, 0, "x")
     assert book.open_count == 0
     assert book.take(0, "x") is None
+
+
+def test_a_fold_takes_all_that_it_needs_from_one_node():
+    three = {"CPU": 3.0}
+    assert count_slots([three, three], {"CPU": 2.0}) == 2  # not 3: a core is left on each
+    assert count_slots([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0}], {"CPU": 2.0, "GPU": 0.5}) == 2
+    assert count_slots([{"CPU": 0.3}], {"CPU": 0.1}) == 3
+    assert count_slots([], {"CPU": 1.0}) == 0
