@@ -180,18 +180,18 @@ def open_trial(
     predictions = open_test(plan, outcome.folds)
     names = [metric.name for metric in shown(task.metrics)]
     selected = config.selects.name
+    val_names = list(dict.fromkeys((*names, selected)))
     folds = tuple(
         FoldScores(
             one.fold,
             one.epochs,
             one.best_epoch,
-            {name: one.val[name] for name in dict.fromkeys((*names, selected))},
+            {name: one.val[name] for name in val_names},
             task.score(part.outputs, part.truth),
             dict(simple),
         )
         for one, part, simple in zip(outcome.folds, predictions, baseline, strict=True)
     )
-    val_names = list(dict.fromkeys((*names, selected)))
     over = {
         "val": mean_and_std([fold.val for fold in folds], val_names),
         "test": mean_and_std([fold.test for fold in folds], names),

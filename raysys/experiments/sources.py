@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ray.tune.search import Searcher
-
 from raysys.config import Config
 from raysys.errors import ConfigError, FoldFailedError
 from raysys.report.results import TrialRecord
 from raysys.search.journal import Journal, trial_name
 from raysys.search.scheduler import Scheduler
+from raysys.search.searcher import StudySearcher
 from raysys.settings import replaced
 from raysys.trials.curve import Point
 from raysys.trials.trial import State, Trial, TrialOutcome
@@ -60,7 +59,7 @@ class SearchSource:
     def __init__(
         self,
         base: Trial,
-        searcher: Searcher,
+        searcher: StudySearcher,
         scheduler: Scheduler,
         journal: Journal,
         *,
