@@ -5,6 +5,7 @@ import os
 # Before raysys, Ray or MLflow are imported.
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "1"
+os.environ["RAY_worker_niceness"] = "0"  # not 15, which starves beside anything else that runs
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"

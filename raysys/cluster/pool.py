@@ -9,13 +9,12 @@ becomes that fold's failure; it never ends a worker. `ray.train.report` is not u
 and these are independent.
 """
 
-import math
 import os
 import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import TracebackType
@@ -28,6 +27,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from raysys.cluster.leases import Task, Ticket
 from raysys.cluster.queue import Event, start_queue
+from raysys.cluster.session import lacks, resources, slots
 from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError, RaysysError
 from raysys.storage import Folder
@@ -197,12 +197,8 @@ class FoldPool:
             raise PoolError(f"the fold pool ended: {reason}")
         waited = time.monotonic() - self._started
         if not self._greeted and waited > self._config.hello_seconds:
-            asked = f"{self.workers} x {_describe(_resources(self._config))}"
-            has = _describe(ray.cluster_resources())
-            raise PoolError(
-                f"no worker started within {waited:.0f} s: asked for {asked}, the cluster has {has}: lower "
-                "--cluster.workers, --cluster.cpus_per_fold or --cluster.gpus_per_fold, or add nodes"
-            )
+            reason = lacks(self._config, self.workers)
+            raise PoolError(f"no worker started within {waited:.0f} s: {reason}")
 
     def _run(self) -> None:
         try:
@@ -213,7 +209,7 @@ class FoldPool:
                 scaling_config=ScalingConfig(
                     num_workers=self.workers,
                     use_gpu=self._config.gpus_per_fold > 0,
-                    resources_per_worker=_resources(self._config),
+                    resources_per_worker=resources(self._config),
                     placement_strategy="SPREAD",
                 ),
                 run_config=RunConfig(
@@ -277,32 +273,3 @@ def _do(ticket: Ticket, work: Work, shared: Any, queue: Any, holder: tuple[int, 
         ray.get(queue.failed.remote(key, *holder, reason))
     else:
         ray.get(queue.done.remote(key, *holder, result))
-
-
-def slots(config: ClusterConfig) -> int:
-    """Folds that fit into the cluster at the same time: a fold takes all that it needs from one node."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return count_slots(nodes, _resources(config))
-
-
-def count_slots(nodes: Sequence[Mapping[str, float]], asked: Mapping[str, float]) -> int:
-    """How often what is asked for is there, node by node.
-
-    Args:
-        nodes: resources of each.
-        asked: amounts above 0.
-    """
-    return sum(
-        min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items())
-        for node in nodes
-    )
-
-
-def _resources(config: ClusterConfig) -> dict[str, float]:
-    asked = {"CPU": config.cpus_per_fold}
-    return asked | ({"GPU": config.gpus_per_fold} if config.gpus_per_fold else {})
-
-
-def _describe(resources: Mapping[str, float]) -> str:
-    known = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if name in resources]
-    return ", ".join(known) or "no CPU"

@@ -1,9 +1,10 @@
 """Ray for the length of one command: a local one that ends with it, or a connection to a cluster."""
 
+import math
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
     """Ray is connected inside, and (unless it was before) disconnected afterwards.
 
     Raises:
-        PoolError: the cluster cannot be reached, or Ray cannot start here.
+        PoolError: the cluster cannot be reached, or Ray cannot start here, or has no room here.
     """
     if ray.is_initialized():
         yield
@@ -60,9 +61,51 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would abort the process
     try:
+        workers = max(1, config.workers)
+        if not address and slots(config) < workers:  # a local Ray does not grow
+            raise PoolError(lacks(config, workers))
         yield
     finally:
         ray.shutdown()
+
+
+def slots(config: ClusterConfig) -> int:
+    """Folds that fit into the cluster at the same time: a fold takes all that it needs from one node."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return count_slots(nodes, resources(config))
+
+
+def count_slots(nodes: Sequence[Mapping[str, float]], asked: Mapping[str, float]) -> int:
+    """How often what is asked for is there, node by node.
+
+    Args:
+        nodes: resources of each.
+        asked: amounts above 0.
+    """
+    return sum(
+        min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items())
+        for node in nodes
+    )
+
+
+def resources(config: ClusterConfig) -> dict[str, float]:
+    """What a fold takes."""
+    asked = {"CPU": config.cpus_per_fold}
+    return asked | ({"GPU": config.gpus_per_fold} if config.gpus_per_fold else {})
+
+
+def lacks(config: ClusterConfig, workers: int) -> str:
+    """What was asked for, what there is, and the remedy."""
+    asked, has = _describe(resources(config)), _describe(ray.cluster_resources())
+    return (
+        f"asked for {workers} x {asked}, the cluster has {has}: lower --cluster.workers, --cluster.cpus_per_fold or "
+        "--cluster.gpus_per_fold, or add nodes"
+    )
+
+
+def _describe(resources: Mapping[str, float]) -> str:
+    known = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if name in resources]
+    return ", ".join(known) or "no CPU"
 
 
 def _keep_token_private() -> None:

@@ -110,8 +110,8 @@ class ClusterConfig:
     """GPUs of a worker; a fraction shares one."""
     max_attempts: int = 3
     """Workers that may die on a fold before it is given up."""
-    hello_seconds: float = 180.0
-    """Longest wait in seconds for the first worker."""
+    hello_seconds: float = 900.0
+    """Longest wait in seconds for the first worker, for which a growing cluster may have to start a node."""
 
     def __post_init__(self) -> None:
         require(self.workers >= 0, "cluster.workers", self.workers, "0 or more")

@@ -9,12 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
+from raysys.commandline import parse
+from raysys.config import Config
+from tests.cluster.conftest import run
 from tests.cluster.gate import Gate, let_go, process_at
+from tests.conftest import CLUSTER
 
 pytestmark = pytest.mark.cluster
 
@@ -27,21 +34,36 @@ model: {cltnet: {channels: 8, text_dim: 8, dim: 8, layers: 1, heads: 2}}
 training: {max_epochs: 8, patience: 8, batch_size: 16}
 similarity: {resamples: 50}
 """
+HANGS_SECONDS = 1200
+"""Far more than a loaded machine needs."""
 
 
-def command(gate: Gate, job: str, preset: Path, *flags: str) -> list[str]:
-    """A job whose folds pass by a gate."""
-    program = [sys.executable, "-m", "tests.cluster.gate", str(gate.folder)]
-    return [*program, job, str(preset), *flags]
+@dataclass(frozen=True)
+class Command:
+    """A job in a home of its own, whose folds pass by a gate; what it reads is in a cache that all share."""
 
+    job: str
+    preset: Path
+    home: Path
+    cache: Path
+    gate: Gate
 
-def environment(home: Path) -> dict[str, str]:
-    return {
-        **os.environ,
-        "RAYSYS_HOME": str(home),
-        "PYTHONPATH": str(ROOT),
-        "PYTHONUNBUFFERED": "1",
-    }
+    def start(self, *flags: str, **options: Any) -> subprocess.Popen:
+        program = [sys.executable, "-m", "tests.cluster.gate", str(self.gate.folder)]
+        arguments = [self.job, str(self.preset), "--storage.cache", str(self.cache), *flags]
+        environment = {"RAYSYS_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(
+            [*program, *arguments],
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+            text=True,
+            **options,
+        )
+
+    def finish(self, *flags: str) -> None:
+        """Run it to its end."""
+        process = self.start(*flags, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        printed, _ = process.communicate(timeout=HANGS_SECONDS)
+        assert process.returncode == 0, printed
 
 
 def ray_processes(home: Path) -> list[str]:
@@ -56,33 +78,27 @@ def ray_processes(home: Path) -> list[str]:
     return found
 
 
-def wait_for(condition, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until it holds; a command that hangs is a failure."""
+    deadline = time.monotonic() + HANGS_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.1)
-    return False
 
 
-def finish(gate: Gate, job: str, preset: Path, home: Path, *flags: str) -> None:
-    """Run a job to its end."""
-    done = subprocess.run(
-        command(gate, job, preset, *flags),
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
+def undisturbed(preset: Path, home: Path, cache: Path) -> Config:
+    """What the preset says, for a command that runs here, over the pool of all tests."""
+    storage = ["--storage.runs", str(home / "runs"), "--storage.cache", str(cache)]
+    config, _ = parse([str(preset), *storage], program="test")
+    return replace(config, cluster=CLUSTER)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
+def expected(pool: None, cache_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """The numbers of a run that nobody interrupts."""
     home = tmp_path_factory.mktemp("undisturbed")
     (home / "small.yaml").write_text(SETTINGS)
-    finish(Gate(home / "gate"), "jobs.cross_validate", home / "small.yaml", home)
+    run(undisturbed(home / "small.yaml", home, cache_root))
     return numbers(home)
 
 
@@ -101,33 +117,28 @@ def numbers(home: Path) -> dict:
     ],
 )
 def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_numbers(
-    tmp_path: Path, sent: signal.Signals, undisturbed: dict
+    tmp_path: Path, cache_root: Path, sent: signal.Signals, expected: dict
 ):
     preset, home, gate = tmp_path / "small.yaml", tmp_path / "home", Gate(tmp_path / "gate")
     preset.write_text(SETTINGS)
     point = gate.hold("small", 0, 4)
     output = (tmp_path / "output").open("w+")
-    process = subprocess.Popen(
-        command(gate, "jobs.cross_validate", preset),
-        env=environment(home),
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
+    command = Command("jobs.cross_validate", preset, home, cache_root, gate)
+    process = command.start(stdout=output, stderr=output, start_new_session=True)
     process_at(point, lambda: process.poll() is None)
     if sent == signal.SIGINT:
         os.killpg(process.pid, sent)  # a terminal's Ctrl-C reaches the whole process group
     else:
         process.send_signal(sent)
         process.send_signal(sent)  # as timeout(1) does
-    status = process.wait(timeout=900)
+    status = process.wait(timeout=HANGS_SECONDS)
     let_go(point)
     output.seek(0)
     printed = output.read()
     folds = home / "runs" / "small"
     assert not (folds / "result.json").exists()
     # After kill -9 nobody is left to end Ray; its processes notice by and by.
-    assert wait_for(lambda: not ray_processes(home), 900), ray_processes(home)
+    wait_for(lambda: not ray_processes(home))
 
     record = json.loads((folds / "run.json").read_text())
     client = MlflowClient(f"sqlite:///{home}/runs/mlflow.db")
@@ -137,13 +148,12 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
         assert "Traceback" not in printed
         assert record["status"] == client.get_run(record["run_id"]).info.status == "KILLED"
 
-    finish(gate, "jobs.cross_validate", preset, home, "--resume")
-    assert numbers(home) == undisturbed
-    run = client.get_run(record["run_id"])
-    assert run.info.status == "FINISHED"
+    run(undisturbed(preset, home, cache_root), resume=True)
+    assert numbers(home) == expected
+    logged = client.get_run(record["run_id"])
+    assert logged.info.status == "FINISHED"
     curve = client.get_metric_history(record["run_id"], "fold_0/val/ua")
     assert sorted(point.step for point in curve) == list(range(1, 9))
-    assert not ray_processes(home)
     seconds = json.loads((folds / "result.json").read_text())["seconds"]
     assert seconds["efficiency"] <= 1  # epochs of the first command do not count
     assert seconds["overhead"] >= 0

@@ -1,5 +1,7 @@
 """The fold pool on a real Ray: faults inside folds, dying workers, cancellation, no room."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -82,3 +84,16 @@ def test_a_pool_without_room_says_what_it_asked_for_and_what_there_is(tmp_path: 
     ):
         pool.submit([Errand("t", 0)])
         finish(pool, 1)
+
+
+def test_a_local_ray_without_room_is_refused_at_once(tmp_path: Path, cache_root: Path):
+    flags = ["--cluster.workers", "99", "--corpus.demo.utterances", "150"]
+    storage = ["--storage.runs", str(tmp_path), "--storage.cache", str(cache_root)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "jobs.cross_validate", *flags, *storage],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 2
+    assert "error: asked for 99 x 1 CPU, the cluster has" in ran.stderr

@@ -3,22 +3,17 @@
 import json
 import os
 import signal
-import subprocess
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from rich.console import Console
 
+from raysys.experiments.tune import tune
 from tests.cluster.gate import Gate, let_go, process_at
-from tests.cluster.test_interrupt import (
-    SETTINGS,
-    command,
-    environment,
-    finish,
-    ray_processes,
-    wait_for,
-)
+from tests.cluster.test_interrupt import SETTINGS, Command, ray_processes, undisturbed, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -65,28 +60,26 @@ MOMENTS = (("untuned", 1, 3), ("trial_000", 2, 4), ("trial_001", 0, 2))
 
 
 @pytest.mark.slow
-def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(tmp_path: Path):
-    preset, gate = write_preset(tmp_path), Gate(tmp_path / "gate")
-    finish(gate, "jobs.tune", preset, tmp_path / "undisturbed")
-    home, flags = tmp_path / "home", list[str]()
+def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(
+    pool: None, tmp_path: Path, cache_root: Path
+):
+    preset, gate, home = write_preset(tmp_path), Gate(tmp_path / "gate"), tmp_path / "home"
+    config = undisturbed(preset, tmp_path / "undisturbed", cache_root)
+    tune(config, resume=False, console=Console(file=StringIO()))
+    command, flags = Command("jobs.tune", preset, home, cache_root, gate), list[str]()
     output = (tmp_path / "output").open("w+")
     for moment in MOMENTS:
         point = gate.hold(*moment)
-        process = subprocess.Popen(
-            command(gate, "jobs.tune", preset, *flags),
-            env=environment(home),
-            stdout=output,
-            stderr=output,
-        )
+        process = command.start(*flags, stdout=output, stderr=output)
         process_at(point, lambda: process.poll() is None)  # noqa: B023
         process.kill()
         process.wait()
         kill_all(home)  # the whole Ray dies with it
         let_go(point)
-        assert wait_for(lambda: not ray_processes(home), 900), ray_processes(home)
+        wait_for(lambda: not ray_processes(home))
         assert not (home / "runs" / "study" / "result.json").exists()
         flags = ["--resume"]
-    finish(gate, "jobs.tune", preset, home, "--resume")
+    command.finish("--resume")
     assert numbers(home) == numbers(tmp_path / "undisturbed")
 
     result = json.loads((home / "runs" / "study" / "result.json").read_text())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from raysys.cluster.leases import LeaseBook, StaleWorkerError
-from raysys.cluster.pool import count_slots
+from raysys.cluster.session import count_slots
 
 
 @dataclass(frozen=True)
