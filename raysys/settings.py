@@ -46,6 +46,15 @@ def from_dict(kind: type[T], plain: Mapping[str, Any]) -> T:
         raise ConfigError(f"{place}: {first['msg']} (it is {first['input']!r})") from error
 
 
+def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested plain types by their dotted names."""
+    named: dict[str, Any] = {}
+    for key, value in plain.items():
+        inner = isinstance(value, Mapping)
+        named |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return named
+
+
 def differences(settings: Any, default: Any) -> dict[str, Any]:
     """What a preset must hold to turn `default` into `settings`: nested plain types, equal settings left out."""
 

@@ -121,10 +121,10 @@ def corpus_of(config: Config, cache: Path, *, dialogues: bool = False) -> Corpus
     )
 
 
-def folds_of(corpus: Corpus, config: FoldsConfig, *, seed: int = 0) -> tuple[Fold, ...]:
+def folds_of(corpus: Corpus, config: FoldsConfig) -> tuple[Fold, ...]:
     """Its folds for classification."""
     task = Classification.of(corpus)
-    folds = make_folds(corpus, task.strata(corpus), config, seed=seed)
+    folds = make_folds(corpus, task.strata(corpus), config)
     task.check_folds(folds, corpus)
     return folds
 

@@ -5,11 +5,12 @@ from typing import Any
 
 from rich.console import Console
 
-from raysys.benchmarks import multiemo, orchestration, swfc
+from raysys.benchmarks import multiemo, orchestration, search, swfc
 from raysys.storage import Folder
 
 BENCHMARKS: Mapping[str, Callable[[Console, Folder], dict[str, Any]]] = {
     "orchestration": orchestration.measure,
+    "search": search.measure,
     "swfc": swfc.measure,
     "multiemo": multiemo.measure,
 }

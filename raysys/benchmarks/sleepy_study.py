@@ -77,7 +77,7 @@ def measure(console: Console, folder: Folder, cores: int) -> dict[str, float]:
     source = SearchSource(
         Trial("", config),
         StudySearcher(make_space(config), objectives, seed=0, numbers=range(_TRIALS)),
-        Scheduler(search, objectives[0], max_epochs=_EPOCHS),
+        Scheduler(),
         journal,
         round_number=1,
         in_flight=_IN_FLIGHT,

@@ -1,6 +1,6 @@
 """The aggregation actor: folds send it what they have to say, it answers with what it comes to.
 
-    worker -> add(trial, fold, delivered)
+    worker -> add(trial, fold key, delivered)
     driver -> summary(trial) -> aggregate, such as the averaged class-similarity matrix
 
 Folds store what they send before they send it, so the actor's state can be rebuilt at any time: when it has died, Ray
@@ -13,38 +13,39 @@ from typing import Any
 
 import ray
 
+from raysys.cluster.leases import TaskKey
+
 
 class Aggregator:
     """See the module; made into an actor by `running_aggregator`.
 
     Args:
         aggregation: what is collected: `read` (fold folder -> what the fold delivers) and `summarise` (what all folds
-            delivered, in their order -> the aggregate), such as `raysys.tasks.task.Aggregation`.
+            delivered, by key in their order -> the aggregate), such as `raysys.tasks.task.Aggregation`.
     """
 
     def __init__(self, aggregation: Any) -> None:
         self._aggregation = aggregation
-        self._delivered: dict[tuple[str, int], Any] = {}
+        self._delivered: dict[TaskKey, Any] = {}
 
-    def add(self, trial: str, fold: int, delivered: Any) -> None:
+    def add(self, trial: str, key: Any, delivered: Any) -> None:
         """Take what a fold delivers; a second delivery of the same fold changes nothing."""
-        self._delivered.setdefault((trial, fold), delivered)
+        self._delivered.setdefault((trial, key), delivered)
 
-    def summary(self, trial: str, folders: Mapping[int, str]) -> Any:
+    def summary(self, trial: str, folders: Mapping[Any, str]) -> Any:
         """The aggregate of a finished trial; what it rests on is dropped afterwards.
 
         Args:
             trial: name.
-            folders: fold -> its folder, from which is read what the actor does not hold.
+            folders: key of a fold -> its folder, from which is read what the actor does not hold.
 
         Raises:
             StorageError: neither here nor there.
         """
-        for fold, folder in sorted(folders.items()):
-            if (trial, fold) not in self._delivered:
-                self.add(trial, fold, self._aggregation.read(folder))
-        keys = [(trial, fold) for fold in sorted(folders)]
-        found = self._aggregation.summarise([self._delivered[key] for key in keys])
+        for key, folder in folders.items():
+            if (trial, key) not in self._delivered:
+                self.add(trial, key, self._aggregation.read(folder))
+        found = self._aggregation.summarise({k: self._delivered[trial, k] for k in sorted(folders)})
         self.drop(trial)
         return found
 
@@ -84,7 +85,7 @@ class RunningAggregator:
         """What workers call with every result."""
         return DeliverToAggregator(self.actor, self._read) if self._read else None
 
-    def summary(self, trial: str, folders: Mapping[int, str]) -> Any:
+    def summary(self, trial: str, folders: Mapping[Any, str]) -> Any:
         """See `Aggregator.summary`; None without an actor."""
         return ray.get(self.actor.summary.remote(trial, folders)) if self.actor else None
 

@@ -18,10 +18,10 @@ stop anything. So a fold that reaches a milestone makes room for those of its tr
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-TaskKey = tuple[str, int]
-"""(trial, fold)."""
+TaskKey = tuple[str, Any]
+"""(trial, which of its tasks); the latter can be sorted, such as (seed, fold)."""
 Verdict = Literal["go", "pause", "stop"]
 """What a worker shall do after an epoch: go on, hand the fold back for a while, or stop it for good."""
 
@@ -211,6 +211,6 @@ class LeaseBook:
             return min(free, key=self._rank)
         return self._pending[0] if self._pending and not leased else None
 
-    def _rank(self, key: TaskKey) -> tuple[bool, int, int, int]:
+    def _rank(self, key: TaskKey) -> tuple[bool, int, int, Any]:
         entry = self._entries[key]
         return not entry.history, entry.order, entry.epoch, key[1]

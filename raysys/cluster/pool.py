@@ -141,10 +141,10 @@ class FoldPool:
         """Hand tasks to the pool."""
         tickets = []
         for task in tasks:
-            trial, fold = task.key
+            trial, which = task.key
             self._trials.add(trial)
             content = ray.cloudpickle.dumps((task, self._deliver))
-            key = (f"{self._loan}{trial}", fold)
+            key = (f"{self._loan}{trial}", which)
             tickets.append(Ticket(key, tuple(task.milestones), content, self._loan))
         ray.get(self.queue.submit.remote(tickets))
 
@@ -186,10 +186,10 @@ class FoldPool:
         """An event of this loan, by the trial's own name; None for what is left of others."""
         if event.key is None:
             return event
-        trial, fold = event.key
+        trial, which = event.key
         if not trial.startswith(self._loan):
             return None
-        return replace(event, key=(trial.removeprefix(self._loan), fold))
+        return replace(event, key=(trial.removeprefix(self._loan), which))
 
     def _check(self) -> None:
         if self._failure is not None:

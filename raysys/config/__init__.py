@@ -35,7 +35,7 @@ class Config:
     name: str = ""
     """Name of the run folder. Empty: the preset's file name."""
     seed: int = 0
-    """Seed of folds, weights, batches, proposals and bootstrap: same seed, same machine, same numbers."""
+    """Seed of weights, batches, mixtures, proposals and bootstrap: same seed, same machine, same numbers."""
     task: str = "classification"
     """What is predicted: classification (an emotion) or regression (the numbers that corpus.targets names)."""
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
@@ -68,7 +68,7 @@ class Config:
     def __post_init__(self) -> None:
         rule = "a plain folder name"
         require("/" not in self.name and self.name not in (".", ".."), "name", self.name, rule)
-        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2**32 - 1")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2**31 - 1")
         pairs = self.loss.mu2 == 0 or len(self.model.modalities) > 1
         rule = "0 with a single modality, since Soft-HGR compares modalities"
         require(pairs, "loss.mu2", self.loss.mu2, rule)

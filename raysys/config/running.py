@@ -39,21 +39,28 @@ class SearchConfig:
     objectives: tuple[str, ...] = ()
     """Validation scores of the task to optimise, each in its better direction, mean over folds. The first chooses.
     Empty: the task's own (ua, ccc)."""
-    scheduler: Literal["asha", "none"] = "asha"
-    """asha stops trials that fall behind at the same epoch, by the first objective; none lets all finish."""
+    scheduler: Literal["asha", "race", "none"] = "asha"
+    """asha stops trials that fall behind at the same epoch, by the first objective; race trains a trial's folds one
+    after the other and stops it when it is behind the best on the same folds; none lets all finish."""
     grace_epochs: int = 5
-    """asha: no trial is stopped before so many epochs."""
+    """asha, race: no trial is stopped before so many epochs."""
     reduction_factor: int = 3
     """asha: a trial goes on from a rung when it is among the best 1 / reduction_factor there; rungs are at
-    grace_epochs times its powers."""
+    grace_epochs times its powers, also those of race."""
+    race_p: float = 0.1
+    """race: chance of stopping a trial that is as good as the best, at each look (one-sided)."""
+    confirm_seeds: int = 3
+    """Fresh seeds with which the chosen and the untuned configuration are trained again when the search is over: their
+    difference is the study's claim. 0 leaves it out."""
     rounds: int = 1
     """Searches in a row; each takes the best trial's averaged similarity matrix as the next one's S."""
 
     def __post_init__(self) -> None:
         for name in ("num_trials", "grace_epochs", "rounds"):
             require(getattr(self, name) >= 1, f"search.{name}", getattr(self, name), "1 or more")
-        for name in ("seconds", "concurrency"):
+        for name in ("seconds", "concurrency", "confirm_seeds"):
             require(getattr(self, name) >= 0, f"search.{name}", getattr(self, name), "0 or more")
+        require(0 < self.race_p < 0.5, "search.race_p", self.race_p, "between 0 and 0.5")
         factor = self.reduction_factor
         require(factor >= 2, "search.reduction_factor", factor, "2 or more")
         distinct = len(self.objectives) == len(set(self.objectives))
@@ -80,8 +87,6 @@ class AblationConfig:
 
     variants: Mapping[str, Variant] = field(default_factory=dict)
     """Name -> {settings: {dotted name: value}[, published: per cent]}. The others are compared with the first."""
-    seeds: int = 1
-    """Trainings of every variant and fold, with seed, seed + 1, ...; the folds stay."""
     metric: str = ""
     """Score of the task that is compared. Empty: the task's own (ua, ccc)."""
     source: str = ""
@@ -90,7 +95,6 @@ class AblationConfig:
     """Part whose score chose the published figures' epochs or settings; shown above them."""
 
     def __post_init__(self) -> None:
-        require(1 <= self.seeds <= 100, "ablation.seeds", self.seeds, "1 to 100")
         published = any(one.published is not None for one in self.variants.values())
         rule = "where the published figures come from"
         require(bool(self.source) or not published, "ablation.source", self.source, rule)

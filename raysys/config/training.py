@@ -10,6 +10,9 @@ from raysys.settings import require
 class TrainingConfig:
     """One fold's training; rates and limits are CLTNet's published ones."""
 
+    seeds: int = 1
+    """Trainings of every fold, with seed, seed + 1, ...: scores are their means, and the deviation over seeds says what
+    chance does. The folds stay."""
     max_epochs: int = 30
     """Most epochs."""
     patience: int = 10
@@ -39,6 +42,7 @@ class TrainingConfig:
     """auto (CUDA when the fold was given one), cpu or cuda."""
 
     def __post_init__(self) -> None:
+        require(1 <= self.seeds <= 100, "training.seeds", self.seeds, "1 to 100")
         for name in ("max_epochs", "patience", "batch_size", "checkpoint_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), ">= 1")
         require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "above 0")

@@ -22,6 +22,8 @@ _ALIKE = 0.05
 """Shares of a val part that are no further apart from `val_fraction` than this count as equal."""
 
 Indices = Int64[np.ndarray, " _"]
+FoldKey = tuple[int, int]
+"""(seed, fold): what tells the trainings of one configuration apart."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,11 @@ class FoldsConfig:
     """Number of folds for stratified_group."""
     val_fraction: float = 0.2
     """Share of the non-test utterances, in whole groups, that choose epoch and configuration."""
+    seed: int = 0
+    """Shuffles groups of equal rank. It is not that of training, so that all seeds train on the same folds."""
 
     def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**32, "folds.seed", self.seed, "0 to 2**32 - 1")
         require(self.n_splits >= 2, "folds.n_splits", self.n_splits, "2 or more")
         share = self.val_fraction
         require(0 < share <= 0.5, "folds.val_fraction", share, "in (0, 0.5]")
@@ -74,15 +79,14 @@ def groups_of(corpus: Corpus, config: FoldsConfig) -> np.ndarray:
 
 
 def make_folds(
-    corpus: Corpus, strata: Int64[np.ndarray, " utterance"], config: FoldsConfig, *, seed: int
+    corpus: Corpus, strata: Int64[np.ndarray, " utterance"], config: FoldsConfig
 ) -> tuple[Fold, ...]:
     """Divide a corpus.
 
     Args:
         corpus: checked corpus.
         strata: what parts should hold alike (see `raysys.tasks`), such as the class of every utterance.
-        config: method, groups, number of folds, share of validation.
-        seed: shuffles groups of equal rank.
+        config: method, groups, number of folds, share of validation, seed.
 
     Raises:
         CorpusError: too few groups, or a part that is empty.
@@ -93,8 +97,8 @@ def make_folds(
     _check_group_count(groups, config)
     folds = []
     validated = np.zeros(len(corpus), dtype=np.int64)
-    for index, (rest, test) in enumerate(_outer(strata, groups, config, seed)):
-        train, val = _inner(rest, strata, groups, config, seed, validated)
+    for index, (rest, test) in enumerate(_outer(strata, groups, config)):
+        train, val = _inner(rest, strata, groups, config, validated)
         validated[val] += 1
         folds.append(_checked(Fold(index, np.sort(train), np.sort(val), np.sort(test))))
     return tuple(folds)
@@ -126,14 +130,14 @@ def _check_group_count(groups: np.ndarray, config: FoldsConfig) -> None:
 
 
 def _outer(
-    strata: np.ndarray, groups: np.ndarray, config: FoldsConfig, seed: int
+    strata: np.ndarray, groups: np.ndarray, config: FoldsConfig
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if config.method == "leave_one_group_out":
         from sklearn.model_selection import LeaveOneGroupOut  # a second, which workers are spared
 
         yield from LeaveOneGroupOut().split(strata, strata, groups)
         return
-    yield from _stratified(config.n_splits, strata, groups, seed)
+    yield from _stratified(config.n_splits, strata, groups, config.seed)
 
 
 def _inner(
@@ -141,7 +145,6 @@ def _inner(
     strata: np.ndarray,
     groups: np.ndarray,
     config: FoldsConfig,
-    seed: int,
     validated: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split what is not test: whole groups, about `val_fraction` of the utterances, strata alike.
@@ -151,7 +154,7 @@ def _inner(
     """
     wanted = max(2, round(1 / config.val_fraction))
     n_splits = min(wanted, len(set(groups[rest].tolist())))
-    splits = _stratified(n_splits, strata[rest], groups[rest], seed)
+    splits = _stratified(n_splits, strata[rest], groups[rest], config.seed)
 
     def misfit(split: tuple[np.ndarray, np.ndarray]) -> tuple[int, float, float]:
         train, val = split

@@ -1,6 +1,6 @@
 """An ablation: a list of configurations over one pool, each evaluated as a cross-validation is.
 
-Config -> variants x seeds -> Trials -> outcomes -> a result a trial -> means, differences, the paper's numbers beside
+Config -> variants -> Trials -> outcomes -> a result a trial -> means, differences, the paper's numbers beside
 
 Nothing is chosen here: every variant's test part is read once, when its training is over. A variant that fails is
 named, and the others are reported.
@@ -65,11 +65,9 @@ class _Ended:
     """What is left when all trials have ended."""
 
     results: dict[str, TrialResult] = field(default_factory=dict)
-    """Trial -> its result."""
+    """Variant -> its result; those that failed are left out."""
     failed: list[str] = field(default_factory=list)
     """A line a trial that failed."""
-    variants: dict[str, list[TrialResult]] = field(default_factory=dict)
-    """Variant -> a result each seed; a variant that has not all of them is left out."""
     baseline: Scores = ()
     """On the modalities of the first variant that is left."""
 
@@ -78,8 +76,8 @@ def _run(
     plan: Plan, trials: Sequence[Trial], folder: Folder, log: CommandLog, console: Console
 ) -> _Ended:
     """The part that needs Ray."""
-    n_folds, ended = len(plan.folds), _Ended()
-    with open_session(plan, folder, most_tasks=len(trials) * n_folds) as session:
+    n_folds, seeds, ended = len(plan.folds), plan.config.training.seeds, _Ended()
+    with open_session(plan, folder, most_tasks=len(trials) * n_folds * seeds) as session:
         for trial in trials:
             session.baselines.begin(trial.config.model.modalities)
         view = TrialsView(
@@ -87,6 +85,7 @@ def _run(
             plan.config.compared,
             total=len(trials),
             n_folds=n_folds,
+            seeds=seeds,
             workers=session.pool.workers,
         )
         runner = TrialRunner(session.pool, folder, n_folds=n_folds, listeners=[view, log])
@@ -97,15 +96,11 @@ def _run(
                     ended.failed.append(f"{outcome.name}, {outcome.reason}")
                 else:
                     ended.results[outcome.name] = _open(session, outcome, folder, log)
-        by_variant: dict[str, list[Trial]] = {}
-        for trial in trials:
-            by_variant.setdefault(trial.variant, []).append(trial)
-        for variant, own in by_variant.items():
-            if all(trial.name in ended.results for trial in own):
-                ended.variants[variant] = [ended.results[trial.name] for trial in own]
-        if not ended.variants:
+        whole = [trial for trial in trials if trial.name in ended.results]
+        if not whole:
             raise FoldFailedError(f"no variant has all its folds: {ended.failed[0]}")
-        first = by_variant[next(iter(ended.variants))][0]
+        ended.results = {trial.variant: ended.results[trial.name] for trial in whole}
+        first = whole[0]
         ended.baseline = session.baselines.of(first.config.model.modalities)
     return ended
 
@@ -139,9 +134,9 @@ def _report(
         metric=plan.config.compared.name,
         source=ablation.source,
         selected_on=ablation.selected_on,
-        seeds=ablation.seeds,
+        seeds=plan.config.training.seeds,
         n_folds=len(plan.folds),
-        variants=compare_variants(plan.config, ended.variants, plan.folds),
+        variants=compare_variants(plan.config, ended.results, plan.folds),
         failed=tuple(ended.failed),
         baseline=mean_and_std(ended.baseline, names),
         seconds={"total": time.monotonic() - begun},

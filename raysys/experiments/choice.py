@@ -6,20 +6,28 @@
       -> difference: chosen - untuned, fold by fold, with an interval
 
 The chosen configuration's own test score is a little optimistic where one fold's test utterances were another fold's
-validation: all folds took part in the choice. The nested estimate chooses fold by fold and is free of that.
+validation: all folds took part in the choice. The nested estimate chooses fold by fold and is free of that. What was
+chosen on few seeds also owes something to their luck: `confirm` compares it with the untuned one on fresh seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from raysys.corpus.folds import FoldKey
 from raysys.experiments.plan import Plan
 from raysys.experiments.session import open_test
 from raysys.predictions import Predictions
-from raysys.report.results import Difference, PartScores
-from raysys.report.statistics import mean_and_std, paired_difference, test_share
+from raysys.report.results import Confirmation, Difference, PartScores
+from raysys.report.statistics import (
+    enough_to_tell,
+    paired_difference,
+    part_scores,
+    seed_difference,
+    test_share,
+)
 from raysys.tasks.task import Metric, Task, shown
 from raysys.trials.trial import TrialOutcome
 
@@ -43,11 +51,16 @@ def pareto_front(
 
 
 def choose_by_fold(candidates: Sequence[TrialOutcome], objective: Metric) -> list[TrialOutcome]:
-    """For each fold the candidate that is best on that fold's validation part; the earliest of equals."""
+    """For each fold the candidate that is best on its validation part, mean over seeds; the earliest of equals."""
     name = objective.name
     return [
-        max(candidates, key=lambda c: objective.worth(c.folds[k].val[name]))
-        for k in range(len(candidates[0].folds))
+        max(
+            candidates,
+            key=lambda c: objective.worth(
+                sum(one.val[name] for one in c.of_fold(fold)) / len(c.trial.seeds)
+            ),
+        )
+        for fold in sorted({result.fold for result in candidates[0].folds})
     ]
 
 
@@ -64,7 +77,33 @@ class HonestResult:
     difference: dict[str, Difference]
     pareto: tuple[dict[str, Any], ...]
     predictions: list[Predictions]
-    """Of the chosen configuration, fold by fold."""
+    """Of the chosen configuration, seed by seed and fold by fold."""
+
+
+def confirm(
+    plan: Plan, chosen: TrialOutcome, untuned: TrialOutcome, *, gap: float = 0.01
+) -> Confirmation:
+    """Open the test predictions of both configurations, trained again with fresh seeds, and compare them.
+
+    Args:
+        plan: of the study.
+        chosen: the chosen configuration with its fresh seeds.
+        untuned: the other with the same.
+        gap: a difference that one would like to tell from noise; one point where scores are in per cent.
+    """
+    scores = [_scores(plan.task, open_test(plan, one.folds)) for one in (chosen, untuned)]
+    names = [metric.name for metric in shown(plan.task.metrics)]
+    seeds = tuple(chosen.trial.seeds)
+    difference, enough = {}, {}
+    for name in names:
+        tests = [
+            np.array([one[key][name] for key in sorted(one)]).reshape(len(seeds), -1)
+            for one in scores
+        ]
+        difference[name] = seed_difference(*tests, folds=plan.folds)
+        enough[name] = enough_to_tell(tests[0] - tests[1], gap, folds=plan.folds)
+    ours, others = (part_scores(one, names) for one in scores)
+    return Confirmation(seeds, ours, others, difference, enough)
 
 
 def open_choice(
@@ -82,7 +121,7 @@ def open_choice(
     by_fold = choose_by_fold(candidates, objective)
     opened = {
         "test": open_test(plan, chosen.folds),
-        "nested": open_test(plan, [one.folds[k] for k, one in enumerate(by_fold)]),
+        "nested": open_test(plan, [r for k, one in enumerate(by_fold) for r in one.of_fold(k)]),
         "untuned": open_test(plan, untuned.folds),
     }
     parts = {name: _score(plan.task, predictions) for name, predictions in opened.items()}
@@ -103,11 +142,14 @@ def open_choice(
         pareto=tuple(
             {"name": c.name, **{o.name: c.mean(o.name) for o in objectives}} for c in front
         ),
-        predictions=opened["test"],
+        predictions=list(opened["test"].values()),
     )
 
 
-def _score(task: Task, predictions: Sequence[Predictions]) -> PartScores:
-    scores = [task.score(part.outputs, part.truth) for part in predictions]
-    over = mean_and_std(scores, list(scores[0]))
-    return PartScores(tuple(scores), over.mean, over.std)
+def _score(task: Task, opened: Mapping[FoldKey, Predictions]) -> PartScores:
+    scores = _scores(task, opened)
+    return part_scores(scores, list(next(iter(scores.values()))))
+
+
+def _scores(task: Task, opened: Mapping[FoldKey, Predictions]) -> dict[FoldKey, dict[str, float]]:
+    return {key: task.score(part.outputs, part.truth) for key, part in opened.items()}

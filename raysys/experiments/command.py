@@ -12,6 +12,7 @@ from raysys.experiments.plan import Plan, write_plan
 from raysys.experiments.run_folder import choose_folder, read_record, recorded
 from raysys.report.results import Result, read_result
 from raysys.report.terminal import print_audit, print_result
+from raysys.settings import to_dict
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import tracking_uri, ui_command
 from raysys.tracking.command_log import CommandLog
@@ -51,7 +52,9 @@ def carry_out(
     """
     config = plan.config
     runs = resolve_folder(config.storage.runs)
-    folder = choose_folder(runs, config.name, plan.identity, resume=resume)
+    folder = choose_folder(
+        runs, config.name, plan.identity, resume=resume, settings=to_dict(config)
+    )
     if resume and finished(folder):
         console.print(f"{folder.path()} is finished already", highlight=False, soft_wrap=True)
         result: R = read_result(folder)  # type: ignore[assignment]
@@ -71,6 +74,7 @@ def carry_out(
                 name=folder.name,
                 identity=plan.identity,
                 run_id=run_id,
+                folds=plan.folds,
             ),
             resume=resume,
             console=console,

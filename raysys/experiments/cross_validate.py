@@ -47,10 +47,16 @@ def _run(
     config, n_folds = plan.config, len(plan.folds)
     runs, trial = resolve_folder(config.storage.runs), Trial(folder.name, config, plan.prior)
     log.log.exhibits(plan.show_balance(config))
-    with open_session(plan, folder, most_tasks=n_folds) as session:
+    seeds = config.training.seeds
+    with open_session(plan, folder, most_tasks=n_folds * seeds) as session:
         session.baselines.begin(config.model.modalities)
         view = TrialsView(
-            console, config.selects, total=1, n_folds=n_folds, workers=session.pool.workers
+            console,
+            config.selects,
+            total=1,
+            n_folds=n_folds,
+            seeds=seeds,
+            workers=session.pool.workers,
         )
         runner = TrialRunner(session.pool, runs, n_folds=n_folds, listeners=[view, log])
         with view:
@@ -80,5 +86,6 @@ def _run(
     log.trial_result(trial.name, opened.result, opened.shown)
     for fold in outcome.folds:
         for name in ("bundle.json", "weights.safetensors"):
-            log.log.file(Folder(fold.folder).read_bytes(name), f"folds/fold_{fold.fold}/{name}")
+            place = trial.seed_folder(Folder("/folds"), fold.seed) / f"fold_{fold.fold}" / name
+            log.log.file(Folder(fold.folder).read_bytes(name), place.uri.removeprefix("/"))
     return opened.result

@@ -107,7 +107,7 @@ def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
     modalities = config.model.modalities
     corpus, cache = prepare_corpus(config, models=models)
     task = config.task_type.of(corpus)
-    folds = make_folds(corpus, task.strata(corpus), config.folds, seed=config.seed)
+    folds = make_folds(corpus, task.strata(corpus), config.folds)
     task.check_folds(folds, corpus)
     notes = config.features.findings(modalities, corpus.name)
     audit = audit_folds(corpus, folds, config.folds, modalities=modalities, notes=notes)

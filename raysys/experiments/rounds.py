@@ -7,7 +7,7 @@ A matrix rests on test parts. As every measured prior it enters a fold without t
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,16 +20,16 @@ from raysys.background import Background
 from raysys.config import Config
 from raysys.config.running import SearchConfig
 from raysys.corpus.audit import Finding
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, FoldFailedError
 from raysys.experiments.choice import choose
 from raysys.experiments.plan import Plan
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import Scores, Session, open_session
-from raysys.experiments.sources import SearchSource, concurrency
-from raysys.report.results import TrialRecord
+from raysys.experiments.sources import ListSource, SearchSource, concurrency
+from raysys.report.results import UNTUNED, TrialRecord
 from raysys.report.view import TrialsView
-from raysys.search.journal import UNTUNED, Journal
-from raysys.search.scheduler import Scheduler, milestones
+from raysys.search.journal import Journal
+from raysys.search.scheduler import make_scheduler, milestones
 from raysys.search.searcher import StudySearcher
 from raysys.search.space import Space
 from raysys.settings import replaced
@@ -39,7 +39,7 @@ from raysys.tasks.exhibits import File
 from raysys.tracking.command_log import CommandLog
 from raysys.tracking.priors import resolve_prior
 from raysys.training.fold import read_result
-from raysys.trials.trial import Trial, TrialOutcome, fold_folder
+from raysys.trials.trial import Trial, TrialOutcome
 
 _NO_LIMIT = 1_000_000
 _RECORD = "similarity/average.json"
@@ -73,6 +73,8 @@ class Searched:
     baseline: Scores
     seconds: dict[str, float]
     """Start-up, and how busy how many workers were."""
+    confirmed: list[TrialOutcome]
+    """The chosen and the untuned configuration with fresh seeds; empty where there is nothing to confirm."""
 
 
 def search_rounds(
@@ -82,10 +84,11 @@ def search_rounds(
 
     Raises:
         PoolError: the pool has no workers, or has ended.
-        FoldFailedError: a fold of the untuned configuration failed, so there is nothing to compare with.
+        FoldFailedError: a fold of the untuned configuration failed, or of one that was to be confirmed.
     """
     config, search, n_folds = plan.config, plan.config.search, len(plan.folds)
-    most = n_folds * (search.concurrency + 1 if search.concurrency else _NO_LIMIT)
+    in_flight = search.concurrency + 1 if search.concurrency else _NO_LIMIT
+    most = n_folds * config.training.seeds * in_flight
     with open_session(plan, folder, most_tasks=most) as session:
         session.baselines.begin(config.model.modalities)
         view = TrialsView(
@@ -93,6 +96,7 @@ def search_rounds(
             config.objectives[0],
             total=search.num_trials * search.rounds,
             n_folds=n_folds,
+            seeds=config.training.seeds,
             workers=session.pool.workers,
             beside=(UNTUNED,),
         )
@@ -102,6 +106,8 @@ def search_rounds(
             ends = rounds.run()
         candidates = [rounds.untuned, *(c for end in ends for c in end.candidates)]
         chosen = choose(candidates, config.objectives[0])
+        with view:
+            confirmed = rounds.confirm(chosen)
         workers, clock = session.pool.workers, runner.clock
         seconds = {
             "startup": (clock.began or session.connecting) - session.connecting,
@@ -110,7 +116,7 @@ def search_rounds(
         }
         aggregate = rounds.aggregate(chosen)
         baseline = session.baselines.of(config.model.modalities)
-    return Searched(journal, rounds.untuned, ends, aggregate, baseline, seconds)
+    return Searched(journal, rounds.untuned, ends, aggregate, baseline, seconds, confirmed)
 
 
 class _Rounds:
@@ -169,6 +175,26 @@ class _Rounds:
             prior, finding, average = found.matrices.tolist(), found.finding, measured
         return ends
 
+    def confirm(self, chosen: TrialOutcome) -> list[TrialOutcome]:
+        """The chosen and the untuned configuration with fresh seeds.
+
+        Raises:
+            FoldFailedError: a fold of theirs failed.
+        """
+        seeds = self._search.confirm_seeds
+        if not seeds or chosen.name == UNTUNED:
+            return []
+        trials = [one.trial.again(seeds) for one in (chosen, self.untuned)]
+        self._view.set_aside(trials)
+        ended = {}
+        for outcome in self._runner.run(ListSource(trials)):
+            self._session.forget(outcome.name)
+            if outcome.state == "FAILED":
+                raise FoldFailedError(f"{outcome.name}, {outcome.reason}")
+            self._log.close(outcome)
+            ended[outcome.name] = outcome
+        return [ended[trial.name] for trial in trials]
+
     def aggregate(self, outcome: TrialOutcome) -> Any:
         """What its test embeddings come to."""
         if outcome.name not in self._aggregates:
@@ -186,7 +212,10 @@ class _Rounds:
         points = self._space.published_points() if before is None else [dict(before.trial.values)]
         n_folds = len(self._plan.folds)
         source = SearchSource(
-            replace(base, milestones=milestones(search, max_epochs)),
+            replace(
+                base,
+                milestones=() if search.scheduler == "race" else milestones(search, max_epochs),
+            ),
             StudySearcher(
                 self._space,
                 config.objectives,
@@ -195,11 +224,18 @@ class _Rounds:
                 records=records,
                 points=points,
             ),
-            Scheduler(search, config.objectives[0], max_epochs=max_epochs, records=ended),
+            make_scheduler(
+                search,
+                config.objectives[0],
+                max_epochs=max_epochs,
+                ended=list(outcomes.values()),
+            ),
             self._journal,
             round_number=number,
-            in_flight=concurrency(config, self._session.pool.workers, n_folds),
-            most_epochs=lambda one: one.training.max_epochs * n_folds,
+            in_flight=concurrency(
+                config, self._session.pool.workers, n_folds * config.training.seeds
+            ),
+            most_epochs=lambda one: one.training.max_epochs * one.training.seeds * n_folds,
             deadline=self._deadline,
             beside=Trial(UNTUNED, base.config, self._plan.prior) if number == 1 else None,
         )
@@ -256,8 +292,8 @@ def recalled(record: TrialRecord, base: Trial, folder: Folder, n_folds: int) -> 
     except ConfigError:  # values that did not go together: that is why it failed
         config = base.config
     trial = replace(base, name=record.name, config=config, values=record.values)
-    places: Sequence[Folder] = [fold_folder(folder / record.name, k) for k in range(n_folds)]
-    results = [read_result(place) for place in places] if record.state == "COMPLETE" else []
+    tasks = trial.fold_tasks(folder / record.name, n_folds) if record.state == "COMPLETE" else []
+    results = [read_result(Folder(task.folder)) for task in tasks]
     return TrialOutcome(
         trial,
         record.state,  # type: ignore[arg-type]

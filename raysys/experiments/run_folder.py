@@ -6,19 +6,23 @@ A new command never writes into the folder of an old one. `--resume` takes the l
 whose identity (config, corpus, features, code) is that of the command, else the latest finished one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
 from raysys.errors import RaysysError, StorageError, TrackingError
+from raysys.settings import flat
 from raysys.storage import Folder
 from raysys.tracking.command_log import CommandLog
 
 _GIVE_UP_SECONDS = 5.0
 """For MLflow, after an error: what ended the command is more important than what MLflow says."""
+
+_NAMED = 3
+"""Settings that a message names."""
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -33,7 +37,14 @@ class RunRecord:
     status: Status
 
 
-def choose_folder(runs: Folder, name: str, identity: str, *, resume: bool) -> Folder:
+def choose_folder(
+    runs: Folder,
+    name: str,
+    identity: str,
+    *,
+    resume: bool,
+    settings: Mapping[str, Any] | None = None,
+) -> Folder:
     """The folder for a command; a new one is created, so that no other command takes it.
 
     Args:
@@ -41,6 +52,7 @@ def choose_folder(runs: Folder, name: str, identity: str, *, resume: bool) -> Fo
         name: the run's name.
         identity: digest of the command's plan.
         resume: look for a run of the same identity.
+        settings: of the command, as plain types: what is different in the latest run is named.
 
     Raises:
         StorageError: `resume`, and there is none.
@@ -58,7 +70,7 @@ def choose_folder(runs: Folder, name: str, identity: str, *, resume: bool) -> Fo
         return (unfinished or same)[0]
     raise StorageError(
         f"nothing to resume: no run '{name}' in {runs.path()} has exactly these settings, data and "
-        "code: run without --resume"
+        f"code{_what_differs(latest, settings or {})}: run without --resume"
     )
 
 
@@ -116,6 +128,16 @@ def recorded(
             console.print(str(unheard), highlight=False, soft_wrap=True)
         raise
     write_record(folder, replace(record, status="FINISHED"))
+
+
+def _what_differs(latest: Sequence[Folder], settings: Mapping[str, Any]) -> str:
+    """The first settings in which the latest run is another one."""
+    if not latest or not latest[0].exists("config.json"):
+        return ""
+    here, there = flat(settings), flat(latest[0].read_json("config.json"))
+    names = [name for name in here if here[name] != there.get(name)][:_NAMED]
+    told = [f"{name} is {here[name]} here and {there.get(name)} there" for name in names]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _entry(name: str, number: int) -> str:

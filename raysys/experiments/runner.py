@@ -10,8 +10,9 @@ from typing import Protocol
 from raysys.cluster.clock import PoolClock
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.queue import Event
+from raysys.corpus.folds import FoldKey
 from raysys.storage import Folder
-from raysys.training.records import FoldResult
+from raysys.training.records import FoldResult, FoldTask
 from raysys.trials.curve import MeanCurve, Point
 from raysys.trials.listener import Listener
 from raysys.trials.trial import State, Trial, TrialOutcome
@@ -33,6 +34,10 @@ class TrialSource(Protocol):
 
     def verdict(self, trial: Trial, point: Point) -> State | None:
         """How a trial whose folds have all reached an epoch ends there; None lets it go on."""
+        ...
+
+    def fold_verdict(self, trial: Trial, curve: MeanCurve) -> State | None:
+        """How a trial ends after the latest epoch, or end, of one of its folds; None lets it go on."""
         ...
 
     def ended(self, outcome: TrialOutcome) -> None:
@@ -90,28 +95,35 @@ class TrialRunner:
         return outcome
 
     def _start(self, trial: Trial) -> None:
-        self._running[trial.name] = _Running(trial, self._n_folds)
+        tasks = trial.fold_tasks(self._folder / trial.name, self._n_folds)
+        running = self._running[trial.name] = _Running(trial, tasks)
         for listener in self._listeners:
             listener.started(trial)
-        self._pool.submit(trial.fold_tasks(self._folder / trial.name, self._n_folds))
+        self._pool.submit(running.next_tasks())
 
     def _take(self, event: Event, source: TrialSource) -> TrialOutcome | None:
         """Follow one event; the outcome of a trial that it ends."""
         running = self._running.get(event.key[0]) if event.key else None
         if running is None or event.key is None:
             return None
-        trial, fold = running.trial, event.key[1]
+        trial, key = running.trial, event.key[1]
         if event.kind == "failed":
             self._pool.cancel(trial.name)
-            return running.outcome("FAILED", f"fold {fold}: {'; '.join(event.payload)}")
+            return running.outcome("FAILED", f"{trial.title(key)}: {'; '.join(event.payload)}")
         if event.kind == "epoch":
-            running.curve.add(fold, event.payload)
+            running.curve.add(key, event.payload)
             for listener in self._listeners:
-                listener.epoch(trial, fold, event.payload)
+                listener.epoch(trial, key, event.payload)
         elif event.kind == "done":
-            running.done(fold, event.payload)
+            running.done(event.payload)
             for listener in self._listeners:
                 listener.fold_done(trial, event.payload)
+        state = None if running.is_whole else source.fold_verdict(trial, running.curve)
+        if state is not None:
+            self._pool.cancel(trial.name)
+            return running.outcome(state)
+        if event.kind == "done":
+            self._pool.submit(running.next_tasks())
         return self._follow(running, source)
 
     def _follow(self, running: "_Running", source: TrialSource) -> TrialOutcome | None:
@@ -138,22 +150,28 @@ class TrialRunner:
 class _Running:
     """A trial whose folds are with the pool."""
 
-    def __init__(self, trial: Trial, n_folds: int) -> None:
+    def __init__(self, trial: Trial, tasks: Sequence[FoldTask]) -> None:
         self.trial = trial
-        self.curve = MeanCurve(n_folds, trial.config.selects)
+        self.curve = MeanCurve([task.key[1] for task in tasks], trial.config.selects)
         self.points: list[Point] = []
-        self._n_folds = n_folds
-        self._done: dict[int, FoldResult] = {}
+        self._waiting = list(tasks)
+        self._done: dict[FoldKey, FoldResult] = {}
 
     @property
     def is_whole(self) -> bool:
         """Whether all folds have a result."""
-        return len(self._done) == self._n_folds
+        return len(self._done) == len(self.curve.histories)
 
-    def done(self, fold: int, result: FoldResult) -> None:
+    def next_tasks(self) -> list[FoldTask]:
+        """Those to submit now: all at first, or one after the other."""
+        count = 1 if self.trial.in_turn else len(self._waiting)
+        tasks, self._waiting = self._waiting[:count], self._waiting[count:]
+        return tasks
+
+    def done(self, result: FoldResult) -> None:
         """A fold has its result."""
-        self._done[fold] = result
-        self.curve.end(fold)
+        self._done[result.key] = result
+        self.curve.end(result.key)
 
     def fresh(self) -> list[Point]:
         """Points that were not given out yet, but that of the last epoch."""
@@ -165,8 +183,8 @@ class _Running:
         return TrialOutcome(
             self.trial,
             state,
-            tuple(self._done[fold] for fold in sorted(self._done)),
-            last.best if last else {},
+            tuple(self._done[key] for key in sorted(self._done)),
+            last.best if last else self.curve.so_far(),
             tuple(self.points),
             self.curve.epochs,
             self.curve.seconds,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 from rich.console import Console
 
 from raysys.background import Background
@@ -20,14 +21,15 @@ from raysys.cluster.aggregator import RunningAggregator, running_aggregator
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.session import ray_session
 from raysys.config.running import ClusterConfig
+from raysys.corpus.folds import FoldKey
 from raysys.experiments.plan import Plan
 from raysys.predictions import Predictions, read_predictions
-from raysys.report.results import FoldScores, RunIds, TrialResult, write_result
-from raysys.report.statistics import mean_and_std
+from raysys.report.results import FoldScores, PartScores, RunIds, TrialResult, write_result
+from raysys.report.statistics import part_scores
 from raysys.storage import Folder
 from raysys.tasks.baseline import pool_over_time
 from raysys.tasks.exhibits import Exhibit
-from raysys.tasks.task import shown
+from raysys.tasks.task import Task, shown
 from raysys.training.arithmetic import warm_up
 from raysys.training.fold import run_fold
 from raysys.training.records import FoldResult
@@ -82,9 +84,8 @@ class Session:
 
     def aggregate(self, outcome: TrialOutcome) -> Any:
         """What the test embeddings of a COMPLETE trial come to; None for tasks that have no such thing."""
-        return self._aggregator.summary(
-            outcome.name, {fold.fold: fold.folder for fold in outcome.folds}
-        )
+        folders = {fold.key: fold.folder for fold in outcome.folds}
+        return self._aggregator.summary(outcome.name, folders)
 
     def forget(self, trial: str) -> None:
         """Nobody will ask for the aggregate of a trial."""
@@ -176,37 +177,42 @@ def open_trial(
         mlflow: where it is logged.
         folder: of the trial.
     """
-    task, config = plan.task, outcome.trial.config
-    predictions = open_test(plan, outcome.folds)
+    task, config, seeds = plan.task, outcome.trial.config, outcome.trial.seeds
+    opened = open_test(plan, outcome.folds)
     names = [metric.name for metric in shown(task.metrics)]
     selected = config.selects.name
     val_names = list(dict.fromkeys((*names, selected)))
-    folds = tuple(
-        FoldScores(
+    folds = {
+        one.key: FoldScores(
             one.fold,
+            one.seed,
             one.epochs,
             one.best_epoch,
             {name: one.val[name] for name in val_names},
-            task.score(part.outputs, part.truth),
-            dict(simple),
+            task.score(opened[one.key].outputs, opened[one.key].truth),
+            dict(baseline[one.fold]),
         )
-        for one, part, simple in zip(outcome.folds, predictions, baseline, strict=True)
-    )
-    over = {
-        "val": mean_and_std([fold.val for fold in folds], val_names),
-        "test": mean_and_std([fold.test for fold in folds], names),
-        "baseline": mean_and_std([fold.baseline for fold in folds], names),
+        for one in outcome.folds
     }
-    summary = task.summary(predictions, plan.test_speakers, aggregate)
+    over = {
+        "val": part_scores({key: fold.val for key, fold in folds.items()}, val_names),
+        "test": part_scores({key: fold.test for key, fold in folds.items()}, names),
+        "baseline": part_scores({key: fold.baseline for key, fold in folds.items()}, names),
+    }
+    predictions = list(opened.values())
+    summary = task.summary(predictions, plan.test_speakers * len(seeds), aggregate)
     result = TrialResult(
         kind=kind,
         task=task.name,
         corpus=plan.corpus.name,
         model=config.model.title,
         select=selected,
-        folds=folds,
-        mean={part: both.mean for part, both in over.items()},
-        std={part: both.std for part, both in over.items()},
+        seeds=tuple(seeds),
+        folds=tuple(folds.values()),
+        mean={part: scores.mean for part, scores in over.items()},
+        std={part: scores.std for part, scores in over.items()},
+        seed_std={part: over[part].seed_std for part in ("val", "test")},
+        ensemble=score_ensemble(task, opened, names) if len(seeds) > 1 else None,
         summary=summary,
         seconds=dict(seconds),
         audit=plan.audit,
@@ -220,10 +226,22 @@ def open_trial(
     return Opened(result, exhibits)
 
 
-def open_test(plan: Plan, folds: Sequence[FoldResult]) -> list[Predictions]:
+def open_test(plan: Plan, folds: Sequence[FoldResult]) -> dict[FoldKey, Predictions]:
     """Read stored test predictions.
 
     Raises:
         StorageError: they are missing or damaged.
     """
-    return [read_predictions(Folder(fold.folder), plan.task.stored) for fold in folds]
+    return {fold.key: read_predictions(Folder(fold.folder), plan.task.stored) for fold in folds}
+
+
+def score_ensemble(
+    task: Task, opened: Mapping[FoldKey, Predictions], names: Sequence[str]
+) -> PartScores:
+    """Scores of each fold's outputs averaged over its seeds."""
+    scores = {}
+    for fold in sorted({fold for _, fold in opened}):
+        parts = [part for (_, k), part in sorted(opened.items()) if k == fold]
+        outputs = np.mean([part.outputs for part in parts], axis=0)
+        scores[0, fold] = task.score(outputs, parts[0].truth)
+    return part_scores(scores, names)

@@ -12,7 +12,7 @@ from raysys.search.journal import Journal, trial_name
 from raysys.search.scheduler import Scheduler
 from raysys.search.searcher import StudySearcher
 from raysys.settings import replaced
-from raysys.trials.curve import Point
+from raysys.trials.curve import MeanCurve, Point
 from raysys.trials.trial import State, Trial, TrialOutcome
 
 
@@ -35,6 +35,10 @@ class ListSource:
         """It goes on."""
         return None
 
+    def fold_verdict(self, trial: Trial, curve: MeanCurve) -> State | None:
+        """It goes on."""
+        return None
+
     def ended(self, outcome: TrialOutcome) -> None:
         """Nothing depends on it."""
 
@@ -47,7 +51,7 @@ class SearchSource:
     Args:
         base: the configuration without any proposal; with the round's prior.
         searcher: of Tune; proposes `number`, `params` and `values`.
-        scheduler: stops.
+        scheduler: stops; one that has folds train in turn needs the trial beside as its first rival, and waits for it.
         journal: of the study.
         round_number: from 1.
         in_flight: trials that run at the same time.
@@ -86,6 +90,8 @@ class SearchSource:
     @property
     def in_flight(self) -> int:
         """Of the search, and the trial beside it."""
+        if self._scheduler.in_turn and self._beside:
+            return 1
         return self._in_flight + self._beside
 
     def next(self) -> Trial | TrialOutcome | None:
@@ -99,7 +105,9 @@ class SearchSource:
         number, values = proposal["number"], proposal["values"]
         record = TrialRecord(trial_name(number), number, self._round, values, proposal["params"])
         self._ids[record.name] = identifier
-        trial = replace(self._base, name=record.name, values=values)
+        trial = replace(
+            self._base, name=record.name, values=values, in_turn=self._scheduler.in_turn
+        )
         try:
             trial = replace(trial, config=replaced(self._base.config, values))
         except ConfigError as error:
@@ -116,11 +124,20 @@ class SearchSource:
             return None
         if self._is_late:
             return "STOPPED"
-        if self._scheduler.stops(trial.name, point.epoch, point.best):
+        if self._scheduler.stops_at(trial.name, point.epoch, point.best):
             return "PRUNED"
         identifier = self._ids[trial.name]
         self._searcher.on_trial_result(identifier, {"epoch": point.epoch, **point.best})
         return None
+
+    def fold_verdict(self, trial: Trial, curve: MeanCurve) -> State | None:
+        """STOPPED when time is up and its folds train in turn, PRUNED when the scheduler says so."""
+        if trial.name not in self._records or not self._scheduler.in_turn:
+            return None
+        if self._is_late:
+            return "STOPPED"
+        stops = self._scheduler.stops_after(curve.histories, curve.ended)
+        return "PRUNED" if stops else None
 
     def ended(self, outcome: TrialOutcome) -> None:
         """Tell the searcher and the scheduler, and write it down.
@@ -129,6 +146,8 @@ class SearchSource:
             FoldFailedError: the trial beside the search failed, so there is nothing to compare with.
         """
         name = outcome.name
+        if outcome.state == "COMPLETE":
+            self._scheduler.complete({fold.key: fold.history for fold in outcome.folds})
         if name not in self._records:
             self._beside = 0
             if outcome.state == "FAILED":
@@ -140,9 +159,9 @@ class SearchSource:
         failed, complete = record.state == "FAILED", record.state == "COMPLETE"
         epoch = max(fold.epochs for fold in outcome.folds) if complete else 0
         if complete:
-            self._scheduler.stops(name, epoch, record.scores)  # counts at the rungs, too
+            self._scheduler.stops_at(name, epoch, record.scores)  # counts at the rungs, too
         elif not failed:
-            epoch = record.curve[-1].epoch
+            epoch = record.curve[-1].epoch if record.curve else record.epochs
         result = None if failed else {"epoch": epoch, "done": complete, **record.scores}
         self._searcher.on_trial_complete(self._ids[name], result, error=failed)
 
@@ -151,6 +170,7 @@ class SearchSource:
         return self._deadline is not None and time.monotonic() > self._deadline
 
 
-def concurrency(config: Config, workers: int, n_folds: int) -> int:
+def concurrency(config: Config, workers: int, trainings: int) -> int:
     """Trials of a search in flight: enough that no worker waits while one trial's last folds train."""
-    return config.search.concurrency or math.ceil(workers / n_folds) + 1
+    at_once = 1 if config.search.scheduler == "race" else trainings
+    return config.search.concurrency or math.ceil(workers / at_once) + 1

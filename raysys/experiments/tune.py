@@ -15,7 +15,7 @@ from rich.console import Console
 
 from raysys.config import Config
 from raysys.errors import ConfigError, lookup
-from raysys.experiments.choice import choose, open_choice
+from raysys.experiments.choice import choose, confirm, open_choice
 from raysys.experiments.command import carry_out, is_finished
 from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.preset import best_preset
@@ -82,7 +82,8 @@ def _report(
     chosen = honest.chosen
     rounds = {id(c): end.round for end in ends for c in end.candidates}
     number = rounds.get(id(chosen), 1)
-    summary = task.summary(honest.predictions, plan.test_speakers, searched.aggregate)
+    speakers = plan.test_speakers * len(chosen.trial.seeds)
+    summary = task.summary(honest.predictions, speakers, searched.aggregate)
     names = [metric.name for metric in shown(task.metrics)]
     val = {name: chosen.mean(name) for name in chosen.folds[0].val}
     result = StudyResult(
@@ -96,6 +97,8 @@ def _report(
         untuned=honest.untuned,
         nested_choice=tuple(one.name for one in honest.by_fold),
         difference=honest.difference,
+        confirmed=confirm(plan, *searched.confirmed) if searched.confirmed else None,
+        confirm_seeds=config.search.confirm_seeds,
         pareto=honest.pareto,
         summary=summary,
         untuned_values=space.base_values(),
@@ -120,15 +123,18 @@ def _report(
     )
     exhibits = task.show_summary(summary, honest.predictions, plan.corpus.name)
     log.study_result(result, exhibits, figures, preset)
-    _drop_unfinished(records, searched.journal, len(plan.folds))
+    _drop_unfinished(records, searched.journal)
     return result
 
 
-def _drop_unfinished(records: Sequence[TrialRecord], journal: Journal, n_folds: int) -> None:
-    """Checkpoints of trials that were stopped or failed: nobody goes on with them."""
+def _drop_unfinished(records: Sequence[TrialRecord], journal: Journal) -> None:
+    """Folds of trials that were stopped or failed: nobody goes on with them."""
     for record in records:
-        for fold in range(n_folds if record.state in ("PRUNED", "FAILED") else 0):
-            (journal.folder / record.name / f"fold_{fold}").delete()
+        if record.state in ("PRUNED", "FAILED"):
+            folder = journal.folder / record.name
+            for name in folder.names():
+                if name.startswith(("fold_", "seed_")):
+                    (folder / name).delete()
 
 
 def _make_plan(config: Config) -> Plan:
@@ -151,7 +157,7 @@ def _check(config: Config) -> None:
     """
     search = config.search
     epochs = config.training.max_epochs
-    if search.scheduler == "asha" and search.grace_epochs >= epochs:
+    if search.scheduler != "none" and search.grace_epochs >= epochs:
         raise ConfigError(
             f"search.grace_epochs is {search.grace_epochs}, but training ends after {epochs} epochs: lower it, or set "
             "--search.scheduler none"

@@ -1,4 +1,4 @@
-"""An ablation before it runs: variants x seeds -> trials that share corpus, features and folds."""
+"""An ablation before it runs: variants -> trials that share corpus, features, folds and seeds."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,15 +27,8 @@ def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
     trials = []
     for variant, one in configs.items():
         prior = plan.prior if one.loss.omega else None
-        settings = config.ablation.variants[variant].settings
-        for seed in range(config.seed, config.seed + config.ablation.seeds):
-            name = (
-                folder_name(variant)
-                if config.ablation.seeds == 1
-                else f"{folder_name(variant)}-seed_{seed}"
-            )
-            seeded, values = replace(one, seed=seed), {**settings, "seed": seed}
-            trials.append(Trial(name, seeded, prior, values=values, variant=variant))
+        values = dict(config.ablation.variants[variant].settings)
+        trials.append(Trial(folder_name(variant), one, prior, values=values, variant=variant))
     what = [(trial.name, to_dict(trial.config)) for trial in trials]
     identity = digest("ablation", plan.identity, to_dict(config), what)
     return replace(plan, config=config, identity=identity), trials

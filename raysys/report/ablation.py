@@ -6,8 +6,8 @@ import numpy as np
 
 from raysys.config import Config
 from raysys.corpus.folds import Fold
-from raysys.report.results import AblationResult, Difference, TrialResult, VariantResult
-from raysys.report.statistics import mean_and_std, paired_difference, test_share
+from raysys.report.results import AblationResult, TrialResult, VariantResult
+from raysys.report.statistics import seed_difference
 from raysys.report.tables import Line, cells, interval
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table
@@ -15,44 +15,43 @@ from raysys.tasks.task import shown
 
 _SELECTED = {"test": "best on test", "val": "best on val", "unknown": "how chosen?"}
 """By which part's score somebody chose the epoch that is reported."""
+_PARTS = ("val", "test")
 
 
 def compare_variants(
-    config: Config, results: Mapping[str, Sequence[TrialResult]], folds: Sequence[Fold]
+    config: Config, results: Mapping[str, TrialResult], folds: Sequence[Fold]
 ) -> tuple[VariantResult, ...]:
     """Means, spreads and differences of every variant, in their order.
 
     Args:
         config: of the ablation: variants, their settings and published figures.
-        results: variant -> each seed's result; those that failed are left out.
+        results: variant -> its result; those that failed are left out.
         folds: of all of them.
 
     Returns:
-        `mean` and `std` over seeds and folds; `difference` from the first variant, metric by metric: over folds (each
+        Means and deviations as of each result; `difference` from the first variant, metric by metric: over folds (each
         the mean of its seeds) with the corrected interval, or over seeds where there is one fold.
     """
     compared = []
     names = [metric.name for metric in shown(config.task_type.metrics)]
     first: dict[str, np.ndarray] = {}
-    for name, trials in results.items():
+    for name, one in results.items():
         variant = config.ablation.variants[name]
-        over = {
-            part: mean_and_std([getattr(f, part) for one in trials for f in one.folds], names)
-            for part in ("val", "test")
-        }
-        tests = {m: np.array([[f.test[m] for f in one.folds] for one in trials]) for m in names}
-        difference = {m: _difference(tests[m], first[m], folds) for m in names} if first else None
+        tests = {m: _by_seed(one, m) for m in names}
+        difference = (
+            {m: seed_difference(tests[m], first[m], folds=folds) for m in names} if first else None
+        )
         first = first or tests
-        details = [one.summary.scores() for one in trials]
         compared.append(
             VariantResult(
                 name,
                 dict(variant.settings),
                 variant.published,
-                {part: both.mean for part, both in over.items()},
-                {part: both.std for part, both in over.items()},
+                {part: one.mean[part] for part in _PARTS},
+                {part: one.std[part] for part in _PARTS},
+                {part: one.seed_std[part] for part in _PARTS},
                 difference,
-                {key: float(np.mean([one[key] for one in details])) for key in details[0]},
+                one.summary.scores(),
             )
         )
     return tuple(compared)
@@ -66,8 +65,10 @@ def ablation_lines(result: AblationResult) -> Iterator[Line]:
     if result.source:
         yield f"published    {result.source}"
     seeds, folds = result.seeds, result.n_folds
+    what = f"{folds} folds" + (f" of the mean of {seeds} seeds" if seeds > 1 else "")
     yield (
-        f"ours         epochs chosen on validation, test read once; mean +- std over {seeds} seed(s) x {folds} fold(s)"
+        "ours         epochs chosen on validation, test read once; mean +- std over "
+        f"{what if folds > 1 else f'{seeds} seed(s)'}"
     )
     over = "folds (Nadeau & Bengio 2003)" if folds > 1 else "seeds: what the training's chance does"
     with_interval = f", with a 95 % interval over {over}" if seeds * folds > 1 else ""
@@ -93,7 +94,8 @@ def variant_table(result: AblationResult) -> Table:
     ]
     rows: list[Sequence[str]] = []
     for one in result.variants:
-        test, std = one.mean["test"], one.std["test"]
+        test = one.mean["test"]
+        std = one.std["test"] if result.n_folds > 1 else one.seed_std["test"]
         shown_before = "-" if one.published is None else f"{one.published:.2f}"
         found = one.difference and one.difference.get(metric.name)
         rows.append(
@@ -120,11 +122,10 @@ def _detail_table(result: AblationResult) -> Table:
     heads = ["variant", *(key.split("/", 1)[1] for key in result.variants[0].details)]
     rows = [(one.name, *map(detail.show, one.details.values())) for one in result.variants]
     unit = " in %" if detail.format == "percent" else ""
-    return Table(f"{detail.title}{unit}, mean over seeds", heads, rows)
+    return Table(f"{detail.title}{unit}", heads, rows)
 
 
-def _difference(tests: np.ndarray, first: np.ndarray, folds: Sequence[Fold]) -> Difference:
-    """Of scores [seed, fold]."""
-    if len(folds) > 1:
-        return paired_difference(tests.mean(axis=0), first.mean(axis=0), shared=test_share(folds))
-    return paired_difference(tests[:, 0], first[:, 0], shared=0.0)
+def _by_seed(result: TrialResult, metric: str) -> np.ndarray:
+    """Test scores [seed, fold]."""
+    scores = np.array([fold.test[metric] for fold in result.folds])
+    return scores.reshape(len(result.seeds), -1)

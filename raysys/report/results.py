@@ -8,7 +8,7 @@ In JSON, a number that cannot be known is null; here it is NaN.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
@@ -22,7 +22,9 @@ from raysys.tasks.task import Metric
 from raysys.trials.curve import Point
 from raysys.trials.trial import TrialOutcome
 
-VERSION = 2
+VERSION = 3
+UNTUNED = "untuned"
+"""Name of a study's base configuration, which runs beside its trials."""
 
 T = TypeVar("T")
 Number = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
@@ -66,10 +68,23 @@ class RunIds:
 
 
 @dataclass(frozen=True)
+class PartScores:
+    """Scores of a configuration on one part: fold by fold (mean over seeds), and over them."""
+
+    folds: tuple[Scores, ...]
+    mean: Scores
+    std: Scores
+    """Over folds."""
+    seed_std: Scores
+    """Over seeds, of the mean over folds: what another seed would change."""
+
+
+@dataclass(frozen=True)
 class FoldScores:
-    """One fold."""
+    """One fold, trained with one seed."""
 
     fold: int
+    seed: int
     epochs: int
     best_epoch: int
     val: Scores
@@ -104,28 +119,36 @@ class TrialResult(CommandResult):
     model: str
     select: str
     """The validation score that chose epochs."""
+    seeds: tuple[int, ...]
     folds: tuple[FoldScores, ...]
+    """Seed by seed."""
     mean: dict[str, Scores]
-    """Over folds: val, test, baseline."""
+    """Over folds and seeds: val, test, baseline."""
     std: dict[str, Scores]
+    """Over folds, of the mean over seeds."""
+    seed_std: dict[str, Scores]
+    """Over seeds, of the mean over folds: val, test."""
+    ensemble: PartScores | None
+    """Of a fold's outputs averaged over its seeds, on test; None with one seed."""
     summary: TaskSummary
     """What the task has to say beside scores."""
 
 
 @dataclass(frozen=True)
 class VariantResult:
-    """One line of an ablation: all its seeds."""
+    """One line of an ablation."""
 
     name: str
     settings: dict[str, Any]
     published: float | None
     mean: dict[str, Scores]
-    """Over seeds and folds: val, test."""
+    """As of a `TrialResult`: val, test."""
     std: dict[str, Scores]
+    seed_std: dict[str, Scores]
     difference: dict[str, Difference] | None
     """From the first line; None for that itself."""
     details: Scores
-    """The task's further scores, such as F1 by emotion, mean over seeds."""
+    """The task's further scores, such as F1 by emotion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +181,11 @@ class TrialRecord:
     """Optuna's parameters, of which the values are made."""
     state: Literal["RUNNING", "COMPLETE", "PRUNED", "FAILED", "STOPPED"] = "RUNNING"
     curve: tuple[Point, ...] = ()
-    """Mean over the folds, epoch by epoch, without the last epoch of a trial that has all its folds."""
+    """Mean over folds and seeds, epoch by epoch, without the last epoch of a trial that has all its folds."""
     scores: Scores = field(default_factory=dict)
-    """Mean over folds of the best epochs' validation scores; of a stopped trial, so far."""
+    """Mean over folds and seeds of the best epochs' validation scores; of a stopped trial, so far."""
     epochs: int = 0
-    """Sum over the folds."""
+    """Sum over folds and seeds."""
     most_epochs: int = 0
     """What `epochs` could have been at most."""
     reason: str = ""
@@ -175,19 +198,9 @@ class TrialRecord:
 
     def after(self, outcome: TrialOutcome) -> "TrialRecord":
         """The record when the trial has ended."""
-        return TrialRecord(
-            self.name,
-            self.number,
-            self.round,
-            self.values,
-            self.params,
-            outcome.state,
-            outcome.curve,
-            dict(outcome.scores),
-            outcome.epochs,
-            self.most_epochs,
-            outcome.reason,
-        )
+        kept = ("state", "curve", "epochs", "reason")
+        told = {name: getattr(outcome, name) for name in kept}
+        return replace(self, scores=dict(outcome.scores), **told)
 
 
 @dataclass(frozen=True)
@@ -201,12 +214,16 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class PartScores:
-    """Test scores of a configuration: fold by fold, and over them."""
+class Confirmation:
+    """The chosen and the untuned configuration, trained again with seeds that took no part in the choice."""
 
-    folds: tuple[Scores, ...]
-    mean: Scores
-    std: Scores
+    seeds: tuple[int, ...]
+    chosen: PartScores
+    untuned: PartScores
+    difference: dict[str, Difference]
+    """Over folds, each the mean of its seeds; over seeds where there is one fold."""
+    enough: dict[str, tuple[int, int] | None]
+    """Folds x seeds with which a difference of 0.01 would be told from noise; None: no number that can be had."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +262,10 @@ class StudyResult(CommandResult):
     nested_choice: tuple[str, ...]
     difference: dict[str, Difference]
     """Chosen - untuned, fold by fold."""
+    confirmed: Confirmation | None
+    """The study's claim; None where the untuned configuration was chosen, or `search.confirm_seeds` is 0."""
+    confirm_seeds: int
+    """That were asked for."""
     pareto: tuple[dict[str, Any], ...]
     summary: TaskSummary
     """Of the chosen configuration."""

@@ -6,8 +6,11 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import stats
 
-from raysys.corpus.folds import Fold
-from raysys.report.results import Difference, Spread
+from raysys.corpus.folds import Fold, FoldKey
+from raysys.report.results import Difference, PartScores, Spread
+
+_MOST = 1000
+"""Folds or seeds, beyond which nobody goes."""
 
 
 def mean_and_std(scores: Sequence[Mapping[str, float]], names: Sequence[str]) -> Spread:
@@ -20,6 +23,20 @@ def mean_and_std(scores: Sequence[Mapping[str, float]], names: Sequence[str]) ->
             for name, column in columns.items()
         },
     )
+
+
+def part_scores(scores: Mapping[FoldKey, Mapping[str, float]], names: Sequence[str]) -> PartScores:
+    """Mean over folds of the mean over seeds, with the deviation over folds and the one over seeds apart.
+
+    Args:
+        scores: of every training; the same seeds in every fold.
+        names: of the scores to keep.
+    """
+    seeds, folds = (sorted(set(column)) for column in zip(*scores, strict=True))
+    by_fold = [mean_and_std([scores[s, k] for s in seeds], names).mean for k in folds]
+    by_seed = [mean_and_std([scores[s, k] for k in folds], names).mean for s in seeds]
+    over = mean_and_std(by_fold, names)
+    return PartScores(tuple(by_fold), over.mean, over.std, mean_and_std(by_seed, names).std)
 
 
 def paired_difference(
@@ -54,6 +71,63 @@ def paired_difference(
         quantile = stats.t.ppf((1 + confidence) / 2, count - 1)
         half = float(quantile * difference.std(ddof=1) * np.sqrt(1 / count + shared))
     return Difference(mean, mean - half, mean + half)
+
+
+def seed_difference(
+    scores: Float64[np.ndarray, "seed fold"],
+    others: Float64[np.ndarray, "seed fold"],
+    *,
+    folds: Sequence[Fold],
+) -> Difference:
+    """`paired_difference` over folds, each the mean of its seeds; over seeds where there is one fold."""
+    if len(folds) > 1:
+        shared = test_share(folds)
+        return paired_difference(scores.mean(axis=0), others.mean(axis=0), shared=shared)
+    return paired_difference(scores[:, 0], others[:, 0], shared=0.0)
+
+
+def enough_to_tell(
+    difference: Float64[np.ndarray, "seed fold"], gap: float, *, folds: Sequence[Fold]
+) -> tuple[int, int] | None:
+    """The least folds x seeds whose 95 % interval of the difference would be no wider than `gap` to each side.
+
+        half = t(K - 1) sqrt((1 / K + n_test / n_train) (v_fold + v_seed / S))
+
+    with the variances of the measured differences: within a fold over seeds, and between folds beyond that. Seeds are
+    tried first, with the folds as they are; then folds, with the seeds as they are. One fold stays one.
+
+    Args:
+        difference: measured, of every training.
+        gap: to be told apart.
+        folds: as they are, for the shares of train and test.
+
+    Returns:
+        Folds and seeds; None where one seed cannot say, or nothing up to 1,000 is enough.
+    """
+    n_seeds, n_folds = difference.shape
+    if n_seeds < 2:
+        return None
+    by_seed = float(difference.var(axis=0, ddof=1).mean())
+    counts = range(2, _MOST)
+    if n_folds == 1:
+        halves = ((s, _quantile(s) * np.sqrt(by_seed / s)) for s in counts)
+        return next(((1, s) for s, half in halves if half <= gap), None)
+    by_fold = max(0.0, float(difference.mean(axis=0).var(ddof=1)) - by_seed / n_seeds)
+    train = float(np.mean([len(f.train) / (len(f.train) + len(f.val)) for f in folds]))
+
+    def half(count: int, seeds: int) -> float:
+        share = test_share(folds) if count == n_folds else 1 / (train * (count - 1))
+        spread = (1 / count + share) * (by_fold + by_seed / seeds)
+        return float(_quantile(count) * np.sqrt(spread))
+
+    for seeds in range(1, _MOST):
+        if half(n_folds, seeds) <= gap:
+            return n_folds, seeds
+    return next(((count, n_seeds) for count in counts if half(count, n_seeds) <= gap), None)
+
+
+def _quantile(count: int) -> float:
+    return float(stats.t.ppf(0.975, count - 1))
 
 
 def test_share(folds: Sequence[Fold]) -> float:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from raysys.config.names import describe
-from raysys.report.results import PartScores, RoundResult, Spread, StudyResult
+from raysys.report.results import UNTUNED, PartScores, RoundResult, Spread, StudyResult
 from raysys.report.tables import Line, interval, spread_cells
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table
 from raysys.tasks.task import Metric, shown
+
+_CLAIM = "difference, confirmed"
 
 
 def study_lines(result: StudyResult) -> Iterator[Line]:
@@ -24,6 +26,7 @@ def study_lines(result: StudyResult) -> Iterator[Line]:
         scores = ", ".join(f"{o.name} {o.show(one[o.name])}" for o in objectives)
         yield f"Pareto       {one['name']}: validation {scores}"
     yield score_table(result)
+    yield from _claim(result, first if first.in_tables else shown(result.metrics)[0])
     yield f"{chosen.name}, the chosen configuration"
     yield from result.summary.tables()
     for search in result.rounds if len(result.rounds) > 1 else ():
@@ -49,10 +52,45 @@ def score_table(result: StudyResult) -> Table:
     ]
     rows.append(())
     rows.append(("chosen - untuned", *(interval(m, result.difference[m.name]) for m in metrics)))
+    claim = result.confirmed
+    if claim:
+        rows.append(())
+        seeds = f"{len(claim.seeds)} fresh seeds"
+        for name, part in (
+            (f"chosen, {seeds}", claim.chosen),
+            ("untuned, the same", claim.untuned),
+        ):
+            rows.append((name, *spread_cells(metrics, part.mean, part.std)))
+        rows.append((_CLAIM, *(interval(m, claim.difference[m.name]) for m in metrics)))
     title = f"{result.corpus}, {result.model}: test scores {task.caption}, mean +- std over folds"
     note = "Differences over folds with their 95 % interval (Nadeau & Bengio 2003)."
     heads = ("", *(metric.title for metric in metrics))
-    return Table(title, heads, rows, strong=("chosen",), note=note)
+    return Table(title, heads, rows, strong=(_CLAIM if claim else "chosen",), note=note)
+
+
+def _claim(result: StudyResult, metric: Metric) -> Iterator[str]:
+    """The difference that fresh seeds confirm, in words, beside what the searched seed said."""
+    claim = result.confirmed
+    if claim is None:
+        untuned = result.chosen.name == UNTUNED
+        why = "the untuned configuration was chosen" if untuned else "search.confirm_seeds is 0"
+        yield f"confirmed    nothing: {why}"
+        return
+    found, title = claim.difference[metric.name], metric.title
+    told = (
+        "can be told from noise" if found.low > 0 or found.high < 0 else "cannot be told from noise"
+    )
+    if found.low != found.low:
+        told = "one fold and one seed say nothing of noise"
+    searched = metric.show(result.difference[metric.name].mean, signed=True)
+    yield (
+        f"confirmed    {title} {interval(metric, found)} on {len(claim.seeds)} seeds that took no part in the choice: "
+        f"it {told}; the searched seed said {searched}"
+    )
+    point = "one point" if metric.format == "percent" else "0.01"
+    enough = claim.enough[metric.name]
+    what = f"{enough[0]} folds x {enough[1]} seeds" if enough else "more than can be trained"
+    yield f"noise        to tell {point} of {title} apart, at these deviations: {what}"
 
 
 def _effort(result: StudyResult) -> Iterator[str]:

@@ -38,7 +38,7 @@ def as_rich(table: Table) -> RichTable:
 
 
 def score_table(result: TrialResult) -> Table:
-    """Fold by fold: val, test, and the baseline beside it."""
+    """Fold by fold, mean over seeds: val, test, and the baseline beside it; then means, deviations, the ensemble."""
     task, metrics = TASKS[result.task], shown(result.metrics)
     chosen = next(metric for metric in result.metrics if metric.name == result.select)
     rival = task.baseline_name
@@ -49,23 +49,36 @@ def score_table(result: TrialResult) -> Table:
         *(metric.title for metric in metrics),
         *(f"{rival} {metric.title}" for metric in metrics),
     ]
-    rows: list[Sequence[str]] = [
-        (
-            str(fold.fold),
-            str(fold.epochs),
-            chosen.show(fold.val.get(chosen.name)),
-            *cells(metrics, fold.test),
-            *cells(metrics, fold.baseline),
-        )
-        for fold in result.folds
-    ]
+    rows: list[Sequence[str]] = []
+    for fold in sorted({one.fold for one in result.folds}):
+        own = [one for one in result.folds if one.fold == fold]
+        parts = ([one.val for one in own], [one.test for one in own], [one.baseline for one in own])
+        val, test, baseline = (_mean(part) for part in parts)
+        epochs = f"{sum(one.epochs for one in own) / len(own):.0f}"
+        both = [*cells(metrics, test), *cells(metrics, baseline)]
+        rows.append((str(fold), epochs, chosen.show(val.get(chosen.name)), *both))
     rows.append(())
-    for name, values in (("mean", result.mean), ("+- std", result.std)):
-        val = chosen.show(values["val"].get(chosen.name))
+    several = len(result.seeds) > 1
+    deviation = "+- std, folds" if several else "+- std"
+    for name, values in (("mean", result.mean), (deviation, result.std)):
         both = [*cells(metrics, values["test"]), *cells(metrics, values["baseline"])]
-        rows.append((name, "", val, *both))
-    title = f"{result.corpus}, {result.model}: test scores {task.caption}, beside {rival} on the same folds"
-    return Table(title, heads, rows, strong=("mean", "+- std"), faint=heads[3 + len(metrics) :])
+        rows.append((name, "", chosen.show(values["val"].get(chosen.name)), *both))
+    if several:
+        val = result.seed_std["val"]
+        own_cells = cells(metrics, result.seed_std["test"])
+        blank = [""] * len(metrics)
+        rows.append(("+- std, seeds", "", chosen.show(val.get(chosen.name)), *own_cells, *blank))
+    if result.ensemble:
+        rows.append(
+            ("ensemble", "", "", *cells(metrics, result.ensemble.mean), *[""] * len(metrics))
+        )
+    of_seeds = f", mean of {len(result.seeds)} seeds" if several else ""
+    title = f"{result.corpus}, {result.model}: test scores {task.caption}{of_seeds}, beside {rival} on the same folds"
+    return Table(title, heads, rows, strong=("mean", deviation), faint=heads[3 + len(metrics) :])
+
+
+def _mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: sum(one[name] for one in scores) / len(scores) for name in scores[0]}
 
 
 def cells(metrics: Sequence[Metric], scores: Mapping[str, float]) -> list[str]:

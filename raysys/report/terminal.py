@@ -20,7 +20,7 @@ def print_result(console: Console, result: Result, *, folder: str, ui: str) -> N
         folder: path of the run folder.
         ui: the command that opens the MLflow UI.
     """
-    for line in _lines(result, folder):
+    for line in result_lines(result):
         show: RenderableType = line if isinstance(line, str) else as_rich(line)
         console.print(show, soft_wrap=isinstance(line, str), markup=False)
     print_audit(console, result.audit)
@@ -38,7 +38,8 @@ def print_audit(console: Console, findings: Sequence[Finding]) -> None:
         console.print(line, style=style, soft_wrap=True, markup=False)
 
 
-def _lines(result: Result, folder: str) -> Iterator[Line]:
+def result_lines(result: Result) -> Iterator[Line]:
+    """Tables and lines of a result of any kind."""
     if isinstance(result, TrialResult):
         return _trial_lines(result)
     return ablation_lines(result) if isinstance(result, AblationResult) else study_lines(result)
@@ -46,6 +47,8 @@ def _lines(result: Result, folder: str) -> Iterator[Line]:
 
 def _trial_lines(result: TrialResult) -> Iterator[Line]:
     yield score_table(result)
+    if len(result.seeds) > 1:
+        yield f"below        every test utterance counts once for each of the {len(result.seeds)} seeds"
     yield from result.summary.tables()
     seconds = result.seconds
     yield (

@@ -4,7 +4,7 @@ A single trial is shown fold by fold, several are shown trial by trial.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysys.config.names import describe
+from raysys.corpus.folds import FoldKey
 from raysys.tasks.task import Metric
 from raysys.training.records import EpochRecord, FoldResult
 from raysys.trials.curve import Point
@@ -37,6 +38,7 @@ class TrialsView(Listener):
         metric: whose validation score is shown.
         total: trials to come.
         n_folds: folds of a trial.
+        seeds: trainings of each fold.
         workers: folds done at the same time.
         beside: trials that are shown, but not counted.
     """
@@ -48,13 +50,15 @@ class TrialsView(Listener):
         *,
         total: int,
         n_folds: int,
+        seeds: int,
         workers: int,
         beside: tuple[str, ...] = (),
     ) -> None:
         self._console = console
         self._metric = metric
         self._total = total
-        self._n_folds = n_folds
+        self._trainings = n_folds * seeds
+        self._folds = f"{n_folds} folds" + (f" x {seeds} seeds" if seeds > 1 else "")
         self._workers = workers
         self._beside = beside
         self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -62,8 +66,8 @@ class TrialsView(Listener):
         self._began = time.monotonic()
         self._running: dict[str, Trial] = {}
         self._points: dict[str, Point] = {}
-        self._epochs: dict[tuple[str, int], EpochRecord] = {}
-        self._done: dict[tuple[str, int], FoldResult] = {}
+        self._epochs: dict[tuple[str, FoldKey], EpochRecord] = {}
+        self._done: dict[tuple[str, FoldKey], FoldResult] = {}
         self._ended: list[TrialOutcome] = []
         self._recalled = 0
         self._resumed = False
@@ -74,7 +78,7 @@ class TrialsView(Listener):
             self._live.start()
         self._refresh(force=True)
         trials = f"{self._total} trials of " if self._total > 1 else ""
-        self._say(f"starting {self._workers} worker(s) for {trials}{self._n_folds} folds")
+        self._say(f"starting {self._workers} worker(s) for {trials}{self._folds}")
         return self
 
     def __exit__(
@@ -84,6 +88,11 @@ class TrialsView(Listener):
         trace: TracebackType | None,
     ) -> None:
         self._live.stop()
+
+    def set_aside(self, trials: Sequence[Trial]) -> None:
+        """Show further trials without counting them."""
+        self._beside += tuple(trial.name for trial in trials)
+        self._say(f"training again with fresh seeds: {', '.join(trial.name for trial in trials)}")
 
     def recalled(self, outcome: TrialOutcome) -> None:
         """Counted as ended."""
@@ -98,9 +107,9 @@ class TrialsView(Listener):
         self._running[trial.name] = trial
         self._refresh()
 
-    def epoch(self, trial: Trial, fold: int, record: EpochRecord) -> None:
+    def epoch(self, trial: Trial, key: FoldKey, record: EpochRecord) -> None:
         """A fold has finished an epoch."""
-        self._epochs[trial.name, fold] = record
+        self._epochs[trial.name, key] = record
         if record.seconds:
             self._paces.append(record.seconds)
         if self._total == 1:
@@ -113,12 +122,12 @@ class TrialsView(Listener):
 
     def fold_done(self, trial: Trial, result: FoldResult) -> None:
         """A fold has its result."""
-        self._done[trial.name, result.fold] = result
+        self._done[trial.name, result.key] = result
         if self._total == 1:
             score = f"val {self._metric.title} {self._score(result.val)}"
             self._say(
-                f"fold {result.fold} done: best epoch {result.best_epoch} of {result.epochs}, {score}; "
-                f"{len(self._done)}/{self._n_folds} folds{self._time_left()}"
+                f"{trial.title(result.key)} done: best epoch {result.best_epoch} of {result.epochs}, {score}; "
+                f"{len(self._done)}/{self._trainings} folds{self._time_left()}"
             )
         self._refresh(force=True)
 
@@ -153,7 +162,7 @@ class TrialsView(Listener):
 
     def _counts(self) -> str:
         if self._total == 1:
-            return f"{len(self._done)}/{self._n_folds} folds{self._time_left()}"
+            return f"{len(self._done)}/{self._trainings} folds{self._time_left()}"
         states = [outcome.state for outcome in self._ended]
         counts = ", ".join(
             f"{states.count(state)} {word}"  # type: ignore[arg-type]
@@ -188,7 +197,7 @@ class TrialsView(Listener):
         done = sum(
             most if key in self._done else record.epoch for key, record in self._epochs.items()
         )
-        left = self._n_folds * most - done
+        left = self._trainings * most - done
         if not left:
             return ""
         seconds = left * sum(self._paces) / len(self._paces) / self._workers
@@ -196,21 +205,25 @@ class TrialsView(Listener):
 
     def _folds_line(self) -> str:
         running = [
-            f"fold {fold} epoch {record.epoch} val {self._metric.title} {self._score(record.val)}"
-            for (trial, fold), record in sorted(self._epochs.items(), key=lambda item: item[0])
-            if (trial, fold) not in self._done
+            f"{self._title(trial, key)} epoch {record.epoch} val {self._metric.title} {self._score(record.val)}"
+            for (trial, key), record in sorted(self._epochs.items(), key=lambda item: item[0])
+            if (trial, key) not in self._done
         ]
         return ", ".join(running) + self._time_left()
+
+    def _title(self, trial: str, key: FoldKey) -> str:
+        known = self._running.get(trial)
+        return known.title(key) if known else f"fold {key[1]}"
 
     def _score(self, scores: Mapping[str, float]) -> str:
         return self._metric.show(scores.get(self._metric.name))
 
     def _fold_table(self) -> Table:
         table = _blank("fold", "epoch", f"val {self._metric.title}", "train loss")
-        for (trial, fold), record in sorted(self._epochs.items(), key=lambda item: item[0]):
-            style = "green" if (trial, fold) in self._done else ""
+        for (trial, key), record in sorted(self._epochs.items(), key=lambda item: item[0]):
+            style = "green" if (trial, key) in self._done else ""
             row = (str(record.epoch), self._score(record.val), f"{record.train_loss:.3f}")
-            table.add_row(str(fold), *row, style=style)
+            table.add_row(self._title(trial, key).removeprefix("fold "), *row, style=style)
         return table
 
     def _trial_table(self) -> Table:
@@ -232,7 +245,7 @@ class TrialsView(Listener):
         """Folds done, and epochs of all folds."""
         folds = sum(trial == name for trial, _ in self._done)
         epochs = sum(record.epoch for (trial, _), record in self._epochs.items() if trial == name)
-        return f"{folds}/{self._n_folds}", str(epochs)
+        return f"{folds}/{self._trainings}", str(epochs)
 
 
 def _blank(*heads: str) -> Table:

@@ -12,9 +12,6 @@ from dataclasses import replace
 from raysys.report.results import TrialRecord, parse_as, plain
 from raysys.storage import Folder
 
-UNTUNED = "untuned"
-"""Name of the base configuration, which runs beside the trials."""
-
 
 class Journal:
     """Trials of one study, in its run folder."""

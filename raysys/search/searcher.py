@@ -121,6 +121,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         complete = state == TrialState.COMPLETE
         first = self._objectives[0]
         curve = {point.epoch: point.best[first] for point in record.curve if single}
+        if single and state == TrialState.PRUNED and not curve and record.scores:
+            curve = {record.epochs: record.scores[first]}
         return optuna.trial.create_trial(
             state=state,
             params=record.params,

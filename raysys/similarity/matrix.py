@@ -1,7 +1,7 @@
 """Class-similarity matrices: from embeddings to representatives, cosines, averages and intervals.
 
     embeddings [utterance, dim], labels -> class sums, counts -> representatives [class, dim] -> cosine [class, class]
-    matrices of the folds -> average over the folds that have both classes
+    matrices of a fold's seeds -> their mean;   of the folds -> average over the folds that have both classes
 
 A class without an utterance in a fold is NaN there and is left out of the average; its count is kept.
 """
@@ -14,13 +14,16 @@ from jaxtyping import Float, Float64, Int64
 
 from raysys.settings import require
 
+_SEEDS = 5_137_841
+"""Keeps the draws of seeds apart from those of utterances."""
+
 
 @dataclass(frozen=True)
 class SimilarityConfig:
     """Uncertainty of the averaged class-similarity matrix."""
 
     resamples: int = 1000
-    """Bootstrap resamples of the utterances within each fold."""
+    """Bootstrap resamples of the utterances within each fold, and of its seeds."""
     confidence: float = 0.95
     """Coverage of the interval of each cell."""
 
@@ -35,6 +38,7 @@ class SimilaritySummary:
     """The matrices of one configuration."""
 
     per_fold: Float64[np.ndarray, "fold class class"]
+    """Mean over the seeds."""
     average: Float64[np.ndarray, "class class"]
     low: Float64[np.ndarray, "class class"]
     high: Float64[np.ndarray, "class class"]
@@ -82,8 +86,12 @@ def average_matrix(
     return mean, counts.astype(np.int64)
 
 
+Delivered = tuple[Float[np.ndarray, "_ _"], Int64[np.ndarray, " _"]]
+"""Embeddings [utterance, dim] and class indices of a fold's test part."""
+
+
 def summarise(
-    delivered: Sequence[tuple[Float[np.ndarray, "_ _"], Int64[np.ndarray, " _"]]],
+    delivered: Sequence[Sequence[Delivered]],
     *,
     n_classes: int,
     resamples: int,
@@ -93,46 +101,58 @@ def summarise(
     """Matrices of all folds of one configuration, their average and its bootstrap interval.
 
     Args:
-        delivered: of each fold, embeddings [utterance, dim] and class indices; dimensions may differ between folds,
-            since only cosines are averaged.
+        delivered: fold -> seed -> what the training delivers; dimensions may differ, since only cosines are averaged.
         n_classes: number of emotions.
-        resamples: bootstrap resamples; each draws every fold's utterances with replacement.
+        resamples: bootstrap resamples; each draws every fold's utterances, and its seeds, with replacement.
         confidence: coverage of the percentile interval, e.g. 0.95.
         seed: of the resampling.
     """
-    embeddings, labels = [e for e, _ in delivered], [y for _, y in delivered]
     per_fold = np.stack(
-        [cosine_matrix(class_representatives(e, y, n_classes)) for e, y in delivered]
+        [
+            _mean([cosine_matrix(class_representatives(e, y, n_classes)) for e, y in seeds])
+            for seeds in delivered
+        ]
     )
     average, fold_counts = average_matrix(per_fold)
-    low, high = _bootstrap_interval(embeddings, labels, n_classes, resamples, confidence, seed)
+    low, high = _bootstrap_interval(delivered, n_classes, resamples, confidence, seed)
+    labels = [seeds[0][1] for seeds in delivered]
     counts = np.stack([np.bincount(y, minlength=n_classes) for y in labels]).astype(np.int64)
     return SimilaritySummary(per_fold, average, low, high, fold_counts, counts)
 
 
+def _mean(matrices: Sequence[np.ndarray]) -> np.ndarray:
+    """Over a fold's seeds, where any of them knows the cell."""
+    return average_matrix(np.stack(matrices))[0]
+
+
 def _bootstrap_interval(
-    embeddings: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
+    delivered: Sequence[Sequence[Delivered]],
     n_classes: int,
     resamples: int,
     confidence: float,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval of the average. A resample is a count for every utterance: sums are matrix products."""
-    random = np.random.default_rng(seed)
-    draws = np.full((resamples, len(embeddings), n_classes, n_classes), np.nan)
-    for fold, (vectors, classes) in enumerate(zip(embeddings, labels, strict=True)):
+    random, of_seeds = np.random.default_rng(seed), np.random.default_rng([seed, _SEEDS])
+    draws = np.full((resamples, len(delivered), n_classes, n_classes), np.nan)
+    for fold, seeds in enumerate(delivered):
+        classes = seeds[0][1]
         size = len(classes)
         if size == 0:
             continue
         times = random.multinomial(size, np.full(size, 1 / size), size=resamples)
         one_hot = np.eye(n_classes)[classes]
-        sums = np.stack(
-            [(times * one_hot[:, k]) @ vectors.astype(np.float64) for k in range(n_classes)], axis=1
-        )
+        sums = [
+            np.stack(
+                [(times * one_hot[:, k]) @ vectors.astype(np.float64) for k in range(n_classes)],
+                axis=1,
+            )
+            for vectors, _ in seeds
+        ]
+        chosen = of_seeds.integers(len(seeds), size=(resamples, len(seeds)))
         for draw in range(resamples):
-            drawn = sums[draw]  # scale does not change a cosine, so sums serve as means
-            draws[draw, fold] = cosine_matrix(drawn)
+            # scale does not change a cosine, so sums serve as means
+            draws[draw, fold] = _mean([cosine_matrix(sums[k][draw]) for k in chosen[draw]])
     means = np.stack([average_matrix(draw)[0] for draw in draws])
     tail = 50 * (1 - confidence)
     low = np.full((n_classes, n_classes), np.nan)

@@ -17,7 +17,7 @@ from raysys.balance.counts import BalanceConfig
 from raysys.balance.plan import BalancePlan
 from raysys.batches.batch import Part
 from raysys.corpus.check import Rules
-from raysys.corpus.folds import Fold
+from raysys.corpus.folds import Fold, FoldKey
 from raysys.corpus.table import Corpus
 from raysys.losses import LossConfig
 from raysys.losses.objective import Objective
@@ -68,8 +68,8 @@ class Aggregation:
 
     read: Callable[[str], Any]
     """Fold folder (URI) -> what the fold delivers."""
-    summarise: Callable[[Sequence[Any]], Any]
-    """What all folds delivered, in their order -> the aggregate."""
+    summarise: Callable[[Mapping[FoldKey, Any]], Any]
+    """What all folds delivered, by seed and fold -> the aggregate."""
 
 
 @runtime_checkable
@@ -201,7 +201,7 @@ class Task(Rules):
         """Open the test predictions.
 
         Args:
-            predictions: of each fold's test part.
+            predictions: of each fold's test part, seed by seed.
             speakers: of all their utterances, in order; empty text where unknown.
             aggregate: see `aggregation`.
         """

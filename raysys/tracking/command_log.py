@@ -1,32 +1,38 @@
-"""The MLflow run of one command, and below it one nested run a trial: the one listener that writes to MLflow.
+"""The MLflow runs of one command, written by one listener.
 
     command   settings, corpus as dataset input, config.json; at the end result.json and its numbers (see `metrics`)
-    trial     its values under their papers' symbols, config.json; val/ua, ... by epoch, mean over the folds;
-              fold_K/val/ua, fold_K/train/loss by epoch, but for studies; what the task shows of it; tags raysys.trial,
-              raysys.state, raysys.variant
+    trial     its values under their papers' symbols, config.json; val/ua, ... by epoch, mean over folds and seeds; what
+              the task shows of it; tags raysys.trial, raysys.state, raysys.variant
+    fold      val/ua, train/loss, ... by epoch, and its test scores, under the same names, so that the UI draws a
+              trial's folds into one chart; tags raysys.fold, raysys.seed; not in studies
 
 A cross-validation is one trial, and logs it into the command's own run. No trial of a study ever holds a test score:
 the study opens the chosen one's, on the parent.
 """
 
 import getpass
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+import raysys
 from raysys.config import Config
 from raysys.config.names import symbol
+from raysys.corpus.folds import Fold, FoldKey
 from raysys.corpus.table import Corpus
 from raysys.errors import TrackingError
-from raysys.report.results import AblationResult, StudyResult, TrialResult, plain
-from raysys.settings import to_dict
+from raysys.report.markdown import as_markdown
+from raysys.report.results import AblationResult, Result, StudyResult, TrialResult, plain
+from raysys.settings import digest, flat, to_dict
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Exhibit
 from raysys.tracking.client import connect, experiment_id
-from raysys.tracking.metrics import ablation_metrics, study_metrics, trial_metrics
+from raysys.tracking.metrics import ablation_metrics, headline, study_metrics, trial_metrics
 from raysys.tracking.runs import RunLog, Writer
 from raysys.training.records import EpochRecord
 from raysys.trials.curve import Point
@@ -45,6 +51,7 @@ class CommandLog(Listener):
     Args:
         config: everything; `tracking` says where.
         corpus: becomes the dataset input and names the experiment.
+        folds: their parts become dataset inputs of the folds' runs.
         kind: cross_validation, study or ablation, kept as a tag.
         runs: the folder of all runs.
         name: the run's name in MLflow.
@@ -65,8 +72,9 @@ class CommandLog(Listener):
         name: str,
         identity: str,
         run_id: str,
+        folds: Sequence[Fold] = (),
     ) -> None:
-        self._kind = kind
+        self._kind, self._name = kind, name
         self.client: MlflowClient = connect(config.tracking, runs)
         experiment = config.tracking.experiment or corpus.name
         self.experiment_id = experiment_id(self.client, experiment, runs)
@@ -76,11 +84,22 @@ class CommandLog(Listener):
             self._reopen(run_id)
         self._writer = Writer(self.client, config.tracking.patience_seconds)
         self.log = RunLog(self._writer, lambda: self.run_id, resumed=self._resumed)
+        ids = [row.utterance_id for row in corpus.utterances]
+        self._corpus = corpus.name
+        self._parts = [
+            {part: digest([ids[k] for k in rows]) for part, rows in fold.parts().items()}
+            for fold in folds
+        ]
         self._open: dict[str, RunLog] = {}
+        self._folds: dict[tuple[str, FoldKey], RunLog] = {}
         self._whole: set[str] | None = None
         if not run_id:
             self.log.params(flat_settings(config))
-            self.log.corpus(corpus.name, corpus.digest, str(corpus.root))
+            source = str(corpus.root)
+            self.log.corpus(corpus.name, corpus.digest, source, context="cross_validation")
+            self.log.corpus(
+                f"{corpus.name} folds", digest(self._parts), "folds.json", context="folds"
+            )
             self.log.json(to_dict(config), "config.json")
 
     @property
@@ -111,33 +130,41 @@ class CommandLog(Listener):
         if self._kind == "cross_validation":
             self._open[trial.name] = self.log
             return
-        find = partial(self._find, trial.name)
+        tags = {"raysys.trial": trial.name, "raysys.kind": "trial"}
+        find = partial(self._find, self.log, trial.name, tags)
         log = self._open[trial.name] = RunLog(self._writer, find, resumed=self._resumed)
         log.params({symbol(key): value for key, value in trial.values.items()})
         if trial.variant:
             log.tags({"raysys.variant": trial.variant})
         log.json(to_dict(trial.config), "config.json")
 
-    def epoch(self, trial: Trial, fold: int, record: EpochRecord) -> None:
+    def epoch(self, trial: Trial, key: FoldKey, record: EpochRecord) -> None:
         """One epoch of one fold."""
-        if self._kind != "study":
-            values = {f"val/{name}": value for name, value in record.val.items()}
-            values["train/loss"] = record.train_loss
-            named = {f"fold_{fold}/{key}": value for key, value in values.items()}
-            self._open[trial.name].metrics(named, step=record.epoch)
+        if self._kind == "study":
+            return
+        if (trial.name, key) not in self._folds:
+            seed, fold = key
+            name = trial.title(key)
+            tags = {"raysys.fold": str(fold), "raysys.seed": str(seed), "raysys.kind": "fold"}
+            find = partial(self._find, self._open[trial.name], name, tags)
+            log = RunLog(self._writer, find, resumed=self._resumed)
+            for part, rows in self._parts[fold].items():
+                log.corpus(f"{self._corpus} fold {fold} {part}", rows, "folds.json", context=part)
+            self._folds[trial.name, key] = log
+        self._folds[trial.name, key].metrics(_curve(record), step=record.epoch)
 
     def point(self, trial: Trial, point: Point) -> None:
         """The mean over the folds."""
-        values = {f"val/{name}": value for name, value in point.val.items()}
-        values["train/loss"] = point.train_loss
-        self._open[trial.name].metrics(values, step=point.epoch)
+        self._open[trial.name].metrics(_curve(point), step=point.epoch)
 
     def ended(self, outcome: TrialOutcome) -> None:
         """Its state and the scores that it ended with; a COMPLETE one stays open for what is made of it."""
         if self._kind == "cross_validation":
             return
+        if outcome.state == "FAILED":
+            self._end_folds(outcome.name, "FAILED")
         log = self._open[outcome.name]
-        log.metrics({f"best_val/{name}": value for name, value in outcome.scores.items()})
+        log.metrics({f"val_best/{name}": value for name, value in outcome.scores.items()})
         if outcome.reason:
             log.tags({"raysys.reason": outcome.reason})
         if outcome.state != "COMPLETE":
@@ -155,14 +182,16 @@ class CommandLog(Listener):
     def trial_result(self, trial: str, result: TrialResult, shown: Iterable[Exhibit]) -> None:
         """Opened test scores of a trial."""
         log = self._open[trial]
-        log.metrics(trial_metrics(result))
-        log.json(plain(result), "result.json")
+        self._tell(log, trial, result, trial_metrics(result))
+        for fold in result.folds:
+            values = {f"test/{name}": value for name, value in fold.test.items()}
+            self._folds[trial, (fold.seed, fold.fold)].metrics(values)
+        self._end_folds(trial, "FINISHED")
         log.exhibits(shown)
 
     def ablation_result(self, result: AblationResult, table: str) -> None:
         """The end of an ablation, and what the terminal shows."""
-        self.log.metrics(ablation_metrics(result))
-        self.log.json(plain(result), "result.json")
+        self._tell(self.log, self._name, result, ablation_metrics(result))
         self.log.file(table.encode(), "table.txt")
 
     def study_result(
@@ -174,14 +203,27 @@ class CommandLog(Listener):
     ) -> None:
         """The end of a study: what it shows of its choice, its pictures, and its preset."""
         # A study that was extended has a result at each of its lengths.
-        self.log.metrics(study_metrics(result), step=len(result.trials))
+        self._tell(self.log, self._name, result, study_metrics(result), step=len(result.trials))
         self.log.exhibits(shown)
-        self.log.json(plain(result), "result.json")
         self.log.json(plain(result.trials), "trials.json")
         self.log.file(best.encode(), "best.yaml")
         self.log.tags({"raysys.chosen": result.chosen.name})
         for name, figure in figures.items():
             self.log.figure(figure, f"figures/{name}.png")
+
+    def _tell(
+        self,
+        log: RunLog,
+        name: str,
+        result: Result,
+        metrics: Mapping[str, float],
+        step: int = 0,
+    ) -> None:
+        """A result in numbers, as its run's description, in its name, and whole."""
+        log.metrics(metrics, step=step)
+        log.json(plain(result), "result.json")
+        named = f"{name}: {headline(result)}"
+        log.tags({"mlflow.note.content": as_markdown(result), "mlflow.runName": named})
 
     def finish(self, status: str, *, patience_seconds: float | None = None) -> None:
         """End the run (FINISHED, FAILED or KILLED), and the runs of trials that it leaves unfinished.
@@ -189,7 +231,8 @@ class CommandLog(Listener):
         Raises:
             TrackingError: see `Writer.finish`.
         """
-        for log in self._open.values():
+        for name, log in self._open.items():
+            self._end_folds(name, "KILLED")
             if log is not self.log:
                 log.end("KILLED")
         self.log.end(status)
@@ -220,52 +263,70 @@ class CommandLog(Listener):
             raise TrackingError(f"MLflow at {self.uri} {trouble}: {error}") from error
 
     def _source(self) -> dict[str, str]:
-        return {"mlflow.source.name": f"jobs.{JOBS[self._kind]}", "mlflow.source.type": "JOB"}
-
-    def _below(self) -> str:
-        return f"tags.`mlflow.parentRunId` = '{self.run_id}'"
+        named = {"mlflow.source.name": f"jobs.{JOBS[self._kind]}", "mlflow.source.type": "JOB"}
+        commit = git_commit()
+        return {**named, "mlflow.source.git.commit": commit} if commit else named
 
     def _find_whole(self) -> set[str]:
         """Names of the trials whose runs are complete: their state is written last."""
-        found = self.client.search_runs([self.experiment_id], self._below(), max_results=50_000)
+        below = f"tags.`mlflow.parentRunId` = '{self.run_id}'"
+        found = self.client.search_runs([self.experiment_id], below, max_results=50_000)
         return {r.data.tags["raysys.trial"] for r in found if "raysys.state" in r.data.tags}
 
-    def _find(self, trial: str) -> str:
-        """The run of a trial, made where there is none."""
-        query = f"{self._below()} and tags.`raysys.trial` = '{trial}'"
-        found = self.client.search_runs([self.experiment_id], query, max_results=1)
-        if found:
-            self.client.update_run(found[0].info.run_id, status="RUNNING")
-            return str(found[0].info.run_id)
-        tags = {
-            "mlflow.parentRunId": self.run_id,
-            "raysys.trial": trial,
-            "raysys.kind": "trial",
-            **self._source(),
-        }
-        run = self.client.create_run(self.experiment_id, run_name=trial, tags=tags)
+    def _end_folds(self, trial: str, status: str) -> None:
+        for key in [key for key in self._folds if key[0] == trial]:
+            self._folds.pop(key).end(status)
+
+    def _find(self, parent: RunLog, name: str, tags: Mapping[str, str]) -> str:
+        """The run below another one that has these tags, made where there is none."""
+        tags = {**tags, "mlflow.parentRunId": parent.run_id}
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        if self._resumed:
+            found = self.client.search_runs([self.experiment_id], query, max_results=1)
+            if found:
+                self.client.update_run(found[0].info.run_id, status="RUNNING")
+                return str(found[0].info.run_id)
+        tags = {**tags, **self._source()}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
         return str(run.info.run_id)
 
 
+def _curve(point: Point | EpochRecord) -> dict[str, float]:
+    values = {f"val/{name}": value for name, value in point.val.items()}
+    return {**values, "train/loss": point.train_loss}
+
+
 def flat_settings(config: Config) -> dict[str, Any]:
-    """Dotted name -> value of every setting that a result depends on; a study's or ablation's only when it is one."""
+    """Dotted name -> value of every setting that a result depends on; a study's or ablation's only when it is one.
+
+    MLflow sorts them by name: those that differ from the defaults come first; under `with_defaults/` are all.
+    """
     content = to_dict(config)
     for group, used in (("search", config.search.space), ("ablation", config.ablation.variants)):
         if not used:
             del content[group]
     if config.ablation.variants:  # their names may hold what MLflow takes in no key
         content["ablation"]["variants"] = ", ".join(config.ablation.variants)
-    return _flatten(content)
+    every, usual = flat(content), flat(to_dict(Config()))
+    different = {name: value for name, value in every.items() if value != usual.get(name)}
+    return {**different, **{f"with_defaults/{name}": value for name, value in every.items()}}
 
 
-def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+@cache
+def git_commit() -> str:
+    """Of the checkout that raysys runs from; empty where there is none."""
+    file = Path(str(raysys.__file__))
+    try:
+        for command in (["ls-files", "--error-unmatch", file.name], ["rev-parse", "HEAD"]):
+            done = subprocess.run(
+                ["git", "-C", str(file.parent), *command],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
 
 
 def _user() -> str:

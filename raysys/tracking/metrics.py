@@ -1,15 +1,19 @@
-"""What numbers of a result are called in MLflow.
+"""What numbers of a result are called in MLflow, which sorts and groups them by name: test scores come first.
 
-one configuration   test/ua, test/ua_std, best_val/ua, baseline/ua, fold_K/test/ua, test/f1/EMOTION, seconds/...
-ablation            test/METRIC of the first variant, NAME/test/METRIC of the others
-study               best_val/..., test/..., nested/..., untuned/... (and _std), difference/... (and _low, _high)
+one configuration   test/ua, test/ua_std, test/ua_seed_std, test/f1/EMOTION, test_baseline/ua, test_ensemble/ua,
+                    time/..., val_best/ua
+ablation            test/METRIC of the first variant, test_NAME/METRIC of the others
+study               test/..., test_nested/..., test_untuned/... (and _std), test_difference/... (and _low, _high); of
+                    fresh seeds test_confirmed/..., test_confirmed_untuned/..., test_confirmed_difference/...
 """
 
 import re
 from collections.abc import Mapping
 
 from raysys.config.names import folder_name
-from raysys.report.results import AblationResult, StudyResult, TrialResult
+from raysys.report.results import AblationResult, Result, StudyResult, TrialResult
+from raysys.tasks import TASKS
+from raysys.tasks.task import shown
 
 _ENDS = {"": "mean", "_low": "low", "_high": "high"}
 
@@ -20,11 +24,12 @@ def trial_metrics(result: TrialResult) -> dict[str, float]:
     for name, mean in result.mean["test"].items():
         values[f"test/{name}"] = mean
         values[f"test/{name}_std"] = result.std["test"][name]
-        values[f"best_val/{name}"] = result.mean["val"][name]
-        values[f"baseline/{name}"] = result.mean["baseline"][name]
-    for fold in result.folds:
-        values |= {f"fold_{fold.fold}/test/{name}": value for name, value in fold.test.items()}
-    values |= {f"seconds/{name}": value for name, value in result.seconds.items()}
+        values[f"test/{name}_seed_std"] = result.seed_std["test"][name]
+        values[f"val_best/{name}"] = result.mean["val"][name]
+        values[f"test_baseline/{name}"] = result.mean["baseline"][name]
+    if result.ensemble:
+        values |= {f"test_ensemble/{name}": value for name, value in result.ensemble.mean.items()}
+    values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}
     return values | _details(result.summary.scores())
 
 
@@ -32,22 +37,44 @@ def ablation_metrics(result: AblationResult) -> dict[str, float]:
     """Of the variants."""
     values: dict[str, float] = {}
     for place, variant in enumerate(result.variants):
-        prefix = f"{folder_name(variant.name)}/" if place else ""
-        values |= {f"{prefix}test/{name}": v for name, v in variant.mean["test"].items()}
+        prefix = f"test_{folder_name(variant.name)}" if place else "test"
+        values |= {f"{prefix}/{name}": v for name, v in variant.mean["test"].items()}
     return values
 
 
 def study_metrics(result: StudyResult) -> dict[str, float]:
     """Of what was chosen, and what it is compared with."""
-    values = {f"best_val/{name}": value for name, value in result.chosen.val.items()}
-    for part in ("test", "nested", "untuned"):
-        scores = getattr(result, part)
+    values = {f"val_best/{name}": value for name, value in result.chosen.val.items()}
+    parts = {"test": result.test, "test_nested": result.nested, "test_untuned": result.untuned}
+    differences = {"test_difference": result.difference}
+    if result.confirmed:
+        parts |= {"test_confirmed": result.confirmed.chosen}
+        parts |= {"test_confirmed_untuned": result.confirmed.untuned}
+        differences["test_confirmed_difference"] = result.confirmed.difference
+    for part, scores in parts.items():
         values |= {f"{part}/{name}": value for name, value in scores.mean.items()}
         values |= {f"{part}/{name}_std": value for name, value in scores.std.items()}
-    for name, found in result.difference.items():
-        values |= {f"difference/{name}{end}": getattr(found, key) for end, key in _ENDS.items()}
-    values |= {f"seconds/{name}": value for name, value in result.seconds.items()}
+    for part, difference in differences.items():
+        for name, found in difference.items():
+            values |= {f"{part}/{name}{end}": getattr(found, key) for end, key in _ENDS.items()}
+    values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}
     return values | _details(result.summary.scores())
+
+
+def headline(result: Result) -> str:
+    """The score that a run's name ends with; of an ablation its first variant's."""
+    first = shown(result.metrics)
+    main = next(metric for metric in first if metric.name == TASKS[result.task].main)
+    if isinstance(result, StudyResult):
+        parts = result.confirmed.chosen if result.confirmed else result.test
+        mean, std = parts.mean, parts.std
+    else:
+        one = result if isinstance(result, TrialResult) else result.variants[0]
+        mean, std = one.mean["test"], one.std["test"]
+    deviation = main.show(std[main.name])
+    return f"{main.title} {main.show(mean[main.name])}" + (
+        "" if deviation == "-" else f" +- {deviation}"
+    )
 
 
 def _details(scores: Mapping[str, float]) -> dict[str, float]:

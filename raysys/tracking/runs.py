@@ -125,7 +125,7 @@ class RunLog:
     def tags(self, values: Mapping[str, str]) -> None:
         """Tags of the run."""
         entities = [RunTag(key, value) for key, value in values.items()]
-        self._put(lambda: self._client.log_batch(self._run_id, tags=entities))
+        self._put(lambda: self._client.log_batch(self.run_id, tags=entities))
 
     def metrics(self, values: Mapping[str, float], *, step: int = 0) -> None:
         """Points of one step; NaN is left out, since MLflow's stores differ on it."""
@@ -133,15 +133,15 @@ class RunLog:
         points = [Metric(k, float(v), now, step) for k, v in values.items() if v == v]
         self._put(lambda: self._log_points(points))
 
-    def corpus(self, name: str, digest: str, source: str) -> None:
-        """The corpus as the run's dataset input."""
+    def corpus(self, name: str, digest: str, source: str, *, context: str) -> None:
+        """A corpus, or a part of it, as a dataset input of the run."""
         dataset = Dataset(name, digest[:36], "local", json.dumps({"uri": source}))
-        entry = DatasetInput(dataset, [InputTag("mlflow.data.context", "cross_validation")])
-        self._put(lambda: self._client.log_inputs(self._run_id, [entry]))
+        entry = DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
+        self._put(lambda: self._client.log_inputs(self.run_id, [entry]))
 
     def figure(self, figure: Figure, path: str) -> None:
         """A picture, under its artifact path."""
-        self._put(lambda: self._client.log_figure(self._run_id, figure, path))
+        self._put(lambda: self._client.log_figure(self.run_id, figure, path))
 
     def file(self, content: bytes, path: str) -> None:
         """A file, under its artifact path."""
@@ -151,9 +151,7 @@ class RunLog:
                 file = Path(folder) / Path(path).name
                 file.write_bytes(content)
                 parent = str(Path(path).parent)
-                self._client.log_artifact(
-                    self._run_id, str(file), None if parent == "." else parent
-                )
+                self._client.log_artifact(self.run_id, str(file), None if parent == "." else parent)
 
         self._put(write)
 
@@ -173,10 +171,11 @@ class RunLog:
 
     def end(self, status: str) -> None:
         """End the run: FINISHED, FAILED or KILLED."""
-        self._put(lambda: self._client.set_terminated(self._run_id, status=status))
+        self._put(lambda: self._client.set_terminated(self.run_id, status=status))
 
     @property
-    def _run_id(self) -> str:
+    def run_id(self) -> str:
+        """Found or made by the first call; for the writer's thread."""
         self._found = self._found or self._find_run()
         return self._found
 
@@ -184,17 +183,17 @@ class RunLog:
         self._writer.put(job)
 
     def _log_params(self, params: list[Param]) -> None:
-        self._client.log_batch(self._run_id, params=params)
+        self._client.log_batch(self.run_id, params=params)
 
     def _log_points(self, points: list[Metric]) -> None:
         fresh = [p for p in points if p.step not in self._steps(p.key)] if self._resumed else points
         for first in range(0, len(fresh), _BATCH):
-            self._client.log_batch(self._run_id, metrics=fresh[first : first + _BATCH])
+            self._client.log_batch(self.run_id, metrics=fresh[first : first + _BATCH])
         for point in fresh:
             self._known.setdefault(point.key, set()).add(point.step)
 
     def _steps(self, key: str) -> set[int]:
         if key not in self._known:
-            history = self._client.get_metric_history(self._run_id, key)
+            history = self._client.get_metric_history(self.run_id, key)
             self._known[key] = {point.step for point in history}
         return self._known[key]

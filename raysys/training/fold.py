@@ -257,6 +257,7 @@ def _result(fold_task: FoldTask, trained: TrainedFold) -> FoldResult:
         history=history,
         folder=fold_task.folder,
         stopped=trained.stopped,
+        seed=fold_task.seed,
     )
 
 

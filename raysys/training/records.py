@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from raysys.corpus.folds import FoldKey
+
 
 @dataclass(frozen=True)
 class FoldTask:
-    """One fold of one configuration, small enough to send anywhere."""
+    """One fold of one configuration, trained with one seed; small enough to send anywhere."""
 
     trial: str
     fold: int
@@ -20,11 +22,13 @@ class FoldTask:
     """What the objective knows beforehand, for this fold, such as S of the emotion-aware term."""
     milestones: tuple[int, ...] = ()
     """Epochs after which the fold makes room for folds of its trial that are behind."""
+    seed: int = 0
+    """That of the config."""
 
     @property
-    def key(self) -> tuple[str, int]:
-        """What identifies the task: (trial, fold)."""
-        return self.trial, self.fold
+    def key(self) -> tuple[str, FoldKey]:
+        """What identifies the task."""
+        return self.trial, (self.seed, self.fold)
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,9 @@ class FoldResult:
     folder: str
     stopped: bool = False
     """Whether it was told to stop before training was over; it has then no test predictions."""
+    seed: int = 0
+
+    @property
+    def key(self) -> FoldKey:
+        """Which training of its trial it is."""
+        return self.seed, self.fold

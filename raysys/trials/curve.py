@@ -1,14 +1,16 @@
-"""The mean over a trial's folds, epoch by epoch, of the epochs that all of them have reached."""
+"""The mean over a trial's trainings (folds x seeds), epoch by epoch, of the epochs that all have reached."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raysys.corpus.folds import FoldKey
 from raysys.tasks.task import Metric
 from raysys.training.records import EpochRecord
 
 
 @dataclass(frozen=True)
 class Point:
-    """A trial after an epoch, mean over its folds."""
+    """A trial after an epoch, mean over its folds and seeds."""
 
     epoch: int
     val: dict[str, float]
@@ -19,45 +21,45 @@ class Point:
 
 
 class MeanCurve:
-    """Collects the epochs of a trial's folds and gives out points.
+    """Collects the epochs of a trial's trainings and gives out points.
 
     A fold that has ended counts at later epochs with its last and best values.
 
     Args:
-        n_folds: folds of the trial.
+        keys: of the trainings.
         metric: makes an epoch a fold's best.
     """
 
-    def __init__(self, n_folds: int, metric: Metric) -> None:
-        self._histories: list[list[EpochRecord]] = [[] for _ in range(n_folds)]
-        self._ended = [False] * n_folds
+    def __init__(self, keys: Sequence[FoldKey], metric: Metric) -> None:
+        self.histories: dict[FoldKey, list[EpochRecord]] = {key: [] for key in keys}
+        self.ended: set[FoldKey] = set()
         self._metric = metric
         self._given = 0
 
-    def add(self, fold: int, record: EpochRecord) -> None:
+    def add(self, key: FoldKey, record: EpochRecord) -> None:
         """A fold has finished its next epoch."""
-        self._histories[fold].append(record)
+        self.histories[key].append(record)
 
-    def end(self, fold: int) -> None:
+    def end(self, key: FoldKey) -> None:
         """A fold has its result."""
-        self._ended[fold] = True
+        self.ended.add(key)
 
     @property
     def epochs(self) -> int:
-        """Of all folds together."""
-        return sum(map(len, self._histories))
+        """Of all together."""
+        return sum(map(len, self.histories.values()))
 
     @property
     def seconds(self) -> tuple[float, ...]:
-        """Training of each fold in this command."""
-        return tuple(sum((r.seconds for r in history), 0.0) for history in self._histories)
+        """Of each, in this command."""
+        return tuple(sum((r.seconds for r in one), 0.0) for one in self.histories.values())
 
     def fresh(self, *, before: int) -> list[Point]:
         """Points that were not given out yet, of epochs before `before`."""
-        longest = max(len(history) for history in self._histories)
+        longest = max(map(len, self.histories.values()))
         reached = min(
-            longest if ended else len(history)
-            for history, ended in zip(self._histories, self._ended, strict=True)
+            longest if key in self.ended else len(history)
+            for key, history in self.histories.items()
         )
         epochs = range(self._given + 1, min(reached, before - 1) + 1)
         self._given = max(self._given, *epochs) if epochs else self._given
@@ -65,14 +67,22 @@ class MeanCurve:
 
     def point(self, epoch: int) -> Point:
         """The trial after an epoch that all folds have reached, or ended before."""
-        parts = [history[:epoch] for history in self._histories]
-        best = [max((r.val for r in part), key=self._metric.rank) for part in parts]
+        parts = [history[:epoch] for history in self.histories.values()]
+        best = [self._best(part) for part in parts]
         loss = sum(part[-1].train_loss for part in parts) / len(parts)
         return Point(epoch, _mean([part[-1].val for part in parts]), _mean(best), loss)
 
+    def so_far(self) -> dict[str, float]:
+        """Mean of the best epochs of the folds that have begun; nothing where none has."""
+        begun = [history for history in self.histories.values() if history]
+        return _mean([self._best(history) for history in begun]) if begun else {}
+
+    def _best(self, history: Sequence[EpochRecord]) -> dict[str, float]:
+        return max((record.val for record in history), key=self._metric.rank)
+
     def last(self) -> Point:
         """The trial after its last epoch."""
-        return self.point(max(len(history) for history in self._histories))
+        return self.point(max(map(len, self.histories.values())))
 
 
 def _mean(scores: list[dict[str, float]]) -> dict[str, float]:

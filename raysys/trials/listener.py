@@ -1,5 +1,6 @@
 """Who is told what happens to trials: live view, MLflow, journal. All of it happens in the command's main thread."""
 
+from raysys.corpus.folds import FoldKey
 from raysys.training.records import EpochRecord, FoldResult
 from raysys.trials.curve import Point
 from raysys.trials.trial import Trial, TrialOutcome
@@ -14,7 +15,7 @@ class Listener:
     def started(self, trial: Trial) -> None:
         """Its folds are waiting for workers."""
 
-    def epoch(self, trial: Trial, fold: int, record: EpochRecord) -> None:
+    def epoch(self, trial: Trial, key: FoldKey, record: EpochRecord) -> None:
         """A fold has finished an epoch."""
 
     def point(self, trial: Trial, point: Point) -> None:

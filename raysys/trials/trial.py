@@ -1,12 +1,14 @@
 """A trial before and after it has run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from raysys.config import Config
+from raysys.corpus.folds import FoldKey
+from raysys.settings import replaced
 from raysys.storage import Folder
 from raysys.training.records import FoldResult, FoldTask
 from raysys.trials.curve import Point
@@ -17,7 +19,7 @@ State = Literal["COMPLETE", "PRUNED", "FAILED", "STOPPED"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration on all folds."""
+    """One configuration on all folds, with all its seeds."""
 
     name: str
     """Of its folder and its MLflow run."""
@@ -26,25 +28,56 @@ class Trial:
     """What its objective knows beforehand, fold by fold, such as S of the emotion-aware term."""
     milestones: tuple[int, ...] = ()
     """Epochs at which its folds wait for each other."""
+    in_turn: bool = False
+    """Whether its folds train one after the other, each when the one before has not ended the trial."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """Setting -> value: what sets it apart from the command's other trials."""
     variant: str = ""
     """The line of an ablation that it belongs to."""
 
+    @property
+    def seeds(self) -> range:
+        """Of the trainings of every fold."""
+        return range(self.config.seed, self.config.seed + self.config.training.seeds)
+
     def fold_tasks(self, folder: Folder, n_folds: int) -> list[FoldTask]:
-        """One task a fold, each with its own folder (`fold_K`) under the trial's."""
+        """One task a fold and seed, seed by seed; each is what a run with that one seed would do.
+
+        Args:
+            folder: of the trial; `fold_K` in it is the task's own, with several seeds `seed_S/fold_K`.
+            n_folds: of the corpus.
+        """
         priors = [None] * n_folds if self.prior is None else self.prior
         return [
             FoldTask(
                 self.name,
                 fold,
-                self.config,
-                fold_folder(folder, fold).uri,
+                replaced(self.config, {"seed": seed, "training.seeds": 1}),
+                (self.seed_folder(folder, seed) / f"fold_{fold}").uri,
                 prior,
                 self.milestones,
+                seed,
             )
+            for seed in self.seeds
             for fold, prior in enumerate(priors)
         ]
+
+    def again(self, seeds: int) -> "Trial":
+        """The same configuration with that many fresh seeds."""
+        fresh = {"seed": self.seeds.stop, "training.seeds": seeds}
+        config = replaced(self.config, fresh)
+        return replace(
+            self, name=f"{self.name}-confirmed", config=config, milestones=(), in_turn=False
+        )
+
+    def title(self, key: FoldKey) -> str:
+        """How people call one of its trainings."""
+        seed, fold = key
+        return f"fold {fold} of seed {seed}" if len(self.seeds) > 1 else f"fold {fold}"
+
+    def seed_folder(self, folder: Folder, seed: int) -> Folder:
+        """Where the folds of a seed are, in the trial's folder."""
+        return folder / f"seed_{seed}" if len(self.seeds) > 1 else folder
 
 
 @dataclass(frozen=True)
@@ -54,15 +87,15 @@ class TrialOutcome:
     trial: Trial
     state: State
     folds: tuple[FoldResult, ...] = ()
-    """Of a COMPLETE one, in the order of the folds."""
+    """Of a COMPLETE one, seed by seed, in the order of the folds."""
     scores: Mapping[str, float] = field(default_factory=dict)
-    """Mean over folds of the best epochs' validation scores; of one that was stopped, so far."""
+    """Mean over folds and seeds of the best epochs' validation scores; of one that was stopped, so far."""
     curve: tuple[Point, ...] = ()
     """Without the last epoch of a COMPLETE one."""
     epochs: int = 0
-    """Sum over the folds; of a resumed trial those of earlier commands too."""
+    """Sum over folds and seeds; of a resumed trial those of earlier commands too."""
     seconds: tuple[float, ...] = ()
-    """Training of each fold, in this command."""
+    """Of each training, in this command."""
     reason: str = ""
     """Why it FAILED."""
 
@@ -72,10 +105,9 @@ class TrialOutcome:
         return self.trial.name
 
     def mean(self, metric: str) -> float:
-        """Mean over folds of the best epochs' validation score."""
+        """Mean over folds and seeds of the best epochs' validation score."""
         return float(np.mean([fold.val[metric] for fold in self.folds]))
 
-
-def fold_folder(folder: Folder, fold: int) -> Folder:
-    """Where a fold's files are, in its trial's folder."""
-    return folder / f"fold_{fold}"
+    def of_fold(self, fold: int) -> list[FoldResult]:
+        """A fold's results, seed by seed."""
+        return [result for result in self.folds if result.fold == fold]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from rich.console import Console
 
 from raysys.config import Config
@@ -39,6 +40,16 @@ def run(config: Config, *, resume: bool = False) -> Ran:
     console = Console(file=StringIO(), width=100)
     result = cross_validate(config, resume=resume, console=console)
     return Ran(config, result, console.file.getvalue())
+
+
+def fold_curve(client: MlflowClient, run_id: str, fold: int, metric: str) -> dict[int, float]:
+    """Epoch -> value, from the run of a fold below a run."""
+    experiment = client.get_run(run_id).info.experiment_id
+    query = f"tags.`mlflow.parentRunId` = '{run_id}' and tags.`raysys.fold` = '{fold}'"
+    (found,) = client.search_runs([experiment], query)
+    points = client.get_metric_history(found.info.run_id, metric)
+    assert len({point.step for point in points}) == len(points)
+    return {point.step: point.value for point in points}
 
 
 @pytest.fixture(scope="session")

@@ -44,10 +44,11 @@ def run(job: Callable[..., Any], config: Config, *, resume: bool = False) -> dic
 @pytest.fixture(scope="module")
 def config(small_config: Callable[[Path], Config], tmp_path_factory: Any) -> Config:
     """Three variants, two seeds each, two epochs."""
-    small = with_training(small_config(tmp_path_factory.mktemp("ablation")), max_epochs=2)
+    small = small_config(tmp_path_factory.mktemp("ablation"))
+    small = with_training(small, max_epochs=2, seeds=2)
     sizes = MultiemoConfig(dim=8, state=8, layers=1, heads=2, feedforward=16)
     model = replace(small.model, multiemo=sizes)
-    ablation = AblationConfig(VARIANTS, seeds=2, source="a paper")
+    ablation = AblationConfig(VARIANTS, source="a paper")
     return replace(small, model=model, ablation=ablation)
 
 
@@ -61,12 +62,12 @@ def test_a_variant_scores_as_its_cross_validation_does(
 ):
     alone = replaced(config, {"model.modalities": ("text",), "storage.runs": str(tmp_path)})
     folder = Path(config.storage.runs) / "small"
-    same = json.loads((folder / "text-seed_0" / "result.json").read_text())
+    same = json.loads((folder / "text" / "result.json").read_text())
     expected = run(cross_validate, replace(alone, ablation=AblationConfig()))
     assert same["folds"] == expected["folds"]
     assert same["summary"] == expected["summary"]
-    other = json.loads((folder / "text-seed_1" / "result.json").read_text())
-    assert other["folds"] != same["folds"]
+    first, second = same["folds"][:5], same["folds"][5:]
+    assert [fold["test"] for fold in first] != [fold["test"] for fold in second]
 
 
 def test_the_report_has_a_line_a_variant(result: dict[str, Any]):
@@ -94,14 +95,21 @@ def test_trials_are_nested_runs_with_matrices_and_confusions(
     parent = result["mlflow"]["run_id"]
     query = f"tags.`mlflow.parentRunId` = '{parent}'"
     children = client.search_runs([result["mlflow"]["experiment_id"]], query)
-    assert {child.info.run_name for child in children} == {
-        f"{name}-seed_{seed}" for name in ("audio_text_100", "text", "multiemo") for seed in (0, 1)
-    }
+    by_name = {c.data.tags["raysys.trial"]: c for c in children}
+    assert set(by_name) == {"audio_text_100", "text", "multiemo"}
     assert client.get_run(parent).info.status == "FINISHED"
     assert {child.info.status for child in children} == {"FINISHED"}
-    child = next(c for c in children if c.info.run_name == "text-seed_1")
+    child = by_name["text"]
+    assert child.info.run_name.startswith("text: UA ")
     assert child.data.tags["raysys.variant"] == "text"
-    assert {"test/weighted_f1", "test/f1/anger", "val/ua"} <= set(child.data.metrics)
+    assert {"test/weighted_f1", "test/f1/anger", "val/ua", "test_baseline/ua"} <= set(
+        child.data.metrics
+    )
+    below = f"tags.`mlflow.parentRunId` = '{child.info.run_id}'"
+    folds = client.search_runs([result["mlflow"]["experiment_id"]], below)
+    names = {f"fold {fold} of seed {seed}" for fold in range(5) for seed in (0, 1)}
+    assert {fold.info.run_name for fold in folds} == names
+    assert {fold.info.status for fold in folds} == {"FINISHED"}
     files = {f.path for f in client.list_artifacts(child.info.run_id)}
     assert {
         "by_emotion.json",
@@ -110,7 +118,7 @@ def test_trials_are_nested_runs_with_matrices_and_confusions(
         "similarity",
     } <= files
     logged = client.get_run(parent).data.metrics
-    names = ["test/weighted_f1", "text/test/weighted_f1", "multiemo/test/weighted_f1"]
+    names = ["test/weighted_f1", "test_text/weighted_f1", "test_multiemo/weighted_f1"]
     for name, one in zip(names, result["variants"], strict=True):
         assert logged[name] == one["mean"]["test"]["weighted_f1"]
 
@@ -120,7 +128,7 @@ def test_every_variant_is_scored_on_the_same_test_utterances(
 ):
     folder = Path(config.storage.runs) / "small"
     for fold in range(5):
-        labels = [np.load(f) for f in folder.glob(f"*-seed_*/fold_{fold}/test_labels.npy")]
+        labels = [np.load(f) for f in folder.glob(f"*/seed_*/fold_{fold}/test_labels.npy")]
         assert len(labels) == 6
         assert all((one == labels[0]).all() for one in labels)
 
@@ -131,8 +139,8 @@ def test_a_killed_ablation_resumes_to_the_same_numbers(config: Config, result: d
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**record, "status": "KILLED"}))
     (folder / "result.json").unlink()
-    shutil.rmtree(folder / "text-seed_1" / "fold_3")
-    kept = {f: f.stat().st_mtime_ns for f in folder.glob("*/fold_*/fold.json")}
+    shutil.rmtree(folder / "text" / "seed_1" / "fold_3")
+    kept = {f: f.stat().st_mtime_ns for f in folder.glob("*/seed_*/fold_*/fold.json")}
     resumed = run(ablate, config, resume=True)
     assert resumed["variants"] == result["variants"]
     assert resumed["mlflow"] == result["mlflow"]
@@ -151,7 +159,7 @@ def test_a_variant_that_fails_is_named_and_the_others_are_reported(small: Config
     query = f"tags.`mlflow.parentRunId` = '{stored['mlflow']['run_id']}'"
     runs = client.search_runs([stored["mlflow"]["experiment_id"]], query)
     statuses = {"whole": "FINISHED", "wild": "FAILED"}
-    assert {r.info.run_name: r.info.status for r in runs} == statuses
+    assert {r.data.tags["raysys.trial"]: r.info.status for r in runs} == statuses
     assert client.get_run(stored["mlflow"]["run_id"]).info.status == "FAILED"
     kept = {f: f.stat().st_mtime_ns for f in Path(small.storage.runs).glob("small/whole/fold_*/*")}
     with pytest.raises(FoldFailedError, match=r"1 trial\(s\) failed: wild"):  # tried again
@@ -161,4 +169,4 @@ def test_a_variant_that_fails_is_named_and_the_others_are_reported(small: Config
     assert again["mlflow"] == stored["mlflow"]
     assert {f: f.stat().st_mtime_ns for f in kept} == kept
     runs = client.search_runs([stored["mlflow"]["experiment_id"]], query)
-    assert {r.info.run_name: r.info.status for r in runs} == statuses
+    assert {r.data.tags["raysys.trial"]: r.info.status for r in runs} == statuses

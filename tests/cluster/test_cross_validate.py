@@ -14,7 +14,7 @@ from raysys.config import Config
 from raysys.corpus.folds import FoldsConfig
 from raysys.errors import FoldFailedError, StorageError
 from raysys.experiments.plan import make_plan
-from tests.cluster.conftest import Ran, run
+from tests.cluster.conftest import Ran, fold_curve, run
 from tests.conftest import with_training
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
 def test_a_run_leaves_result_files_and_an_mlflow_run(reference: Ran):
     folder, result = reference.folder, reference.result
     stored = json.loads((folder / "result.json").read_text())
-    assert stored["version"] == 2
+    assert stored["version"] == 3
     assert [fold["fold"] for fold in stored["folds"]] == [0, 1, 2, 3, 4]
     assert json.loads((folder / "run.json").read_text())["status"] == "FINISHED"
     assert len(json.loads((folder / "folds.json").read_text())) == 5
@@ -36,12 +36,23 @@ def test_a_run_leaves_result_files_and_an_mlflow_run(reference: Ran):
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics["test/ua"] == pytest.approx(result.mean["test"]["ua"])
     assert logged.data.params["training.batch_size"] == "16"
-    assert logged.inputs.dataset_inputs[0].dataset.name == "demo"
+    assert "training.gradient_clip" not in logged.data.params  # as by default
+    assert logged.data.params["with_defaults/training.gradient_clip"] == "1.0"
+    assert {one.dataset.name for one in logged.inputs.dataset_inputs} == {"demo", "demo folds"}
+    assert logged.info.run_name.startswith("small: UA ")
+    described = logged.data.tags["mlflow.note.content"]
+    assert "| fold | epochs |" in described
+    assert min(sorted(logged.data.metrics)).startswith("test/")  # what the UI shows first
+    query = f"tags.`mlflow.parentRunId` = '{logged.info.run_id}' and tags.`raysys.fold` = '3'"
+    (fold,) = client.search_runs([logged.info.experiment_id], query)
+    parts = {one.tags[0].value: one.dataset for one in fold.inputs.dataset_inputs}
+    assert {part: one.name for part, one in parts.items()} == {
+        part: f"demo fold 3 {part}" for part in ("train", "val", "test")
+    }
+    assert len({one.digest for one in parts.values()}) == 3
     curve = client.get_metric_history(logged.info.run_id, "val/ua")
     assert [point.step for point in curve] == [1, 2, 3, 4]
-    per_fold = [
-        client.get_metric_history(logged.info.run_id, f"fold_{k}/val/ua")[2].value for k in range(5)
-    ]
+    per_fold = [fold_curve(client, logged.info.run_id, k, "val/ua")[3] for k in range(5)]
     assert curve[2].value == pytest.approx(np.mean(per_fold))
     files = {
         f.path

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 
 from raysys.commandline import parse
 from raysys.config import Config
-from tests.cluster.conftest import run
+from tests.cluster.conftest import fold_curve, run
 from tests.cluster.gate import Gate, let_go, process_at
 from tests.conftest import CLUSTER
 
@@ -38,6 +38,12 @@ HANGS_SECONDS = 1200
 """Far more than a loaded machine needs."""
 
 
+def settings(home: Path, cache: Path) -> list[str]:
+    """Flags that decide what a run is resumed by, here and in a process of its own."""
+    storage = ["--storage.runs", str(home / "runs"), "--storage.cache", str(cache)]
+    return [*storage, "--cluster.workers", str(CLUSTER.workers)]
+
+
 @dataclass(frozen=True)
 class Command:
     """A job in a home of its own, whose folds pass by a gate; what it reads is in a cache that all share."""
@@ -50,7 +56,7 @@ class Command:
 
     def start(self, *flags: str, **options: Any) -> subprocess.Popen:
         program = [sys.executable, "-m", "tests.cluster.gate", str(self.gate.folder)]
-        arguments = [self.job, str(self.preset), "--storage.cache", str(self.cache), *flags]
+        arguments = [self.job, str(self.preset), *settings(self.home, self.cache), *flags]
         environment = {"RAYSYS_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
             [*program, *arguments],
@@ -88,9 +94,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def undisturbed(preset: Path, home: Path, cache: Path) -> Config:
     """What the preset says, for a command that runs here, over the pool of all tests."""
-    storage = ["--storage.runs", str(home / "runs"), "--storage.cache", str(cache)]
-    config, _ = parse([str(preset), *storage], program="test")
-    return replace(config, cluster=CLUSTER)
+    config, _ = parse([str(preset), *settings(home, cache)], program="test")
+    assert config.cluster == CLUSTER
+    return config
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +158,8 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
     assert numbers(home) == expected
     logged = client.get_run(record["run_id"])
     assert logged.info.status == "FINISHED"
-    curve = client.get_metric_history(record["run_id"], "fold_0/val/ua")
-    assert sorted(point.step for point in curve) == list(range(1, 9))
+    curve = fold_curve(client, record["run_id"], 0, "val/ua")
+    assert sorted(curve) == list(range(1, 9))
     seconds = json.loads((folds / "result.json").read_text())["seconds"]
     assert seconds["efficiency"] <= 1  # epochs of the first command do not count
     assert seconds["overhead"] >= 0

@@ -37,7 +37,13 @@ SPACE = {
 
 
 def study(config: Config, **search: Any) -> Config:
-    settings = {"space": SPACE, "num_trials": 4, "concurrency": 1, "scheduler": "none"}
+    settings = {
+        "space": SPACE,
+        "num_trials": 4,
+        "concurrency": 1,
+        "scheduler": "none",
+        "confirm_seeds": 0,
+    }
     pdds = replace(config.balance, method="pdds")
     return replace(
         config, name="study", balance=pdds, search=SearchConfig(**{**settings, **search})
@@ -108,7 +114,7 @@ def test_trial_runs_are_nested_and_hold_no_test_score(reference: tuple[Config, d
         assert set(logged.data.params) == {"mu1", "mu2", "sigma", "p"}
         assert float(logged.data.params["mu1"]) == trial["values"]["loss.mu1"]
         assert not [key for key in logged.data.metrics if "test" in key]
-        assert logged.data.metrics["best_val/ua"] == pytest.approx(trial["scores"]["ua"])
+        assert logged.data.metrics["val_best/ua"] == pytest.approx(trial["scores"]["ua"])
         curve = client.get_metric_history(logged.info.run_id, "val/ua")
         assert sorted(point.step for point in curve) == [1, 2, 3, 4]
         assert logged.info.status == "FINISHED"
@@ -188,6 +194,7 @@ def test_asha_stops_planted_bad_trials_early(small: Config):
     search = SearchConfig(
         space={"training.learning_rate": rates},
         num_trials=10,
+        confirm_seeds=0,
         grace_epochs=2,
         reduction_factor=2,
         concurrency=2,
@@ -310,6 +317,74 @@ def test_after_its_time_a_study_starts_no_trial_and_reports_what_it_has(small: C
     assert [trial["state"] for trial in whole["trials"]] == ["COMPLETE"] * count
     names = [trial["name"] for trial in whole["trials"]]
     assert sorted(trial_runs(config, whole)) == [*names, "untuned"]
+
+
+def test_the_choice_is_confirmed_with_fresh_seeds_beside_the_untuned_configuration(small: Config):
+    """Learning rates of which the untuned one learns nothing, so that there is a choice."""
+    space = {"training.learning_rate": Distribution(choices=(0.005, 0.006))}
+    slow = replaced(small, {"training.learning_rate": 1e-9})
+    config = study(slow, space=space, num_trials=1, confirm_seeds=2, objectives=("loss",))
+    result = run(replace(config, balance=small.balance))
+    claim, folder = result["confirmed"], Path(config.storage.runs) / "study" / "trials"
+    assert claim["seeds"] == [1, 2]  # the search had seed 0
+    tests = {}
+    for name in ("trial_000-confirmed", "untuned-confirmed"):
+        for seed in claim["seeds"]:
+            for fold in range(5):
+                place = folder / name / f"seed_{seed}" / f"fold_{fold}"
+                labels = np.load(place / "test_labels.npy")
+                found = np.load(place / "test_probabilities.npy").argmax(axis=1)
+                tests[name, seed, fold] = float((found == labels).mean())
+    by_fold = [
+        np.mean(
+            [tests["trial_000-confirmed", s, k] - tests["untuned-confirmed", s, k] for s in (1, 2)]
+        )
+        for k in range(5)
+    ]
+    found = claim["difference"]["wa"]
+    assert found["mean"] == pytest.approx(np.mean(by_fold))
+    assert found["low"] < found["mean"] < found["high"]
+    assert claim["enough"]["wa"][1] >= 1
+    printed = " ".join(result["printed"].split())
+    assert "on 2 seeds that took no part in the choice" in printed
+    assert ("can be told from noise" in printed) != ("cannot be told from noise" in printed)
+    assert "to tell one point of UA apart" in printed
+    runs = trial_runs(config, result)
+    assert sorted(runs) == ["trial_000", "trial_000-confirmed", "untuned", "untuned-confirmed"]
+    assert not [k for one in runs.values() for k in one.data.metrics if "test" in k]
+    client = MlflowClient(f"sqlite:///{config.storage.runs}/mlflow.db")
+    logged = client.get_run(result["mlflow"]["run_id"]).data.metrics
+    assert logged["test_confirmed_difference/wa"] == pytest.approx(found["mean"])
+
+
+def test_a_study_without_anything_to_confirm_says_so(reference: tuple[Config, dict[str, Any]]):
+    _, result = reference
+    assert result["confirmed"] is None
+    why = (
+        "the untuned configuration was chosen" if result["chosen"]["name"] == "untuned" else "is 0"
+    )
+    assert f"confirmed    nothing: {why}"[:30] in result["printed"]
+
+
+def test_a_race_trains_folds_in_turn_and_stops_planted_bad_trials(small: Config):
+    rates = Distribution(choices=(0.005, 0.004, 0.003, 1e-9, 2e-9, 3e-9))
+    search = {"scheduler": "race", "grace_epochs": 2, "num_trials": 8}
+    config = study(small, space={"training.learning_rate": rates}, **search)
+    config = replace(config, balance=small.balance)
+    result = run(config)
+    bad = [t for t in result["trials"] if t["values"]["training.learning_rate"] < 1e-6]
+    good = [t for t in result["trials"] if t not in bad]
+    assert bad
+    assert good
+    complete = {trial["name"] for trial in result["trials"] if trial["state"] == "COMPLETE"}
+    stopped = [trial for trial in bad if trial["name"] not in complete]
+    assert len(stopped) >= len(bad) - 1  # the first may come before two are complete
+    for trial in stopped:
+        assert trial["state"] == "PRUNED"
+        assert trial["epochs"] < trial["most_epochs"] / 2
+        assert trial["scores"]["ua"] > 0
+    storage = replace(config.storage, runs=str(Path(config.storage.runs) / "again"))
+    assert numbers(run(replace(config, storage=storage))) == numbers(result)
 
 
 def test_a_pool_without_room_ends_the_study(small: Config):

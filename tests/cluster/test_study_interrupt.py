@@ -20,20 +20,25 @@ pytestmark = pytest.mark.cluster
 STUDY = """
 balance: {method: pdds}
 search:
+  objectives: [loss]
   num_trials: 5
   concurrency: 1
   grace_epochs: 3
+  confirm_seeds: 1
   space:
     loss.mu1: {low: 0.0, high: 0.9}
     loss.mu2: {low: 0.0, high: 0.9}
     balance.sigma: {low: 0.3, high: 0.6}
     balance.p: {low: 0.5, high: 0.9}
+    training.learning_rate: {choices: [0.003, 0.004]}
 """
+"""The untuned configuration learns nothing, so there is a choice to confirm."""
 
 
 def write_preset(folder: Path) -> Path:
     preset = folder / "study.yaml"
-    preset.write_text(SETTINGS + STUDY)
+    slow = SETTINGS.replace("batch_size: 16", "batch_size: 16, learning_rate: 1.0e-9")
+    preset.write_text(slow + STUDY)
     return preset
 
 
@@ -41,7 +46,16 @@ def numbers(home: Path) -> dict[str, Any]:
     """What must repeat: everything but times, ids, and epochs that a stopped fold did while it was told."""
     result = json.loads((home / "runs" / "study" / "result.json").read_text())
     trials = [{k: v for k, v in trial.items() if k != "epochs"} for trial in result["trials"]]
-    kept = ("chosen", "test", "nested", "nested_choice", "untuned", "difference", "rounds")
+    kept = (
+        "chosen",
+        "test",
+        "nested",
+        "nested_choice",
+        "untuned",
+        "difference",
+        "confirmed",
+        "rounds",
+    )
     return {"trials": trials, **{key: result[key] for key in kept}}
 
 
@@ -55,10 +69,6 @@ def kill_all(home: Path) -> None:
             continue
 
 
-MOMENTS = (("untuned", 1, 3), ("trial_000", 2, 4), ("trial_001", 0, 2))
-"""Where a fold waits when the command and all of Ray are killed."""
-
-
 @pytest.mark.slow
 def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(
     pool: None, tmp_path: Path, cache_root: Path
@@ -68,7 +78,10 @@ def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(
     tune(config, resume=False, console=Console(file=StringIO()))
     command, flags = Command("jobs.tune", preset, home, cache_root, gate), list[str]()
     output = (tmp_path / "output").open("w+")
-    for moment in MOMENTS:
+    chosen = numbers(tmp_path / "undisturbed")["chosen"]["name"]
+    # Where a fold waits when the command and all of Ray are killed.
+    moments = [("untuned", 1, 3), ("trial_001", 0, 2), (f"{chosen}-confirmed", 2, 2)]
+    for moment in moments:
         point = gate.hold(*moment)
         process = command.start(*flags, stdout=output, stderr=output)
         process_at(point, lambda: process.poll() is None)  # noqa: B023
@@ -87,18 +100,19 @@ def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(
     parent = f"tags.`mlflow.parentRunId` = '{result['mlflow']['run_id']}'"
     runs = client.search_runs([result["mlflow"]["experiment_id"]], parent)
     names = [trial["name"] for trial in result["trials"]]
-    assert sorted(r.data.tags["raysys.trial"] for r in runs) == [*names, "untuned"]
+    again = [f"{chosen}-confirmed", "untuned-confirmed"]
+    assert sorted(r.data.tags["raysys.trial"] for r in runs) == sorted([*names, "untuned", *again])
     states = {trial["name"]: trial for trial in result["trials"]}
     for logged in runs:
-        if logged.data.tags["raysys.trial"] == "untuned":
+        if logged.data.tags["raysys.trial"] not in names:
             continue
         trial = states[logged.data.tags["raysys.trial"]]
         assert logged.data.tags["raysys.state"] == trial["state"].lower()
-        steps = [p.step for p in client.get_metric_history(logged.info.run_id, "val/ua")]
+        steps = [p.step for p in client.get_metric_history(logged.info.run_id, "val/loss")]
         last = trial["curve"][-1]["epoch"]
         complete = trial["state"] == "COMPLETE"
         assert sorted(steps) == list(range(1, last + 1 + complete))
-        assert logged.data.metrics["best_val/ua"] == pytest.approx(trial["scores"]["ua"])
+        assert logged.data.metrics["val_best/loss"] == pytest.approx(trial["scores"]["loss"])
     parents = client.search_runs(
         [result["mlflow"]["experiment_id"]], "tags.`raysys.kind` = 'study'"
     )

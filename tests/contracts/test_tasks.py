@@ -137,7 +137,7 @@ def test_its_summary_is_plain_and_read_back_as_its_type(task: Task, tmp_path: Pa
     vectors = np.random.default_rng(0).standard_normal((len(truth), 4)).astype(np.float32)
     predictions = [Predictions(vectors, outputs, truth)]
     aggregation: Any = task.aggregation(SimilarityConfig(resamples=10), seed=0)
-    aggregate = aggregation and aggregation.summarise([(vectors, truth)])
+    aggregate = aggregation and aggregation.summarise({(0, 0): (vectors, truth)})
     summary = task.summary(predictions, ["a", "b"] * 6, aggregate)
     content = plain(summary)
     again = parse_as(task.summary_type, content, "summary")

@@ -21,6 +21,7 @@ from raysys.experiments.plan import make_plan
 from raysys.experiments.variants import make_ablation
 from raysys.report.ablation import compare_variants
 from raysys.report.results import AblationResult, RunIds, Spread
+from raysys.report.statistics import part_scores
 from raysys.report.terminal import print_result
 from raysys.settings import replaced
 from tests.behaviour.test_bad_input import make_corpus
@@ -56,7 +57,7 @@ BAD = {
     "the same twice": ({"a": {}, "b": {"loss.mu1": 0.0}}, "b: is the same configuration as 'a'"),
     "matrix": (
         {"a": {"loss.similarity": "s.json"}},
-        "(but not loss.similarity or training.device)",
+        "(but not loss.similarity or training.device or training.seeds)",
     ),
     "unknown model": ({"a": {"model.name": "multimeo"}}, "did you mean 'multiemo'"),
 }
@@ -72,13 +73,21 @@ def test_a_wrong_variant_is_refused_in_one_line(case: str):
     assert "\n" not in str(caught.value)
 
 
-def result(tests: list[float]) -> Any:
-    """One seed's result with these test scores."""
-    three = [dict.fromkeys(("wa", "ua", "weighted_f1"), score) for score in tests]
-    details = {"f1/calm": tests[0], "f1/joy": 0.5}
+def result(*tests: list[float]) -> Any:
+    """A result with these test scores, a list a seed."""
+    folds = [
+        SimpleNamespace(fold=k, seed=seed, test=dict.fromkeys(("wa", "ua", "weighted_f1"), score))
+        for seed, scores in enumerate(tests)
+        for k, score in enumerate(scores)
+    ]
+    over = part_scores({(f.seed, f.fold): f.test for f in folds}, ["wa", "ua", "weighted_f1"])
     return SimpleNamespace(
-        folds=[SimpleNamespace(val=one, test=one) for one in three],
-        summary=SimpleNamespace(scores=lambda: details),
+        folds=folds,
+        seeds=range(len(tests)),
+        mean={"val": over.mean, "test": over.mean},
+        std={"val": over.std, "test": over.std},
+        seed_std={"val": over.seed_std, "test": over.seed_std},
+        summary=SimpleNamespace(scores=lambda: {"f1/calm": tests[0][0], "f1/joy": 0.5}),
     )
 
 
@@ -88,28 +97,29 @@ def folds(count: int) -> list[Fold]:
 
 def test_variants_are_compared_fold_by_fold_with_the_mean_of_their_seeds():
     ablation = AblationConfig(
-        {"whole": Variant(published=70.5), "less": Variant()}, 2, source="a paper"
+        {"whole": Variant(published=70.5), "less": Variant()}, source="a paper"
     )
     results = {
-        "whole": [result([0.6, 0.8, 0.7]), result([0.8, 0.6, 0.7])],
-        "less": [result([0.5, 0.7, 0.6]), result([0.7, 0.3, 0.6])],
+        "whole": result([0.6, 0.8, 0.7], [0.8, 0.6, 0.7]),
+        "less": result([0.5, 0.7, 0.6], [0.7, 0.3, 0.6]),
     }
     whole, less = compare_variants(Config(ablation=ablation), results, folds(3))
     assert whole.difference is None
     assert whole.mean["test"]["ua"] == pytest.approx(0.7)
-    assert whole.std["test"]["ua"] == pytest.approx(np.std([0.6, 0.8, 0.7] * 2, ddof=1))
+    assert whole.std["test"]["ua"] == pytest.approx(0.0)  # the seeds cancel out
+    assert less.seed_std["test"]["ua"] == pytest.approx(np.std([0.6, 1.6 / 3], ddof=1))
     difference = np.array([-0.1, -0.2, -0.1])
     half = stats.t.ppf(0.975, 2) * difference.std(ddof=1) * np.sqrt(1 / 3 + 10 / 40)
     assert less.difference["ua"].mean == pytest.approx(difference.mean())
     assert less.difference["ua"].high == pytest.approx(difference.mean() + half)
-    assert less.details == {"f1/calm": pytest.approx(0.6), "f1/joy": 0.5}
+    assert less.details == {"f1/calm": 0.5, "f1/joy": 0.5}
 
 
 def test_with_one_fold_the_interval_is_over_seeds():
-    ablation = AblationConfig(variants={"whole": Variant(), "less": Variant()}, seeds=3)
+    ablation = AblationConfig(variants={"whole": Variant(), "less": Variant()})
     results = {
-        "whole": [result([0.6]), result([0.62]), result([0.61])],
-        "less": [result([0.5]), result([0.55]), result([0.54])],
+        "whole": result([0.6], [0.62], [0.61]),
+        "less": result([0.5], [0.55], [0.54]),
     }
     _, less = compare_variants(Config(ablation=ablation), results, folds(1))
     difference = np.array([-0.1, -0.07, -0.07])
@@ -126,7 +136,7 @@ def test_the_papers_numbers_stand_beside_ours_and_say_how_they_were_selected(
     ablation = AblationConfig(
         {"whole": Variant(published=66.74), "less": Variant()}, source="a paper"
     )
-    results = {"whole": [result([0.612])], "less": [result([0.587])]}
+    results = {"whole": result([0.612]), "less": result([0.587])}
     config = Config(ablation=replace(ablation, metric="weighted_f1"))
     report = AblationResult(
         task="classification",
@@ -160,7 +170,7 @@ def test_the_papers_numbers_stand_beside_ours_and_say_how_they_were_selected(
 
 def test_a_variant_that_failed_is_left_out_of_the_comparison():
     ablation = AblationConfig({name: Variant() for name in ("whole", "wild", "less")})
-    results = {"whole": [result([0.6, 0.7])], "less": [result([0.5, 0.7])]}
+    results = {"whole": result([0.6, 0.7]), "less": result([0.5, 0.7])}
     assert [one.name for one in compare_variants(Config(ablation=ablation), results, folds(2))] == [
         "whole",
         "less",

@@ -88,9 +88,12 @@ def test_a_result_is_read_back_as_its_type_and_another_version_is_refused(tmp_pa
         corpus="demo",
         model="cltnet",
         select="ua",
-        folds=(FoldScores(0, 5, 3, scores, scores, scores),),
+        seeds=(0,),
+        folds=(FoldScores(0, 0, 5, 3, scores, scores, scores),),
         mean=parts,
         std=parts,
+        seed_std=parts,
+        ensemble=None,
         summary=summary_of([part], ("calm", "joy"), ["ann", "bob"]),
         seconds={"total": 1.5},
         audit=(Finding("note", "synthetic", "generated"),),
@@ -106,7 +109,7 @@ def test_a_result_is_read_back_as_its_type_and_another_version_is_refused(tmp_pa
     assert (folder / "again").read_json("result.json") == content
     assert content["mean"]["val"]["ua"] is None
     folder.write_json("result.json", {**content, "version": 1})
-    with pytest.raises(StorageError, match="of version 1, not 2: read it with the raysys"):
+    with pytest.raises(StorageError, match="of version 1, not 3: read it with the raysys"):
         read_result(folder)
     folder.write_json("result.json", {**content, "folds": "none"})
     with pytest.raises(StorageError, match=r"result\.json is damaged"):

@@ -11,15 +11,17 @@ from raysys.config import Config
 from raysys.config.running import Distribution, SearchConfig
 from raysys.report.results import TrialRecord
 from raysys.search.journal import Journal, trial_name
-from raysys.search.scheduler import Scheduler, milestones
+from raysys.search.scheduler import Scheduler, make_scheduler, milestones
 from raysys.search.searcher import StudySearcher
 from raysys.search.space import make_space
 from raysys.storage import Folder
 from raysys.tasks.task import Metric
-from raysys.training.records import EpochRecord
+from raysys.training.records import EpochRecord, FoldResult
 from raysys.trials.curve import MeanCurve, Point
+from raysys.trials.trial import Trial, TrialOutcome
 
 UA = Metric("ua", "UA")
+FIRST, SECOND = (0, 0), (0, 1)
 MU = {"loss.mu1": Distribution(0.0, 1.0), "loss.mu2": Distribution(0.0, 1.0)}
 
 
@@ -28,14 +30,14 @@ def record(epoch: int, ua: float) -> EpochRecord:
 
 
 def test_the_curve_is_the_mean_of_epochs_that_all_folds_have_reached():
-    curve = MeanCurve(2, UA)
+    curve = MeanCurve([FIRST, SECOND], UA)
     for epoch, ua in enumerate((0.2, 0.6, 0.4), start=1):
-        curve.add(0, record(epoch, ua))
+        curve.add(FIRST, record(epoch, ua))
     assert curve.fresh(before=9) == []
-    curve.add(1, record(1, 0.4))
+    curve.add(SECOND, record(1, 0.4))
     (point,) = curve.fresh(before=9)
     assert (point.epoch, point.val["ua"]) == (1, pytest.approx(0.3))
-    curve.add(1, record(2, 0.2))
+    curve.add(SECOND, record(2, 0.2))
     (point,) = curve.fresh(before=9)
     assert point.val["ua"] == pytest.approx(0.4)
     assert point.best["ua"] == pytest.approx((0.6 + 0.4) / 2)  # of each fold's best epoch
@@ -43,12 +45,12 @@ def test_the_curve_is_the_mean_of_epochs_that_all_folds_have_reached():
 
 
 def test_a_fold_that_ended_early_counts_with_its_last_and_best_epoch():
-    curve = MeanCurve(2, UA)
-    curve.add(0, record(1, 0.8))
-    curve.add(0, record(2, 0.6))
-    curve.end(0)
+    curve = MeanCurve([FIRST, SECOND], UA)
+    curve.add(FIRST, record(1, 0.8))
+    curve.add(FIRST, record(2, 0.6))
+    curve.end(FIRST)
     for epoch in (1, 2, 3):
-        curve.add(1, record(epoch, 0.1 * epoch))
+        curve.add(SECOND, record(epoch, 0.1 * epoch))
     points = curve.fresh(before=3)
     assert [p.epoch for p in points] == [1, 2]  # the last epoch is held back
     last = curve.last()
@@ -169,17 +171,71 @@ def test_asha_is_told_of_the_trials_that_had_ended():
     config = SearchConfig(space=MU, grace_epochs=2, reduction_factor=2)
     good = tuple(Point(epoch, {}, {"ua": 0.9}, 0.0) for epoch in (1, 2))
     before = [
-        TrialRecord(trial_name(k), k, 1, {}, {}, "COMPLETE", good, {"ua": 0.9}) for k in range(3)
+        TrialOutcome(Trial(trial_name(k), Config()), "COMPLETE", (), {"ua": 0.9}, good)
+        for k in range(3)
     ]
-    for records, stops in (([], False), (before, True)):
-        scheduler = Scheduler(config, UA, max_epochs=8, records=records)
+    for ended, stops in (([], False), (before, True)):
+        scheduler = make_scheduler(config, UA, max_epochs=8, ended=ended)
         scheduler.add("new")
-        assert scheduler.stops("new", 2, {"ua": 0.1}) is stops
+        assert scheduler.stops_at("new", 2, {"ua": 0.1}) is stops
 
 
 def test_asha_turns_a_score_of_which_less_is_better():
     config = SearchConfig(space=MU, grace_epochs=1, reduction_factor=2)
-    scheduler = Scheduler(config, Metric("loss", "loss", higher_is_better=False), max_epochs=8)
+    loss = Metric("loss", "loss", higher_is_better=False)
+    scheduler = make_scheduler(config, loss, max_epochs=8)
     for trial, loss, stops in (("a", 0.1, False), ("b", 0.9, True), ("c", 0.05, False)):
         scheduler.add(trial)
-        assert scheduler.stops(trial, 1, {"loss": loss}) is stops
+        assert scheduler.stops_at(trial, 1, {"loss": loss}) is stops
+
+
+def histories(*folds: list[float]) -> dict[tuple[int, int], list[EpochRecord]]:
+    """A trial's epochs, a list a fold."""
+    return {
+        (0, k): [record(epoch, ua) for epoch, ua in enumerate(fold, start=1)]
+        for k, fold in enumerate(folds)
+    }
+
+
+def racing(complete: Any, **search: Any) -> Scheduler:
+    config = SearchConfig(space=MU, scheduler="race", grace_epochs=2, **search)
+    ended = [
+        TrialOutcome(
+            Trial("t", Config()),
+            "COMPLETE",
+            tuple(FoldResult("t", k, 4, 4, h[-1].val, tuple(h), "") for (_, k), h in one.items()),
+        )
+        for one in complete
+    ]
+    return make_scheduler(config, UA, max_epochs=4, ended=ended)
+
+
+BEST = histories([0.3, 0.5, 0.6, 0.8], [0.1, 0.3, 0.4, 0.6], [0.2, 0.4, 0.5, 0.7])
+OTHER = histories([0.3, 0.4, 0.5, 0.7], [0.1, 0.2, 0.3, 0.48], [0.2, 0.3, 0.4, 0.57])
+"""Behind by 0.1, 0.12 and 0.13 at the end: the folds agree to 0.015."""
+
+
+def test_a_race_stops_what_is_behind_the_best_on_the_same_folds():
+    race = racing([OTHER, BEST])
+    first = (0, 0)
+    assert race.in_turn
+    behind = histories([0.2, 0.4, 0.5, 0.75], [], [])
+    assert race.stops_after(behind, {first})  # 0.05 behind on the fold where the best has 0.8
+    level = histories([0.2, 0.4, 0.5, 0.79], [], [])
+    assert not race.stops_after(level, {first})
+    # A hard fold is no reason: 0.59 is below the best's mean, but level with it there.
+    hard = histories([0.3, 0.5, 0.6, 0.8], [0.1, 0.3, 0.4, 0.59], [])
+    assert not race.stops_after(hard, {first, (0, 1)})
+
+
+def test_a_race_looks_at_rungs_and_ends_only_and_needs_two_complete_trials():
+    bad = histories([0.1, 0.1, 0.1], [], [])
+    assert not racing([BEST]).stops_after(bad, {(0, 0)})
+    race = racing([OTHER, BEST])
+    assert not race.stops_after(histories([0.1], [], []), set())  # before the first rung
+    assert race.stops_after(histories([0.1, 0.1], [], []), set())  # at it
+    assert not race.stops_after(bad, set())  # between rungs
+    assert race.stops_after(bad, {(0, 0)})  # ended early
+    assert not racing([OTHER, BEST], race_p=0.0001).stops_after(
+        histories([0.2, 0.45, 0.5, 0.77], [], []), {(0, 0)}
+    )

@@ -49,7 +49,7 @@ def test_the_interval_holds_the_average_and_shrinks_with_more_utterances():
         centres = np.eye(3, 5)
         folds = [centres[labels] + random.normal(scale=0.8, size=(size, 5)) for _ in range(3)]
         summary = summarise(
-            [(one, labels) for one in folds], n_classes=3, resamples=200, confidence=0.95, seed=0
+            [[(one, labels)] for one in folds], n_classes=3, resamples=200, confidence=0.95, seed=0
         )
         off = ~np.eye(3, dtype=bool)
         assert (summary.low <= summary.high).all()
@@ -66,8 +66,12 @@ def test_the_summary_is_the_same_for_the_same_seed_and_folds_may_differ_in_dimen
     embeddings = [random.normal(size=(12, 4)), random.normal(size=(8, 7))]
     labels = [np.arange(12) % 3, np.arange(8) % 3]
     options = {"resamples": 20, "confidence": 0.9, "seed": 5}
-    first = summarise(list(zip(embeddings, labels, strict=True)), n_classes=3, **options)
-    second = summarise(list(zip(embeddings, labels, strict=True)), n_classes=3, **options)
+    first = summarise(
+        [[one] for one in zip(embeddings, labels, strict=True)], n_classes=3, **options
+    )
+    second = summarise(
+        [[one] for one in zip(embeddings, labels, strict=True)], n_classes=3, **options
+    )
     np.testing.assert_array_equal(first.low, second.low)
     assert first.per_fold.shape == (2, 3, 3)
     assert first.utterance_counts.tolist() == [[4, 4, 4], [3, 3, 2]]
