@@ -104,9 +104,8 @@ def search_rounds(
         rounds = _Rounds(session, space, journal, log, runner, view)
         with view:
             ends = rounds.run()
-        candidates = [rounds.untuned, *(c for end in ends for c in end.candidates)]
-        chosen = choose(candidates, config.objectives[0])
-        with view:
+            candidates = [rounds.untuned, *(c for end in ends for c in end.candidates)]
+            chosen = choose(candidates, config.objectives[0])
             confirmed = rounds.confirm(chosen)
         workers, clock = session.pool.workers, runner.clock
         seconds = {

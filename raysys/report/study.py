@@ -26,7 +26,7 @@ def study_lines(result: StudyResult) -> Iterator[Line]:
         scores = ", ".join(f"{o.name} {o.show(one[o.name])}" for o in objectives)
         yield f"Pareto       {one['name']}: validation {scores}"
     yield score_table(result)
-    yield from _claim(result, first if first.in_tables else shown(result.metrics)[0])
+    yield from _claim(result, first if first.in_tables else metrics[TASKS[result.task].main])
     yield f"{chosen.name}, the chosen configuration"
     yield from result.summary.tables()
     for search in result.rounds if len(result.rounds) > 1 else ():

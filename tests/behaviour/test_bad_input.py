@@ -89,6 +89,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "too few groups": (few_speakers, [], "4 speakers are fewer than 5 folds"),
     "path that leaves the root": (edit("wav/0calm.wav", "../0calm.wav"), [], "leaves the corpus root"),
     "config typo": (nothing, ["--training.bacth_size", "3"], "did you mean 'training.batch_size'"),
+    "no seed": (nothing, ["--training.seeds", "0"], "training.seeds is 0, but must be 1 to 100"),
     "value out of range": (nothing, ["--folds.val_fraction", "0.9"], "must be in (0, 0.5]"),
     "unknown corpus": (nothing, ["--corpus.name", "emobd"], "unknown corpus 'emobd': did you mean 'emodb'"),
     "unknown model": (nothing, ["--model.name", "cltnett"], "unknown model 'cltnett': did you mean 'cltnet'"),

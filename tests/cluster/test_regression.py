@@ -112,13 +112,16 @@ def test_it_is_tuned(config: Config, tmp_path: Path):
         "loss.regression": Distribution(choices=("ccc", "mse")),
         "training.learning_rate": Distribution(1e-3, 1e-2, log=True),
     }
-    search = SearchConfig(space=space, num_trials=2, concurrency=1, scheduler="none")
+    search = SearchConfig(
+        space=space, num_trials=2, concurrency=1, scheduler="none", confirm_seeds=1
+    )
     study = replaced(replace(config, search=search), {"storage.runs": str(tmp_path)})
     result, printed = run(tune, with_training(study, max_epochs=3, patience=3))
     assert result.objectives == ("ccc",)
     assert [trial.state for trial in result.trials] == ["COMPLETE"] * 2
     assert set(result.difference) == {"ccc", "pearson", "rmse"}
     assert "chosen - untuned" in printed
+    assert (result.confirmed is None) == (result.chosen.name == "untuned")
     assert (tmp_path / "small" / "best.yaml").exists()
 
 
@@ -126,8 +129,9 @@ def test_it_is_ablated(config: Config, tmp_path: Path):
     variants = {"concordance": Variant(), "squared error": Variant({"loss.regression": "mse"})}
     ablation = replace(config, ablation=AblationConfig(variants, metric="rmse"))
     changed = replaced(ablation, {"storage.runs": str(tmp_path)})
-    result, printed = run(ablate, with_training(changed, max_epochs=3, patience=3))
+    result, printed = run(ablate, with_training(changed, max_epochs=3, patience=3, seeds=2))
     assert [one.name for one in result.variants] == list(variants)
+    assert "5 folds of the mean of 2 seeds" in printed
     assert "test RMSE" in printed
     assert "CCC by target" in printed
 

@@ -61,6 +61,24 @@ def test_the_interval_holds_the_average_and_shrinks_with_more_utterances():
     assert width(900) < 0.5 * width(90)
 
 
+def test_seeds_are_averaged_within_a_fold_and_widen_the_interval_where_they_disagree():
+    random = np.random.default_rng(3)
+    labels = np.arange(300) % 3
+
+    def fold(centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return centres[labels] + random.normal(scale=0.1, size=(300, centres.shape[1])), labels
+
+    apart, close = np.eye(3, 5), np.eye(3, 5) + 1.0
+    options = {"n_classes": 3, "resamples": 100, "confidence": 0.95, "seed": 0}
+    one = summarise([[fold(apart)], [fold(apart)]], **options)
+    both = summarise([[fold(apart), fold(close)], [fold(apart), fold(close)]], **options)
+    np.testing.assert_array_equal(both.utterance_counts, [[100] * 3] * 2)
+    alone = [cosine_matrix(centres)[0, 1] for centres in (apart, close)]
+    assert both.average[0, 1] == pytest.approx(np.mean(alone), abs=0.02)
+    assert both.fold_counts[0, 1] == 2
+    assert (both.high - both.low)[0, 1] > 5 * (one.high - one.low)[0, 1]
+
+
 def test_the_summary_is_the_same_for_the_same_seed_and_folds_may_differ_in_dimension():
     random = np.random.default_rng(2)
     embeddings = [random.normal(size=(12, 4)), random.normal(size=(8, 7))]
