@@ -51,6 +51,8 @@ def _trial_lines(result: TrialResult) -> Iterator[Line]:
         yield f"below        every test utterance counts once for each of the {len(result.seeds)} seeds"
     yield from result.summary.tables()
     seconds = result.seconds
+    if result.kind == "trial":  # one of several beside each other
+        return
     yield (
         f"time         {seconds['total']:.0f} s: start-up {seconds['startup']:.1f} s, training "
         f"{seconds['training']:.1f} s in folds, overhead {seconds['overhead']:.1f} s"
