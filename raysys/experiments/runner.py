@@ -122,8 +122,8 @@ class TrialRunner:
         if state is not None:
             self._pool.cancel(trial.name)
             return running.outcome(state)
-        if event.kind == "done":
-            self._pool.submit(running.next_tasks())
+        if event.kind == "done" and (tasks := running.next_tasks()):
+            self._pool.submit(tasks)
         return self._follow(running, source)
 
     def _follow(self, running: "_Running", source: TrialSource) -> TrialOutcome | None:

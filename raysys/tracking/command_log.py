@@ -281,11 +281,10 @@ class CommandLog(Listener):
         """The run below another one that has these tags, made where there is none."""
         tags = {**tags, "mlflow.parentRunId": parent.run_id}
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        if self._resumed:
-            found = self.client.search_runs([self.experiment_id], query, max_results=1)
-            if found:
-                self.client.update_run(found[0].info.run_id, status="RUNNING")
-                return str(found[0].info.run_id)
+        found = self.client.search_runs([self.experiment_id], query, max_results=1)
+        if found:  # of a resumed command, or a call whose answer was lost
+            self.client.update_run(found[0].info.run_id, status="RUNNING")
+            return str(found[0].info.run_id)
         tags = {**tags, **self._source()}
         run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
         return str(run.info.run_id)
