@@ -2,7 +2,8 @@
 
 Learning curves of many configurations on all folds are replayed in random orders under each scheduler, so that all see
 the same trials and nothing is trained twice. `planted` curves are drawn from a model (quality of the configuration +
-difficulty of the fold + what is particular to both + noise of an epoch); `demo` curves are those of a real study.
+difficulty of the fold + what is particular to both + noise of an epoch); `demo` curves are those of
+random configurations that are trained here.
 
     share    fold-epochs until the mean of the best score is what a search without scheduler has after 40 trials (on
              demo after half of all), over the fold-epochs of that search
@@ -17,8 +18,8 @@ from jaxtyping import Float64
 from rich.console import Console
 
 from raysys.commandline import parse
-from raysys.config.running import Distribution, SearchConfig
-from raysys.experiments.tune import tune
+from raysys.config.running import AblationConfig, SearchConfig, Variant
+from raysys.experiments.ablate import ablate
 from raysys.search.scheduler import make_scheduler
 from raysys.storage import Folder
 from raysys.tasks.classification import METRICS
@@ -36,8 +37,8 @@ _PLANTED = {
     "noisy folds": (27, 9, 0.04),
 }
 """Epochs, time constant of the learning, deviation of what is particular to a configuration and a fold."""
-_TRIALS = 20
-_EPOCHS = 15
+_TRIALS = 32
+_EPOCHS = 12
 
 
 def measure(console: Console, folder: Folder) -> dict[str, Any]:
@@ -146,23 +147,30 @@ def _planted(epochs: int, pace: float, particular: float, count: int = 300) -> C
 
 
 def _trained(console: Console, folder: Folder) -> Curves:
-    """Curves of a study on the demo corpus in which every trial trains all its folds."""
+    """Curves of random configurations on the demo corpus, all folds of all of them."""
     preset = Path(__file__).parents[2] / "configs" / "demo.yaml"
     config, _ = parse([str(preset)], program="benchmark")
-    space = {
-        "training.learning_rate": Distribution(1e-4, 1e-2, log=True),
-        "model.cltnet.layers": Distribution(choices=(1, 2, 3)),
-        "model.cltnet.dropout": Distribution(0.0, 0.5),
-        "loss.mu1": Distribution(0.0, 0.6),
+    random = np.random.default_rng(0)
+    variants = {
+        f"draw {k}": Variant(
+            {
+                "training.learning_rate": float(10 ** random.uniform(-4.5, -1.7)),
+                "training.batch_size": int(random.choice([16, 32, 64])),
+                "training.weight_decay": float(10 ** random.uniform(-6, -2)),
+                "model.cltnet.dropout": float(random.uniform(0.0, 0.6)),
+                "loss.mu1": float(random.uniform(0.0, 0.6)),
+            }
+        )
+        for k in range(_TRIALS)
     }
-    search = SearchConfig(space=space, num_trials=_TRIALS, scheduler="none", confirm_seeds=0)
     training = replace(config.training, max_epochs=_EPOCHS, patience=_EPOCHS)
     storage = replace(config.storage, runs=folder.path("runs"))
-    config = replace(config, name="search", training=training, search=search, storage=storage)
-    result = tune(config, resume=False, console=console)
-    trials = folder / "runs" / "search" / "trials"
+    ablation = AblationConfig(variants)
+    config = replace(config, name="draws", training=training, ablation=ablation, storage=storage)
+    ablate(config, resume=False, console=console)
     curves = []
-    for record in result.trials:
-        found = [read_result(trials / record.name / f"fold_{fold}") for fold in range(5)]
+    for k in range(_TRIALS):
+        place = folder / "runs" / "draws" / f"draw_{k}"
+        found = [read_result(place / f"fold_{fold}") for fold in range(5)]
         curves.append([[epoch.val["ua"] for epoch in one.history] for one in found if one])
     return np.array(curves)

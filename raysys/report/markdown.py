@@ -2,17 +2,38 @@
 
 from collections.abc import Sequence
 
-from raysys.report.results import Result
+from raysys.report.results import Result, StudyResult, TrialResult
 from raysys.report.terminal import result_lines
+from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table
+from raysys.tasks.task import shown
 
 _MOST = 7500
 """Characters; MLflow takes 8,000."""
 
 
+def headline(result: Result) -> str:
+    """The score that a run's name ends with; of an ablation its first variant's."""
+    first = shown(result.metrics)
+    main = next(metric for metric in first if metric.name == TASKS[result.task].main)
+    if isinstance(result, StudyResult):
+        parts = result.confirmed.chosen if result.confirmed else result.test
+        mean, std = parts.mean, parts.std
+    else:
+        one = result if isinstance(result, TrialResult) else result.variants[0]
+        mean, std = one.mean["test"], one.std["test"]
+    deviation = main.show(std[main.name])
+    return f"{main.title} {main.show(mean[main.name])}" + (
+        "" if deviation == "-" else f" +- {deviation}"
+    )
+
+
 def as_markdown(result: Result) -> str:
-    """Tables and lines of a result; whole parts are left out at the end where it would be too long."""
-    parts: list[str] = []
+    """The headline, then tables and lines; whole parts are left out at the end where it would be too long."""
+    what = (
+        "chosen, on fresh seeds" if isinstance(result, StudyResult) and result.confirmed else "test"
+    )
+    parts = [f"**{headline(result)}** ({what}; mean +- std over folds), {result.corpus}"]
     for line in result_lines(result):
         part = _table(line) if isinstance(line, Table) else " ".join(line.split())
         if sum(map(len, parts)) + len(part) > _MOST:

@@ -26,13 +26,13 @@ from raysys.config.names import symbol
 from raysys.corpus.folds import Fold, FoldKey
 from raysys.corpus.table import Corpus
 from raysys.errors import TrackingError
-from raysys.report.markdown import as_markdown
+from raysys.report.markdown import as_markdown, headline
 from raysys.report.results import AblationResult, Result, StudyResult, TrialResult, plain
 from raysys.settings import digest, flat, to_dict
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Exhibit
 from raysys.tracking.client import connect, experiment_id
-from raysys.tracking.metrics import ablation_metrics, headline, study_metrics, trial_metrics
+from raysys.tracking.metrics import ablation_metrics, study_metrics, trial_metrics
 from raysys.tracking.runs import RunLog, Writer
 from raysys.training.records import EpochRecord
 from raysys.trials.curve import Point

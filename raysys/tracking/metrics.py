@@ -11,9 +11,7 @@ import re
 from collections.abc import Mapping
 
 from raysys.config.names import folder_name
-from raysys.report.results import AblationResult, Result, StudyResult, TrialResult
-from raysys.tasks import TASKS
-from raysys.tasks.task import shown
+from raysys.report.results import AblationResult, StudyResult, TrialResult
 
 _ENDS = {"": "mean", "_low": "low", "_high": "high"}
 
@@ -44,7 +42,7 @@ def ablation_metrics(result: AblationResult) -> dict[str, float]:
 
 def study_metrics(result: StudyResult) -> dict[str, float]:
     """Of what was chosen, and what it is compared with."""
-    values = {f"val_best/{name}": value for name, value in result.chosen.val.items()}
+    values: dict[str, float] = {}
     parts = {"test": result.test, "test_nested": result.nested, "test_untuned": result.untuned}
     differences = {"test_difference": result.difference}
     if result.confirmed:
@@ -57,24 +55,9 @@ def study_metrics(result: StudyResult) -> dict[str, float]:
     for part, difference in differences.items():
         for name, found in difference.items():
             values |= {f"{part}/{name}{end}": getattr(found, key) for end, key in _ENDS.items()}
+    values |= {f"val_best/{name}": value for name, value in result.chosen.val.items()}
     values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}
     return values | _details(result.summary.scores())
-
-
-def headline(result: Result) -> str:
-    """The score that a run's name ends with; of an ablation its first variant's."""
-    first = shown(result.metrics)
-    main = next(metric for metric in first if metric.name == TASKS[result.task].main)
-    if isinstance(result, StudyResult):
-        parts = result.confirmed.chosen if result.confirmed else result.test
-        mean, std = parts.mean, parts.std
-    else:
-        one = result if isinstance(result, TrialResult) else result.variants[0]
-        mean, std = one.mean["test"], one.std["test"]
-    deviation = main.show(std[main.name])
-    return f"{main.title} {main.show(mean[main.name])}" + (
-        "" if deviation == "-" else f" +- {deviation}"
-    )
 
 
 def _details(scores: Mapping[str, float]) -> dict[str, float]:
