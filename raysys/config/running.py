@@ -47,7 +47,7 @@ class SearchConfig:
     reduction_factor: int = 3
     """asha: a trial goes on from a rung when it is among the best 1 / reduction_factor there; rungs are at
     grace_epochs times its powers, also those of race."""
-    race_p: float = 0.1
+    race_p: float = 0.05
     """race: chance of stopping a trial that is as good as the best, at each look (one-sided)."""
     confirm_seeds: int = 3
     """Fresh seeds with which the chosen and the untuned configuration are trained again when the search is over: their

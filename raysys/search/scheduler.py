@@ -81,9 +81,9 @@ class Race(Scheduler):
         d_k = objective of the trial - that of the best, on fold k (and seed), both up to the same epoch
         it stops when mean d < -z(1 - p) sigma / sqrt(n), over the n folds that have ended or stand at a rung
 
-    With five folds a test has too few pairs to know their deviation (Wilcoxon's, of Optuna's pruner, cannot reach p 0.1
-    before the fourth), so sigma is pooled over all complete trials: how much the folds of one disagree on its distance
-    from the best. The published early stopping of cross-validation (Bergman et al., AutoML 2024) compares unpaired
+    Five folds are too few pairs to know their deviation (Wilcoxon's test, of Optuna's pruner, reaches no p 0.05 before
+    the fifth), so sigma is pooled over all complete trials: how much the folds of one disagree on its distance from the
+    best. The published early stopping of cross-validation (Bergman et al., AutoML 2024) compares unpaired
     scores instead. Nothing is stopped before two trials are complete.
 
     Args:
