@@ -253,6 +253,7 @@ def test_an_untuned_configuration_that_fails_ends_the_study(small: Config):
         run(config)
 
 
+@pytest.mark.slow
 def test_rounds_feed_the_best_matrix_back_and_say_how_much_it_moved(small: Config):
     config = replaced(study(small, num_trials=2, rounds=2), {"loss.omega": 0.5})
     result = run(config)
@@ -279,6 +280,7 @@ def test_rounds_feed_the_best_matrix_back_and_say_how_much_it_moved(small: Confi
     assert any("the average of the others'" in finding["message"] for finding in result["audit"])
 
 
+@pytest.mark.slow
 def test_a_dialogue_model_is_tuned_and_its_study_resumed_like_any_other(small: Config):
     sizes = MultiemoConfig(dim=8, state=8, layers=1, heads=2, feedforward=16)
     model = replace(small.model, name="multiemo", multiemo=sizes)
@@ -366,6 +368,7 @@ def test_a_study_without_anything_to_confirm_says_so(reference: tuple[Config, di
     assert f"confirmed    nothing: {why}"[:30] in result["printed"]
 
 
+@pytest.mark.slow
 def test_a_race_trains_folds_in_turn_and_stops_planted_bad_trials(small: Config):
     rates = Distribution(choices=(0.005, 0.004, 0.003, 1e-9, 2e-9, 3e-9))
     search = {"scheduler": "race", "grace_epochs": 2, "num_trials": 8}
