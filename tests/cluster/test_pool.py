@@ -45,8 +45,10 @@ def test_tasks_get_what_is_shared_and_a_raising_fold_fails_alone(tmp_path: Path)
         pool.submit([Errand("later", 3)])  # the same workers go on
         assert finish(pool, 1)[0] == {("later", 3): 109}
     assert not (tmp_path / "pool").exists()
-    with pytest.raises(ray.exceptions.ActorDiedError):  # the queue ends with its pool
-        ray.get(pool.queue.cancel.remote("later"))
+    with pytest.raises(ray.exceptions.ActorDiedError):  # the queue ends with its pool, by and by
+        for _ in range(1000):
+            ray.get(pool.queue.cancel.remote("later"))
+            time.sleep(0.1)
 
 
 def test_a_killed_worker_returns_its_lease_and_a_poisonous_fold_fails_alone(tmp_path: Path):
