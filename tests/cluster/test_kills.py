@@ -1,6 +1,7 @@
 """Processes killed in the middle of a run, which then ends in the same bits."""
 
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,5 +58,7 @@ def test_a_killed_aggregation_actor_loses_nothing(
 
     monkeypatch.setattr(session.Session, "aggregate", aggregate)
     assert run(small).numbers == reference.numbers
-    with pytest.raises(ray.exceptions.ActorDiedError):  # it ends with the run
-        ray.get(actors[-1].drop.remote("small"))
+    with pytest.raises(ray.exceptions.ActorDiedError):  # it ends with the run, by and by
+        for _ in range(1000):
+            ray.get(actors[-1].drop.remote("small"))
+            time.sleep(0.1)
