@@ -29,7 +29,7 @@ from raysys.experiments.sources import ListSource, SearchSource, concurrency
 from raysys.report.results import UNTUNED, TrialRecord
 from raysys.report.view import TrialsView
 from raysys.search.journal import Journal
-from raysys.search.scheduler import make_scheduler, milestones
+from raysys.search.scheduler import make_scheduler
 from raysys.search.searcher import StudySearcher
 from raysys.search.space import Space
 from raysys.settings import replaced
@@ -66,7 +66,8 @@ class Searched:
     """What the part that needs Ray leaves to the report."""
 
     journal: Journal
-    untuned: TrialOutcome
+    candidates: list[TrialOutcome]
+    """The untuned configuration first, then the trials of all rounds that have all their folds."""
     ends: list[RoundEnd]
     aggregate: Any
     """Of the best of all candidates, such as its averaged matrix."""
@@ -115,7 +116,7 @@ def search_rounds(
         }
         aggregate = rounds.aggregate(chosen)
         baseline = session.baselines.of(config.model.modalities)
-    return Searched(journal, rounds.untuned, ends, aggregate, baseline, seconds, confirmed)
+    return Searched(journal, candidates, ends, aggregate, baseline, seconds, confirmed)
 
 
 class _Rounds:
@@ -209,12 +210,12 @@ class _Rounds:
         outcomes = {record.name: self._recall(record, base) for record in ended}
         max_epochs = longest_training(base.config, search)
         points = self._space.published_points() if before is None else [dict(before.trial.values)]
-        n_folds = len(self._plan.folds)
+        trainings = len(self._plan.folds) * config.training.seeds
+        scheduler = make_scheduler(
+            search, config.objectives[0], max_epochs=max_epochs, ended=list(outcomes.values())
+        )
         source = SearchSource(
-            replace(
-                base,
-                milestones=() if search.scheduler == "race" else milestones(search, max_epochs),
-            ),
+            base,
             StudySearcher(
                 self._space,
                 config.objectives,
@@ -223,18 +224,13 @@ class _Rounds:
                 records=records,
                 points=points,
             ),
-            make_scheduler(
-                search,
-                config.objectives[0],
-                max_epochs=max_epochs,
-                ended=list(outcomes.values()),
-            ),
+            scheduler,
             self._journal,
             round_number=number,
             in_flight=concurrency(
-                config, self._session.pool.workers, n_folds * config.training.seeds
+                config, self._session.pool.workers, 1 if scheduler.in_turn else trainings
             ),
-            most_epochs=lambda one: one.training.max_epochs * one.training.seeds * n_folds,
+            most_epochs=lambda one: one.training.max_epochs * trainings,
             deadline=self._deadline,
             beside=Trial(UNTUNED, base.config, self._plan.prior) if number == 1 else None,
         )

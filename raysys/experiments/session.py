@@ -1,6 +1,6 @@
 """What every command that trains needs around its trials: Ray, one pool, the aggregation actor, the baselines.
 
-Plan -> Session: runner (-> outcomes), finish (outcome -> opened result)
+Plan -> Session: pool, aggregation, baselines;   TrialOutcome -> open_trial -> result, what is shown of it
 """
 
 import sys
@@ -183,15 +183,7 @@ def open_trial(
     selected = config.selects.name
     val_names = list(dict.fromkeys((*names, selected)))
     folds = {
-        one.key: FoldScores(
-            one.fold,
-            one.seed,
-            one.epochs,
-            one.best_epoch,
-            {name: one.val[name] for name in val_names},
-            task.score(opened[one.key].outputs, opened[one.key].truth),
-            dict(baseline[one.fold]),
-        )
+        one.key: _score_fold(task, one, opened[one.key], baseline[one.fold], val_names)
         for one in outcome.folds
     }
     over = {
@@ -224,6 +216,24 @@ def open_trial(
         *task.show_summary(summary, predictions, plan.corpus.name),
     ]
     return Opened(result, exhibits)
+
+
+def _score_fold(
+    task: Task,
+    fold: FoldResult,
+    test: Predictions,
+    baseline: Mapping[str, float],
+    val_names: Sequence[str],
+) -> FoldScores:
+    return FoldScores(
+        fold.fold,
+        fold.seed,
+        fold.epochs,
+        fold.best_epoch,
+        {name: fold.val[name] for name in val_names},
+        task.score(test.outputs, test.truth),
+        dict(baseline),
+    )
 
 
 def open_test(plan: Plan, folds: Sequence[FoldResult]) -> dict[FoldKey, Predictions]:

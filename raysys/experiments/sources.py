@@ -106,7 +106,11 @@ class SearchSource:
         record = TrialRecord(trial_name(number), number, self._round, values, proposal["params"])
         self._ids[record.name] = identifier
         trial = replace(
-            self._base, name=record.name, values=values, in_turn=self._scheduler.in_turn
+            self._base,
+            name=record.name,
+            values=values,
+            milestones=self._scheduler.milestones,
+            in_turn=self._scheduler.in_turn,
         )
         try:
             trial = replace(trial, config=replaced(self._base.config, values))
@@ -170,7 +174,12 @@ class SearchSource:
         return self._deadline is not None and time.monotonic() > self._deadline
 
 
-def concurrency(config: Config, workers: int, trainings: int) -> int:
-    """Trials of a search in flight: enough that no worker waits while one trial's last folds train."""
-    at_once = 1 if config.search.scheduler == "race" else trainings
+def concurrency(config: Config, workers: int, at_once: int) -> int:
+    """Trials of a search in flight: enough that no worker waits while one trial's last folds train.
+
+    Args:
+        config: may say it.
+        workers: of the pool.
+        at_once: trainings of a trial that may run at the same time.
+    """
     return config.search.concurrency or math.ceil(workers / at_once) + 1

@@ -77,8 +77,7 @@ def _report(
     """Choose, open the choice's test scores, write them down."""
     config, task, ends = plan.config, plan.task, searched.ends
     objectives, records = config.objectives, searched.journal.read()
-    candidates = [searched.untuned, *(c for end in ends for c in end.candidates)]
-    honest = open_choice(plan, candidates, objectives)
+    honest = open_choice(plan, searched.candidates, objectives)
     chosen = honest.chosen
     rounds = {id(c): end.round for end in ends for c in end.candidates}
     number = rounds.get(id(chosen), 1)
@@ -98,7 +97,6 @@ def _report(
         nested_choice=tuple(one.name for one in honest.by_fold),
         difference=honest.difference,
         confirmed=confirm(plan, *searched.confirmed) if searched.confirmed else None,
-        confirm_seeds=config.search.confirm_seeds,
         pareto=honest.pareto,
         summary=summary,
         untuned_values=space.base_values(),
@@ -118,7 +116,7 @@ def _report(
         space.settings,
         records,
         objectives,
-        untuned=searched.untuned.mean(objectives[0].name),
+        untuned=searched.candidates[0].mean(objectives[0].name),
         importances=importances(space, records, objectives[0]),
     )
     exhibits = task.show_summary(summary, honest.predictions, plan.corpus.name)

@@ -264,8 +264,6 @@ class StudyResult(CommandResult):
     """Chosen - untuned, fold by fold."""
     confirmed: Confirmation | None
     """The study's claim; None where the untuned configuration was chosen, or `search.confirm_seeds` is 0."""
-    confirm_seeds: int
-    """That were asked for."""
     pareto: tuple[dict[str, Any], ...]
     summary: TaskSummary
     """Of the chosen configuration."""

@@ -102,7 +102,7 @@ def enough_to_tell(
         folds: as they are, for the shares of train and test.
 
     Returns:
-        Folds and seeds; None where one seed cannot say, or nothing up to 1,000 is enough.
+        Folds and seeds; None where one seed cannot say, or nothing below 1,000 is enough.
     """
     n_seeds, n_folds = difference.shape
     if n_seeds < 2:

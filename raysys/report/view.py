@@ -57,6 +57,7 @@ class TrialsView(Listener):
         self._console = console
         self._metric = metric
         self._total = total
+        self._n_folds = n_folds
         self._trainings = n_folds * seeds
         self._folds = f"{n_folds} folds" + (f" x {seeds} seeds" if seeds > 1 else "")
         self._workers = workers
@@ -230,22 +231,22 @@ class TrialsView(Listener):
         table = _blank("trial", "state", "folds", "epochs", f"val {self._metric.title}", "values")
         for one in self._ended[-_LATEST:]:
             score, values = self._score(one.scores), describe(one.trial.values)
-            folds, epochs = self._progress(one.name)
+            folds, epochs = self._progress(one.trial)
             style = _COLOURS[one.state]
             row = (one.state.lower(), folds, epochs, score, values)
             table.add_row(Text(one.name), *row, style=style)
         for name, trial in self._running.items():
             point = self._points.get(name)
             score = self._score(point.best) if point else "-"
-            folds, epochs = self._progress(name)
+            folds, epochs = self._progress(trial)
             table.add_row(Text(name), "running", folds, epochs, score, Text(describe(trial.values)))
         return table
 
-    def _progress(self, name: str) -> tuple[str, str]:
-        """Folds done, and epochs of all folds."""
-        folds = sum(trial == name for trial, _ in self._done)
-        epochs = sum(record.epoch for (trial, _), record in self._epochs.items() if trial == name)
-        return f"{folds}/{self._trainings}", str(epochs)
+    def _progress(self, one: Trial) -> tuple[str, str]:
+        """Trainings done, and epochs of all of them."""
+        done = sum(trial == one.name for trial, _ in self._done)
+        epochs = sum(r.epoch for (trial, _), r in self._epochs.items() if trial == one.name)
+        return f"{done}/{self._n_folds * len(one.seeds)}", str(epochs)
 
 
 def _blank(*heads: str) -> Table:

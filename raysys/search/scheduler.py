@@ -29,6 +29,8 @@ class Scheduler:
 
     in_turn = False
     """Whether a trial's folds train one after the other."""
+    milestones: tuple[int, ...] = ()
+    """Epochs at which a trial's folds wait for each other."""
 
     def add(self, trial: str) -> None:
         """A trial starts."""
@@ -56,6 +58,7 @@ class Asha(Scheduler):
 
     def __init__(self, config: SearchConfig, objective: Metric, *, max_epochs: int) -> None:
         self._objective = objective
+        self.milestones = rungs(config, max_epochs)
         self._asha = ASHAScheduler(
             time_attr="epoch",
             metric=_KEY,
@@ -96,7 +99,7 @@ class Race(Scheduler):
 
     def __init__(self, config: SearchConfig, objective: Metric, *, max_epochs: int) -> None:
         self._objective = objective
-        self._rungs = milestones(config, max_epochs)
+        self._rungs = rungs(config, max_epochs)
         self._z = float(stats.norm.ppf(1 - config.race_p))
         self._complete: list[Histories] = []
 
@@ -148,7 +151,7 @@ def make_scheduler(
         ended: trials that have ended before; its own state does not outlive a command.
     """
     scheduler = Scheduler()
-    if config.scheduler == "asha" and milestones(config, max_epochs):
+    if config.scheduler == "asha" and rungs(config, max_epochs):
         scheduler = Asha(config, objective, max_epochs=max_epochs)
     elif config.scheduler == "race":
         scheduler = Race(config, objective, max_epochs=max_epochs)
@@ -161,16 +164,14 @@ def make_scheduler(
     return scheduler
 
 
-def milestones(config: SearchConfig, max_epochs: int) -> tuple[int, ...]:
-    """Epochs of the rungs, below the last epoch."""
-    if config.scheduler == "none":
-        return ()
-    rungs = []
+def rungs(config: SearchConfig, max_epochs: int) -> tuple[int, ...]:
+    """Epochs at which trials are compared, below the last epoch."""
+    found = []
     epoch = config.grace_epochs
     while epoch < max_epochs:
-        rungs.append(epoch)
+        found.append(epoch)
         epoch *= config.reduction_factor
-    return tuple(rungs)
+    return tuple(found)
 
 
 def _named(trial: str) -> Any:

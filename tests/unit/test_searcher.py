@@ -11,7 +11,7 @@ from raysys.config import Config
 from raysys.config.running import Distribution, SearchConfig
 from raysys.report.results import TrialRecord
 from raysys.search.journal import Journal, trial_name
-from raysys.search.scheduler import Scheduler, make_scheduler, milestones
+from raysys.search.scheduler import Scheduler, make_scheduler, rungs
 from raysys.search.searcher import StudySearcher
 from raysys.search.space import make_space
 from raysys.storage import Folder
@@ -154,7 +154,7 @@ def test_the_journal_gives_back_what_was_written(tmp_path: Path):
     assert journal.read() == [records[1], records[0]]
 
 
-def test_milestones_are_ashas_rungs():
+def test_folds_wait_for_each_other_at_ashas_rungs():
     from ray.tune.schedulers import ASHAScheduler
 
     for grace, factor, most in ((5, 3, 60), (1, 2, 9), (4, 4, 16), (3, 3, 81)):
@@ -162,9 +162,11 @@ def test_milestones_are_ashas_rungs():
         scheduler = ASHAScheduler(
             metric="m", mode="max", max_t=most, grace_period=grace, reduction_factor=factor
         )
-        rungs = {int(epoch) for epoch, _ in scheduler._brackets[0]._rungs}
-        assert set(milestones(config, most)) == {epoch for epoch in rungs if epoch < most}
-    assert milestones(SearchConfig(scheduler="none"), 60) == ()
+        theirs = {int(epoch) for epoch, _ in scheduler._brackets[0]._rungs}
+        assert set(rungs(config, most)) == {epoch for epoch in theirs if epoch < most}
+        assert make_scheduler(config, UA, max_epochs=most).milestones == rungs(config, most)
+    none = SearchConfig(scheduler="none")
+    assert make_scheduler(none, UA, max_epochs=60).milestones == ()
 
 
 def test_asha_is_told_of_the_trials_that_had_ended():
