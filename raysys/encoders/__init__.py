@@ -9,9 +9,11 @@ from rich.progress import track
 
 from raysys.corpus.audit import Finding
 from raysys.corpus.table import Corpus
+from raysys.encoders.audio_transformers import AudioTransformersConfig
 from raysys.encoders.encoder import Encoder, EncoderConfig
 from raysys.encoders.hashed import HashedConfig
 from raysys.encoders.logmel import LogmelConfig
+from raysys.encoders.pooled import Pooled
 from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.encoders.store import FeatureStore, Ragged, extract_store, open_store
 from raysys.encoders.transformers import TransformersConfig
@@ -25,17 +27,21 @@ class FeaturesConfig:
     """Which encoder turns each modality into frames or tokens, and how frames are normalised."""
 
     audio: str = "logmel"
-    """Audio encoder: logmel or precomputed."""
+    """Audio encoder: logmel, audio_transformers (Whisper, wav2vec 2.0, HuBERT, WavLM, data2vec, AST) or precomputed."""
     text: str = "hashed"
-    """Text encoder: hashed, transformers or precomputed."""
+    """Text encoder: hashed, transformers (BERT, RoBERTa, MiniLM, ...) or precomputed."""
     video: str = "precomputed"
     """Video encoder: precomputed; finding faces in films is left to other tools."""
     normalise: Literal["train", "speaker", "none"] = "train"
     """Mean and variance of audio and video columns: train (from the fold's train part), speaker (each speaker's own
     frames, unlabelled, also those of test speakers: named in the report) or none."""
+    pool_frames: int = 1
+    """Audio and video frames that are averaged into one before they are stored; 1 keeps all."""
     # A new encoder is one module and one line here: the field's name is the encoder's.
     logmel: LogmelConfig = field(default_factory=LogmelConfig)
     """Settings of the logmel encoder."""
+    audio_transformers: AudioTransformersConfig = field(default_factory=AudioTransformersConfig)
+    """Settings of the audio_transformers encoder."""
     hashed: HashedConfig = field(default_factory=HashedConfig)
     """Settings of the hashed encoder."""
     transformers: TransformersConfig = field(default_factory=TransformersConfig)
@@ -44,6 +50,8 @@ class FeaturesConfig:
     """Files of the precomputed encoder."""
 
     def __post_init__(self) -> None:
+        pool = self.pool_frames
+        require(1 <= pool <= 1000, "features.pool_frames", pool, "1 to 1000")
         for modality in ("audio", "text"):
             file, encoder = getattr(self.precomputed, modality), getattr(self, modality)
             rule = (
@@ -67,6 +75,17 @@ class FeaturesConfig:
         lookup(encoder_names(modality), name, kind=f"{modality} encoder")
         chosen: EncoderConfig = getattr(self, name)
         return chosen
+
+    def build(self, modality: str) -> Encoder:
+        """The encoder that is chosen for a modality; nothing large is loaded yet.
+
+        Raises:
+            ConfigError: there is none of that name.
+            FeatureError: its model or file cannot be used.
+        """
+        encoder = self.encoder(modality).build(modality)
+        pools = self.pool_frames > 1 and modality != "text"
+        return Pooled(encoder, self.pool_frames) if pools else encoder
 
     def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
         """What the audit must know of normalisation and encoders.
@@ -113,7 +132,7 @@ def prepare_features(
         FeatureError: damaged store, unusable model or utterance.
     """
     found: dict[str, Ragged] = {}
-    encoders: dict[str, Encoder] = {m: config.encoder(m).build(m) for m in modalities}
+    encoders = {modality: config.build(modality) for modality in modalities}
     for modality, encoder in encoders.items():
         stored = open_store(corpus, modality, encoder, cache)
         if stored is None:

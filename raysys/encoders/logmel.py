@@ -18,8 +18,8 @@ from jaxtyping import Float
 
 from raysys.corpus import audio
 from raysys.corpus.table import Utterance
+from raysys.encoders import waveform
 from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
-from raysys.errors import FeatureError
 from raysys.settings import require
 
 _FLOOR = 1e-6
@@ -69,21 +69,9 @@ class LogmelEncoder:
         self._hop = round(config.hop_seconds * config.sample_rate_hz)
 
     @cached_property
-    def _torchaudio(self) -> Any:
-        """Loaded when audio is: it takes seconds."""
-        try:
-            import torchaudio
-        except OSError as error:  # its CUDA libraries are not those of the installed torch
-            raise ImportError(
-                f"torchaudio does not fit the installed torch {torch.__version__}: install the pair that "
-                "pyproject.toml pins"
-            ) from error
-        return torchaudio
-
-    @cached_property
     def _mel(self) -> Any:
         window = round(self._config.window_seconds * self._config.sample_rate_hz)
-        return self._torchaudio.transforms.MelSpectrogram(
+        return waveform.torchaudio().transforms.MelSpectrogram(
             sample_rate=self._config.sample_rate_hz,
             n_fft=1 << (window - 1).bit_length(),
             win_length=window,
@@ -94,52 +82,40 @@ class LogmelEncoder:
 
     def fingerprint(self) -> dict[str, Any]:
         """Settings, and versions of what computes."""
-        code = code_digest(sys.modules[__name__], audio)
+        code = code_digest(sys.modules[__name__], waveform, audio)
         known = {"encoder": "logmel", **vars(self._config), "code": code}
         return {**known, "torchaudio": version("torchaudio")}
 
     def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
         """Frames of each utterance, in order."""
+        rate, remedy = self._config.sample_rate_hz, "set --features.logmel.sample_rate_hz {rate}"
         for position, row in enumerate(rows):
             with torch.inference_mode():
-                frames = self._frames(self._waveform(row, root))
+                heard = waveform.read_waveform(row, root, rate, remedy=remedy)
+                frames = self._frames(heard)
             yield position, frames.numpy()
 
-    def _waveform(self, row: Utterance, root: Path) -> Float[torch.Tensor, " time"]:
-        path = root / row.audio
-        samples, rate = audio.read_audio(row, path, str(path))
-        wanted = self._config.sample_rate_hz
-        if rate < wanted:
-            raise FeatureError(
-                f"{path} has {rate} Hz, below features.logmel.sample_rate_hz {wanted}: the upper bands would be "
-                f"empty: set --features.logmel.sample_rate_hz {rate}"
-            )
-        waveform = torch.from_numpy(samples)
-        if rate != wanted:
-            waveform = self._torchaudio.functional.resample(waveform, rate, wanted)
-        return waveform
-
-    def _frames(self, waveform: Float[torch.Tensor, " time"]) -> Float[torch.Tensor, "frame dim"]:
+    def _frames(self, samples: Float[torch.Tensor, " time"]) -> Float[torch.Tensor, "frame dim"]:
         shortest = self._mel.n_fft // 2 + 1  # reflection at the edges needs so many samples
-        if len(waveform) < shortest:
-            waveform = torch.nn.functional.pad(waveform, (0, shortest - len(waveform)))
-        mel = torch.log(self._mel(waveform) + _FLOOR)
+        if len(samples) < shortest:
+            samples = torch.nn.functional.pad(samples, (0, shortest - len(samples)))
+        mel = torch.log(self._mel(samples) + _FLOOR)
         count = mel.shape[1]
         columns = [mel]
         if self._config.deltas:
-            columns.append(self._torchaudio.functional.compute_deltas(mel))
+            columns.append(waveform.torchaudio().functional.compute_deltas(mel))
         if self._config.pitch:
-            columns.append(self._log_pitch(waveform, count))
+            columns.append(self._log_pitch(samples, count))
         if self._config.energy:
-            columns.append(self._log_energy(waveform, count))
+            columns.append(self._log_energy(samples, count))
         return torch.cat(columns).T.contiguous()
 
-    def _log_pitch(self, waveform: Float[torch.Tensor, " time"], count: int) -> torch.Tensor:
+    def _log_pitch(self, samples: Float[torch.Tensor, " time"], count: int) -> torch.Tensor:
         rate, (low, high) = self._config.sample_rate_hz, _PITCH_HZ
         smoothing = 15
         needed = (count + smoothing) * self._hop + rate // low
-        padded = torch.nn.functional.pad(waveform, (0, max(0, needed - len(waveform))))
-        pitch = self._torchaudio.functional.detect_pitch_frequency(
+        padded = torch.nn.functional.pad(samples, (0, max(0, needed - len(samples))))
+        pitch = waveform.torchaudio().functional.detect_pitch_frequency(
             padded,
             rate,
             frame_time=self._config.hop_seconds,
@@ -149,7 +125,7 @@ class LogmelEncoder:
         )
         return torch.log(pitch[:count].clamp(min=low))[None]
 
-    def _log_energy(self, waveform: Float[torch.Tensor, " time"], count: int) -> torch.Tensor:
-        padded = torch.nn.functional.pad(waveform, (0, count * self._hop - len(waveform)))
+    def _log_energy(self, samples: Float[torch.Tensor, " time"], count: int) -> torch.Tensor:
+        padded = torch.nn.functional.pad(samples, (0, count * self._hop - len(samples)))
         power = padded[: count * self._hop].reshape(count, self._hop).square().mean(dim=1)
         return 0.5 * torch.log(power + _FLOOR)[None]

@@ -1,13 +1,12 @@
-"""Text encoder `transformers`: token states of a frozen BERT-type model, in fp32.
+"""Text encoder `transformers`: token states of a frozen pretrained model (BERT, RoBERTa, DeBERTa, MiniLM, ...).
 
-    text -> word pieces [token] -> hidden states of one layer [token, dim]
+    text -> word pieces [token] -> hidden states of the chosen layers [token, dim]
+    with context_turns k: the k turns before <sep> text -> states of the text's own tokens
 
-Texts are batched by length, so little is computed for padding. Weights must be safetensors; nothing is unpickled. The
-model is known by the digests of its files, and loaded only when there is something to encode.
+Texts are batched by length, so little is computed for padding. The model is known by the digests of its files, and
+loaded only when there is something to encode.
 """
 
-import hashlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,47 +18,54 @@ import torch
 
 from raysys.corpus.audit import Finding
 from raysys.corpus.table import Utterance
+from raysys.encoders import pretrained
+from raysys.encoders.audio_models import FAMILIES
 from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
+from raysys.encoders.pretrained import (
+    LayerPooling,
+    Precision,
+    PretrainedModel,
+    check_model_settings,
+    join_layers,
+    trained_on,
+)
 from raysys.errors import FeatureError
 from raysys.settings import require
 
-_HUB_SECONDS = 15.0
-"""How long the hub may take to say that it has a model."""
-_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
-"""Of a model's folder: weights, settings, tokenizer."""
-_TRAINED_ON = {
-    "superb-er": "iemocap",
-    "iemocap": "iemocap",
-    "meld": "meld",
-    "ravdess": "ravdess",
-    "emodb": "emodb",
-    "emo-db": "emodb",
-}
-"""Part of a model's name -> corpus that it was trained on."""
+_GROUP = "transformers"
 
 
 @dataclass(frozen=True)
 class TransformersConfig(EncoderConfig):
-    """Token states of a frozen BERT-type model, fp32."""
+    """Token states of a frozen pretrained text model: BERT, RoBERTa, DeBERTa, MiniLM and their kind."""
 
     modalities: ClassVar = ("text",)
     model: str = "bert-base-uncased"
     """Local folder or hub name with config, tokenizer and safetensors weights."""
     revision: str = "main"
     """Hub revision; ignored for a local folder."""
-    layer: int = -1
-    """Hidden layer whose token states are used; -1 is the last."""
+    layers: tuple[int, ...] = (-1,)
+    """Layers whose token states are used; 0 is what the first one reads, -1 the last."""
+    layer_pooling: LayerPooling = "concat"
+    """Of several layers: concat (side by side) or mean."""
+    context_turns: int = 0
+    """Turns of the dialogue before the utterance that the model reads too, each closed by a separator. Only states of
+    the utterance's own tokens are kept."""
     max_tokens: int = 128
-    """Longer texts are cut here."""
+    """Longer texts are cut here; context is what still fits, nearest turns first."""
     batch_tokens: int = 4096
     """Most tokens (padding included) in one forward pass."""
+    precision: Precision = "float32"
+    """Of weights and states: float32; on a GPU also float16 or bfloat16."""
     device: str = "auto"
     """auto (CUDA when there is one), cpu or cuda."""
 
     def __post_init__(self) -> None:
-        require(bool(self.model), "features.transformers.model", self.model, "a folder or hub name")
+        check_model_settings(_GROUP, self.model, self.layers)
         tokens = self.max_tokens
-        require(tokens >= 2, "features.transformers.max_tokens", tokens, "2 or more")
+        require(tokens >= 3, "features.transformers.max_tokens", tokens, "3 or more")
+        turns = self.context_turns
+        require(turns >= 0, "features.transformers.context_turns", turns, "0 or more")
         batch = self.batch_tokens
         rule = "at least features.transformers.max_tokens"
         require(batch >= tokens, "features.transformers.batch_tokens", batch, rule)
@@ -69,120 +75,128 @@ class TransformersConfig(EncoderConfig):
         return TransformersEncoder(self)
 
     def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
-        """That its name says that it was trained on the corpus."""
-        model = self.model.lower()
-        if not any(part in model for part, name in _TRAINED_ON.items() if name == corpus):
-            return []
-        message = f"encoder {model} was trained on {corpus}: its features have seen the test part"
-        return [Finding("warning", "encoder_trained_on_corpus", message)]
+        """That its name says that it was trained on the corpus, and that it reads other utterances."""
+        found = trained_on(self.model, corpus)
+        if self.context_turns:
+            message = (
+                f"text is read with up to {self.context_turns} turns before it, unlabelled, whatever part of a fold "
+                "they are in"
+            )
+            found.append(Finding("note", "dialogue_context", message))
+        return found
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """Word pieces that the model reads, and which of them are kept."""
+
+    ids: list[int]
+    kept: slice
 
 
 class TransformersEncoder:
     """Token states; see the module.
 
     Raises:
-        FeatureError: there is no such model, or it has no such layer.
+        FeatureError: there is no such model, it is none for text, or it has no such layer.
     """
 
     def __init__(self, config: TransformersConfig) -> None:
         self._config = config
-        cuda = config.device == "auto" and torch.cuda.is_available()
-        self._device = "cuda" if cuda else config.device.replace("auto", "cpu")
-        self._folder = _local_folder(config)
-        layers = _count_layers(self._folder, config.model)
-        if not -layers - 1 <= config.layer <= layers:
+        self._files = PretrainedModel(
+            _GROUP,
+            config.model,
+            revision=config.revision,
+            device=config.device,
+            precision=config.precision,
+        )
+        if self._files.kind in FAMILIES:
             raise FeatureError(
-                f"'{config.model}' has {layers} layers: set --features.transformers.layer"
+                f"features.{_GROUP}.model '{config.model}' is a {self._files.kind} model, which hears audio: set "
+                "--features.audio_transformers.model"
             )
+        self._files.check_layers(config.layers)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Layer, length limit, and digests of the model's files; not its path."""
-        files = sorted({file for pattern in _FILES for file in self._folder.glob(pattern)})
+        """Settings that decide values, and digests of the model's files; not its path."""
+        config = self._config
         return {
-            "encoder": "transformers",
-            "layer": self._config.layer,
-            "max_tokens": self._config.max_tokens,
-            "files": {file.name: _digest(file) for file in files},
-            "code": code_digest(sys.modules[__name__]),
+            "encoder": _GROUP,
+            "layers": list(config.layers),
+            "layer_pooling": config.layer_pooling,
+            "context_turns": config.context_turns,
+            "max_tokens": config.max_tokens,
+            "precision": config.precision,
+            "files": self._files.files,
+            "code": code_digest(sys.modules[__name__], pretrained),
         }
 
     def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
-        """Token states of each text (special tokens included), shortest texts first."""
+        """Token states of each text, shortest texts first.
+
+        Special tokens are kept where there is no context. Context is looked for among `rows`.
+        """
+        config, files = self._config, self._files
+        pieces = self._with_context(rows) if config.context_turns else self._alone(rows)
+        for positions in _batches([len(item.ids) for item in pieces], config.batch_tokens):
+            batch = self._tokenizer.pad(
+                {"input_ids": [pieces[k].ids for k in positions]}, return_tensors="pt"
+            )
+            with torch.inference_mode():
+                found = self._model(**batch.to(files.device), output_hidden_states=True)
+                states = join_layers(found.hidden_states, config.layers, config.layer_pooling).cpu()
+            for row, position in enumerate(positions):
+                yield position, states[row, pieces[position].kept].numpy()
+
+    def _alone(self, rows: Sequence[Utterance]) -> list[_Pieces]:
         tokenize, longest = self._tokenizer, self._config.max_tokens
         ids = [tokenize(row.text, truncation=True, max_length=longest).input_ids for row in rows]
-        for positions in _batches([len(item) for item in ids], self._config.batch_tokens):
-            batch = tokenize.pad({"input_ids": [ids[k] for k in positions]}, return_tensors="pt")
-            with torch.inference_mode():
-                states = self._model(
-                    **batch.to(self._device), output_hidden_states=True
-                ).hidden_states
-            layer = states[self._config.layer].cpu()
-            for row, position in enumerate(positions):
-                yield position, layer[row, : len(ids[position])].numpy()
+        return [_Pieces(item, slice(0, len(item))) for item in ids]
+
+    def _with_context(self, rows: Sequence[Utterance]) -> list[_Pieces]:
+        """<cls> turn <sep> turn <sep> ... text <sep>, what comes before the text cut to fit."""
+        tokenizer, longest = self._tokenizer, self._config.max_tokens
+        begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+        own = [tokenizer(row.text, add_special_tokens=False).input_ids for row in rows]
+        found = []
+        for position, before in enumerate(_turns_before(rows, self._config.context_turns)):
+            text = own[position][: longest - 2]
+            context = [token for k in before for token in [*own[k], end]]
+            room = longest - 2 - len(text)
+            context = context[-room:] if room else []
+            first = 1 + len(context)
+            kept = slice(first, first + len(text))
+            found.append(_Pieces([begin, *context, *text, end], kept))
+        return found
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return self._load("AutoTokenizer")
+        tokenizer = self._files.load("AutoTokenizer")
+        longest, wanted = tokenizer.model_max_length, self._config.max_tokens
+        if wanted > longest:
+            raise FeatureError(
+                f"'{self._config.model}' reads at most {longest} tokens: set --features.{_GROUP}.max_tokens {longest}"
+            )
+        if self._config.context_turns and None in (tokenizer.cls_token_id, tokenizer.sep_token_id):
+            raise FeatureError(
+                f"'{self._config.model}' has no separator token: set --features.{_GROUP}.context_turns 0"
+            )
+        return tokenizer
 
     @cached_property
     def _model(self) -> Any:
-        model = self._load("AutoModel", dtype=torch.float32, use_safetensors=True)
-        return model.eval().to(self._device)
-
-    def _load(self, kind: str, **options: Any) -> Any:
-        import transformers  # takes seconds
-
-        logging = transformers.utils.logging
-        logging.disable_progress_bar()
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()
-        try:
-            return getattr(transformers, kind).from_pretrained(str(self._folder), **options)
-        except (OSError, ValueError, KeyError) as error:
-            raise _cannot_load(self._config.model, error) from error
-        finally:
-            logging.set_verbosity(verbosity)
+        return self._files.load_weights()
 
 
-def _local_folder(config: TransformersConfig) -> Path:
-    """The model's files on this disk, fetched from the hub where they are not.
-
-    Raises:
-        FeatureError: it is no folder and no hub name, or the hub does not answer or has no such model.
-    """
-    folder = Path(config.model).expanduser()
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import model_info, snapshot_download, try_to_load_from_cache
-
-    name, revision = config.model, config.revision
-    try:  # refused at once when the way to it is closed; the loaders would try for a minute
-        if not isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
-            model_info(name, revision=revision, timeout=_HUB_SECONDS)
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES)))
-    except Exception as error:  # whatever the hub's client raises
-        raise _cannot_load(name, error) from error
-
-
-def _count_layers(folder: Path, name: str) -> int:
-    try:
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return int(settings["num_hidden_layers"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _cannot_load(name, error) from error
-
-
-def _cannot_load(name: str, error: Exception) -> FeatureError:
-    reason = " ".join(str(error).split())[:300]
-    return FeatureError(
-        f"cannot load features.transformers.model '{name}' ({reason}): give a local folder or hub name "
-        "with safetensors weights"
-    )
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _turns_before(rows: Sequence[Utterance], count: int) -> list[list[int]]:
+    """Of every row the positions of up to `count` turns before it in its dialogue, oldest first."""
+    order = sorted(range(len(rows)), key=lambda k: (rows[k].dialogue_id, rows[k].turn))
+    found: list[list[int]] = [[] for _ in rows]
+    for place, position in enumerate(order):
+        dialogue = rows[position].dialogue_id
+        before = order[max(0, place - count) : place]
+        found[position] = [k for k in before if dialogue and rows[k].dialogue_id == dialogue]
+    return found
 
 
 def _batches(lengths: list[int], most: int) -> Iterator[list[int]]:

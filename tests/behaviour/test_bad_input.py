@@ -14,6 +14,7 @@ from raysys.commandline import run_job
 HEADER = "utterance_id,label,text,audio,speaker,dialogue_id,turn,video"
 DIALOGUES = ["--model.name", "multiemo", "--folds.groups", "dialogue"]
 PRETRAINED = ["--features.text", "transformers", "--features.transformers.model"]
+HEARD = ["--features.audio", "audio_transformers", "--features.audio_transformers.model"]
 SEES = [*DIALOGUES, "--model.modalities", "[text,video]"]
 
 
@@ -98,6 +99,11 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "no folder of an encoder": (
         nothing, [*PRETRAINED, "/no/such/folder"], "cannot load features.transformers.model '/no/such/folder' (Repo id"
     ),
+    "no folder of an audio encoder": (
+        nothing, [*HEARD, "/no/such/folder"], "cannot load features.audio_transformers.model '/no/such/folder' (Repo id"
+    ),
+    "no layers": (nothing, ["--features.audio_transformers.layers", "[]"], "must be one or more, each once"),
+    "nothing to pool": (nothing, ["--features.pool_frames", "0"], "features.pool_frames is 0, but must be 1 to 1000"),
     "no hub": (nothing, [*PRETRAINED, "nobody/none"], "cannot load features.transformers.model 'nobody/none' ("),
     "a turn is missing": (edit(",d0,1,", ",d0,2,"), DIALOGUES, "csv:3: dialogue 'd0' has a turn 2 but no turn 1"),
     "a turn comes twice": (edit(",d0,1,", ",d0,0,"), DIALOGUES, "manifest.csv:3: dialogue 'd0' has turn 0 twice"),

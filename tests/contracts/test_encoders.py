@@ -1,6 +1,8 @@
 """What every encoder must hold; a new one joins by its registry line."""
 
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -9,14 +11,22 @@ import torch
 
 from raysys.corpus.table import Utterance
 from raysys.encoders import FeaturesConfig, encoder_names
+from raysys.encoders.audio_transformers import AudioTransformersConfig
 from raysys.encoders.encoder import Encoder
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.encoders.transformers import TransformersConfig
 from raysys.errors import FeatureError
 from tests.conftest import minilm
+from tests.pretrained import make_audio_model
 
 NAMES = [(m, name) for m in ("audio", "text", "video") for name in encoder_names(m)]
+
+
+@cache
+def small_wavlm() -> str:
+    """A small random model for the whole session."""
+    return str(make_audio_model("wavlm", Path(mkdtemp())))
 
 
 def make(modality: str, name: str, root: Path = Path()) -> Encoder:
@@ -28,6 +38,9 @@ def make(modality: str, name: str, root: Path = Path()) -> Encoder:
         transformers=TransformersConfig(model=minilm(), batch_tokens=200)
         if name == "transformers"
         else TransformersConfig(),
+        audio_transformers=AudioTransformersConfig(model=small_wavlm(), layers=(1, 2))
+        if name == "audio_transformers"
+        else AudioTransformersConfig(),
     )
     return config.encoder(modality).build(modality)
 
@@ -97,7 +110,9 @@ def test_logmel_resamples_higher_rates_and_refuses_lower_ones(tmp_path: Path):
     ((_, high),) = encoder.encode([Utterance("b", "joy", audio="48000.wav")], tmp_path)
     assert high.shape == plain.shape
     assert plain[20, :64].argmax() == high[20, :64].argmax()
-    with pytest.raises(FeatureError, match=r"8000 Hz, below .*sample_rate_hz 16000"):
+    with pytest.raises(
+        FeatureError, match=r"8000 Hz, below the 16000 Hz .*--features.logmel.sample_rate_hz 8000"
+    ):
         list(encoder.encode([Utterance("c", "joy", audio="8000.wav")], tmp_path))
 
 

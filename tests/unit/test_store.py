@@ -12,8 +12,9 @@ from raysys.config import Config
 from raysys.corpus.table import Corpus, Utterance
 from raysys.encoders import FeaturesConfig, prepare_features
 from raysys.encoders.encoder import code_digest
+from raysys.encoders.pretrained import PretrainedModel
 from raysys.encoders.store import extract_store, open_store, store_folder
-from raysys.encoders.transformers import TransformersConfig, TransformersEncoder
+from raysys.encoders.transformers import TransformersConfig
 from raysys.errors import FeatureError
 from raysys.storage import Folder
 from tests.conftest import corpus_of, minilm
@@ -115,11 +116,11 @@ def test_a_store_is_found_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPat
     rows = [Utterance("a", text="one"), Utterance("b", text="two words")]
     corpus = Corpus("c", tmp_path, ("x", "y"), tuple(rows), ("", ""))
     config = FeaturesConfig(
-        text="transformers", transformers=TransformersConfig(model=minilm(), layer=1)
+        text="transformers", transformers=TransformersConfig(model=minilm(), layers=(1,))
     )
     cache = Folder(str(tmp_path))
     made = prepare_features(corpus, config, ["text"], cache=cache)
-    monkeypatch.setattr(TransformersEncoder, "_load", lambda *a, **k: pytest.fail("loaded"))
+    monkeypatch.setattr(PretrainedModel, "load", lambda *a, **k: pytest.fail("loaded"))
     again = prepare_features(corpus, config, ["text"], cache=cache)
     assert again.digest == made.digest
     np.testing.assert_array_equal(again.modalities["text"].values, made.modalities["text"].values)

@@ -1,0 +1,238 @@
+"""Audio encoder `audio_transformers`: states of a frozen pretrained model of waveforms or spectrograms.
+
+    waveform at 16 kHz -> windows -> states of the chosen layers -> joined windows [step, dim]
+
+Every utterance is run at its own length (see `raysys.encoders.audio_models`), so only real frames come out and none
+depends on its batch. Audio longer than a window is cut into overlapping ones; each step is taken from the window in
+which it lies farther from the edge. The model is known by the digests of its files, and loaded when there is something
+to encode.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import soundfile
+import torch
+from jaxtyping import Float, Float32
+
+from raysys.corpus import audio
+from raysys.corpus.audit import Finding
+from raysys.corpus.table import Utterance
+from raysys.encoders import audio_models, pretrained, waveform
+from raysys.encoders.audio_models import FAMILIES, RATE_HZ, AudioModel
+from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
+from raysys.encoders.pretrained import (
+    LayerPooling,
+    Precision,
+    PretrainedModel,
+    check_model_settings,
+    join_layers,
+    trained_on,
+)
+from raysys.errors import FeatureError
+from raysys.settings import require
+
+_GROUP = "audio_transformers"
+_CHUNK_SECONDS = 600.0
+"""Audio that is held decoded at a time."""
+
+
+@dataclass(frozen=True)
+class AudioTransformersConfig(EncoderConfig):
+    """States of a frozen pretrained audio model: Whisper, wav2vec 2.0, HuBERT, WavLM, data2vec-audio, AST."""
+
+    modalities: ClassVar = ("audio",)
+    model: str = "openai/whisper-tiny.en"
+    """Local folder or hub name with config, preprocessor_config and safetensors weights."""
+    revision: str = "main"
+    """Hub revision; ignored for a local folder."""
+    layers: tuple[int, ...] = (-1,)
+    """Layers whose states are used; 0 is what the first one reads, -1 the last. Middle layers often serve best."""
+    layer_pooling: LayerPooling = "concat"
+    """Of several layers: concat (side by side) or mean."""
+    patches: Literal["time", "all"] = "time"
+    """Of models with patches (AST): time (mean over the frequencies of one moment) or all (each a frame)."""
+    window_seconds: float = 30.0
+    """Longer audio is cut into windows; a model that takes less at once sets its own."""
+    overlap_seconds: float = 2.0
+    """What neighbouring windows share."""
+    batch_seconds: float = 60.0
+    """Most audio in one forward pass, of utterances of one length."""
+    precision: Precision = "float32"
+    """Of weights and states: float32; on a GPU also float16 or bfloat16."""
+    device: str = "auto"
+    """auto (CUDA when there is one), cpu or cuda."""
+
+    def __post_init__(self) -> None:
+        check_model_settings(_GROUP, self.model, self.layers)
+        window, overlap = self.window_seconds, self.overlap_seconds
+        require(1 <= window <= 600, f"features.{_GROUP}.window_seconds", window, "1 to 600")
+        rule = f"0 to half of features.{_GROUP}.window_seconds"
+        require(0 <= overlap <= window / 2, f"features.{_GROUP}.overlap_seconds", overlap, rule)
+        batch = self.batch_seconds
+        require(batch > 0, f"features.{_GROUP}.batch_seconds", batch, "above 0")
+
+    def build(self, modality: str) -> "AudioTransformersEncoder":
+        """The encoder."""
+        return AudioTransformersEncoder(self)
+
+    def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
+        """That its name says that it was trained on the corpus."""
+        return trained_on(self.model, corpus)
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """A window of an utterance, as the model reads it."""
+
+    position: int
+    step: int
+    """Where its first state stands in the utterance."""
+    samples: int
+    values: torch.Tensor
+
+
+class AudioTransformersEncoder:
+    """States of an audio model; see the module.
+
+    Raises:
+        FeatureError: there is no such model, it is none for audio, or it has no such layer.
+    """
+
+    def __init__(self, config: AudioTransformersConfig) -> None:
+        self._config = config
+        self._files = PretrainedModel(
+            _GROUP,
+            config.model,
+            revision=config.revision,
+            device=config.device,
+            precision=config.precision,
+        )
+        if self._files.kind not in FAMILIES:
+            raise FeatureError(
+                f"features.{_GROUP}.model '{config.model}' is a {self._files.kind} model: give one of "
+                f"{', '.join(FAMILIES)}"
+            )
+        self._files.check_layers(config.layers)
+        if not (self._files.folder / "preprocessor_config.json").is_file():
+            raise self._files.unusable(ValueError("preprocessor_config.json is missing"))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings that decide values, digests of the model's files, versions of what computes."""
+        config = self._config
+        names = ("layers", "layer_pooling", "patches", "window_seconds", "overlap_seconds")
+        return {
+            "encoder": _GROUP,
+            **{name: getattr(config, name) for name in names},
+            "layers": list(config.layers),
+            "precision": config.precision,
+            "files": self._files.files,
+            "code": code_digest(sys.modules[__name__], audio_models, pretrained, waveform, audio),
+            "torchaudio": version("torchaudio"),
+        }
+
+    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+        """States of each utterance, shortest first."""
+        chunk: list[tuple[int, torch.Tensor]] = []
+        held = 0
+        for position in sorted(range(len(rows)), key=lambda k: _seconds(rows[k], root)):
+            remedy = f"leave the file out, or choose another encoder than {_GROUP}"
+            samples = waveform.read_waveform(rows[position], root, RATE_HZ, remedy=remedy)
+            chunk.append((position, samples))
+            held += len(samples)
+            if held > _CHUNK_SECONDS * RATE_HZ:
+                yield from self._encode(chunk)
+                chunk, held = [], 0
+        yield from self._encode(chunk)
+
+    def _encode(self, chunk: Sequence[tuple[int, torch.Tensor]]) -> Iterator[tuple[int, Frames]]:
+        stretches = [
+            one for position, samples in chunk for one in self._stretches(position, samples)
+        ]
+        found: dict[int, list[tuple[int, np.ndarray]]] = {}
+        for batch in self._batches(stretches):
+            states = self._states(torch.stack([one.values for one in batch]))
+            for one, values in zip(batch, states, strict=True):
+                found.setdefault(one.position, []).append((one.step, values))
+        for position, pieces in found.items():
+            yield position, self._frames(join_windows(pieces))
+
+    def _stretches(self, position: int, samples: torch.Tensor) -> Iterator[_Stretch]:
+        model, config = self._model, self._config
+        if len(samples) < model.shortest:
+            samples = torch.nn.functional.pad(samples, (0, model.shortest - len(samples)))
+        wanted = int(config.window_seconds * RATE_HZ)
+        window = min(wanted, model.longest or wanted)
+        shared = max(int(config.overlap_seconds * RATE_HZ), model.shortest)
+        advance = max(1, (window - shared) // model.hop) * model.hop
+        start = 0
+        while True:
+            piece = samples[start : start + window]
+            yield _Stretch(position, start // model.hop, len(piece), model.prepare(piece))
+            if start + window >= len(samples):
+                return
+            start += advance
+
+    def _batches(self, stretches: Sequence[_Stretch]) -> Iterator[list[_Stretch]]:
+        """Stretches of one shape each."""
+        alike: dict[tuple[int, ...], list[_Stretch]] = {}
+        for one in stretches:
+            alike.setdefault(tuple(one.values.shape), []).append(one)
+        for group in alike.values():
+            size = max(1, int(self._config.batch_seconds * RATE_HZ / group[0].samples))
+            for first in range(0, len(group), size):
+                yield group[first : first + size]
+
+    def _states(self, batch: torch.Tensor) -> Float32[np.ndarray, "batch step band dim"]:
+        files, config = self._files, self._config
+        layers = [k % (files.layers + 1) for k in config.layers]
+        with torch.inference_mode():
+            moved = batch.to(files.device, files.dtype)
+            states = self._model.states(moved, max(layers))
+            joined = join_layers(states, layers, config.layer_pooling).cpu()
+        return joined.unflatten(1, (-1, self._model.bands)).numpy()
+
+    def _frames(self, states: Float[np.ndarray, "step band dim"]) -> Frames:
+        if self._config.patches == "time":
+            return states.mean(axis=1)
+        return states.reshape(-1, states.shape[-1])
+
+    @cached_property
+    def _model(self) -> AudioModel:
+        extractor = self._files.load("AutoFeatureExtractor")
+        audio_models.check_extractor(extractor, self._config.model)
+        return FAMILIES[self._files.kind](self._files.load_weights(), extractor)
+
+
+def join_windows(
+    pieces: Sequence[tuple[int, Float[np.ndarray, "_ band dim"]]],
+) -> Float[np.ndarray, "step band dim"]:
+    """One array of overlapping windows: each step from the window in which it lies farther from the edge.
+
+    Args:
+        pieces: where the first step of each window stands, and its states; by start, without gaps.
+    """
+    kept, begin = [], 0
+    for k, (start, states) in enumerate(pieces):
+        end = start + len(states)
+        if k + 1 < len(pieces):
+            end = (pieces[k + 1][0] + end + 1) // 2
+        kept.append(states[begin - start : end - start])
+        begin = end
+    return np.concatenate(kept)
+
+
+def _seconds(row: Utterance, root: Path) -> float:
+    """Length for sorting; 0 where only decoding would tell."""
+    if row.end is not None:
+        return row.end - (row.start or 0.0)
+    try:
+        return float(soundfile.info(root / row.audio).duration)
+    except (soundfile.LibsndfileError, OSError, RuntimeError):
+        return 0.0

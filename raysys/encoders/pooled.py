@@ -1,0 +1,40 @@
+"""Fewer frames: the mean of every few, so that long corpora fit.
+
+[time, dim] -> [ceil(time / n), dim]; the last mean may be of fewer frames
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raysys.corpus.table import Utterance
+from raysys.encoders.encoder import Encoder, Frames, code_digest
+
+
+class Pooled:
+    """An encoder whose frames are averaged.
+
+    Args:
+        encoder: that gives the frames.
+        count: frames a mean.
+    """
+
+    def __init__(self, encoder: Encoder, count: int) -> None:
+        self._encoder = encoder
+        self._count = count
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The encoder's, and how many frames are one."""
+        code = code_digest(sys.modules[__name__])
+        return {"pool_frames": self._count, "code": code, "of": self._encoder.fingerprint()}
+
+    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+        """Means of the encoder's frames, in its order."""
+        for position, frames in self._encoder.encode(rows, root):
+            starts = np.arange(0, len(frames), self._count)
+            sums = np.add.reduceat(frames.astype(np.float64), starts, axis=0)
+            lengths = np.diff([*starts, len(frames)])
+            yield position, (sums / lengths[:, None]).astype(np.float32)

@@ -1,0 +1,215 @@
+"""What encoders of pretrained transformers models share: files, identity, loading, and the layers that are kept.
+
+    name or folder -> local files -> digests (without loading) -> model, when there is something to encode
+    states of all layers [.., dim] -> chosen layers, side by side or their mean
+
+Weights must be safetensors; nothing is unpickled.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+
+from raysys.corpus.audit import Finding
+from raysys.errors import FeatureError
+from raysys.settings import require
+
+Precision = Literal["float32", "float16", "bfloat16"]
+LayerPooling = Literal["concat", "mean"]
+
+_HUB_SECONDS = 15.0
+"""How long the hub may take to say that it has a model."""
+_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
+"""Of a model's folder: weights, settings, tokenizer."""
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+_TRAINED_ON = {
+    "superb-er": "iemocap",
+    "iemocap": "iemocap",
+    "meld": "meld",
+    "ravdess": "ravdess",
+    "emodb": "emodb",
+    "emo-db": "emodb",
+}
+"""Part of a model's name -> corpus that it was trained on."""
+
+
+class PretrainedModel:
+    """A model's files on this disk, fetched from the hub where they are not; loaded on demand.
+
+    Args:
+        group: name of the encoder's settings, for messages.
+        name: local folder or hub name.
+        revision: of the hub; ignored for a folder.
+        device: auto, cpu or cuda.
+        precision: of weights and states.
+
+    Raises:
+        FeatureError: there is no such model, it has no safetensors weights, or the device is not there.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        name: str,
+        *,
+        revision: str,
+        device: str,
+        precision: Precision = "float32",
+    ) -> None:
+        self._group = group
+        self.name = name
+        self.device = _device(group, device)
+        if precision != "float32" and self.device == "cpu":
+            raise FeatureError(
+                f"features.{group}.precision is {precision}, which needs a GPU: set --features.{group}.precision "
+                "float32"
+            )
+        self.dtype = getattr(torch, precision)
+        try:
+            self.folder = _local_folder(name, revision)
+            self.settings: dict[str, Any] = json.loads(
+                (self.folder / "config.json").read_text(encoding="utf-8")
+            )
+        except Exception as error:  # whatever the hub's client raises
+            raise self.unusable(error) from error
+        self._refuse_pickles()
+
+    @property
+    def kind(self) -> str:
+        """What the model says that it is: bert, whisper, ..."""
+        return str(self.settings.get("model_type", "nameless"))
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """File name -> SHA-256 of its content."""
+        found = sorted({file for pattern in _FILES for file in self.folder.glob(pattern)})
+        return {file.name: _digest(file) for file in found}
+
+    @property
+    def layers(self) -> int:
+        """How many layers it has (Whisper: its encoder).
+
+        Raises:
+            FeatureError: config.json does not say.
+        """
+        count = self.settings.get("encoder_layers", self.settings.get("num_hidden_layers"))
+        if not isinstance(count, int):
+            raise self.unusable(ValueError("config.json does not say how many layers it has"))
+        return count
+
+    def check_layers(self, layers: Sequence[int]) -> None:
+        """Refuse layers that are not there; 0 is what the first one reads.
+
+        Raises:
+            FeatureError: the model does not have them all.
+        """
+        count = self.layers
+        absent = [layer for layer in layers if not -count - 1 <= layer <= count]
+        if absent:
+            raise FeatureError(
+                f"'{self.name}' has {count} layers and no layer {absent[0]}: set --features.{self._group}.layers"
+            )
+
+    def load(self, loader: str, **options: Any) -> Any:
+        """What a class of transformers reads from the folder, without a word on the terminal.
+
+        Raises:
+            FeatureError: it cannot.
+        """
+        import transformers  # takes seconds
+
+        logging = transformers.utils.logging
+        logging.disable_progress_bar()
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()
+        try:
+            return getattr(transformers, loader).from_pretrained(str(self.folder), **options)
+        except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+            raise self.unusable(error) from error
+        finally:
+            logging.set_verbosity(verbosity)
+
+    def load_weights(self) -> Any:
+        """The model, ready to encode on its device."""
+        model = self.load("AutoModel", dtype=self.dtype, use_safetensors=True)
+        return model.eval().requires_grad_(False).to(self.device)
+
+    def unusable(self, error: Exception) -> FeatureError:
+        """That it cannot be loaded, why, and the remedy."""
+        reason = " ".join(str(error).split())[:300]
+        return FeatureError(
+            f"cannot load features.{self._group}.model '{self.name}' ({reason}): give a local folder or hub name "
+            "with safetensors weights"
+        )
+
+    def _refuse_pickles(self) -> None:
+        if any(self.folder.glob("*.safetensors")):
+            return
+        pickled = [file.name for pattern in _PICKLED for file in self.folder.glob(pattern)]
+        if not pickled:
+            raise self.unusable(ValueError("the folder holds no weights"))
+        raise self.unusable(ValueError(f"{pickled[0]} may run code when it is read; convert it"))
+
+
+def check_model_settings(
+    group: str, model: str, layers: Sequence[int], revision: str = "main"
+) -> None:
+    """Rules of the settings that name a model and its layers.
+
+    Raises:
+        ConfigError: one does not hold.
+    """
+    require(bool(model), f"features.{group}.model", model, "a folder or hub name")
+    distinct = len(layers) == len(set(layers)) > 0
+    require(distinct, f"features.{group}.layers", list(layers), "one or more, each once")
+
+
+def join_layers(
+    states: Sequence[Float[torch.Tensor, "batch time dim"]],
+    layers: Sequence[int],
+    pooling: LayerPooling,
+) -> Float[torch.Tensor, "batch time joined"]:
+    """The chosen layers side by side, or their mean, in float32."""
+    chosen = [states[layer].float() for layer in layers]
+    return torch.stack(chosen).mean(dim=0) if pooling == "mean" else torch.cat(chosen, dim=-1)
+
+
+def trained_on(model: str, corpus: str) -> list[Finding]:
+    """What the audit says of a model whose name tells that it was trained on the corpus."""
+    name = model.lower()
+    if not any(part in name for part, known in _TRAINED_ON.items() if known == corpus):
+        return []
+    message = f"encoder {name} was trained on {corpus}: its features have seen the test part"
+    return [Finding("warning", "encoder_trained_on_corpus", message)]
+
+
+def _device(group: str, asked: str) -> str:
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise FeatureError(
+            f"features.{group}.device is cuda, but no CUDA device can be used here: set --features.{group}.device auto"
+        )
+    return "cuda" if there and asked != "cpu" else "cpu"
+
+
+def _local_folder(name: str, revision: str) -> Path:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import model_info, snapshot_download, try_to_load_from_cache
+
+    # refused at once when the way to the hub is closed; the loaders would try for a minute
+    if not isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+        model_info(name, revision=revision, timeout=_HUB_SECONDS)
+    return Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES)))
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

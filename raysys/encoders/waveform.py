@@ -1,0 +1,55 @@
+"""What audio encoders hear: an utterance's samples at the rate that they need."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+
+from raysys.corpus import audio
+from raysys.corpus.table import Utterance
+from raysys.errors import FeatureError
+
+
+def read_waveform(
+    row: Utterance, root: Path, rate_hz: int, *, remedy: str
+) -> Float[torch.Tensor, " time"]:
+    """Mono samples of an utterance at `rate_hz`; files above it are resampled.
+
+    Args:
+        row: the utterance.
+        root: of the corpus.
+        rate_hz: that the encoder needs.
+        remedy: what to do about a file below it, whose upper bands would be empty.
+
+    Raises:
+        FeatureError: the file's rate is lower.
+        CorpusError: it cannot be decoded.
+    """
+    path = root / row.audio
+    samples, rate = audio.read_audio(row, path, str(path))
+    if rate < rate_hz:
+        raise FeatureError(
+            f"{path} has {rate} Hz, below the {rate_hz} Hz of the encoder: the upper bands would be empty: "
+            f"{remedy.format(rate=rate)}"
+        )
+    waveform = torch.from_numpy(samples)
+    return (
+        waveform if rate == rate_hz else torchaudio().functional.resample(waveform, rate, rate_hz)
+    )
+
+
+def torchaudio() -> Any:
+    """The library, loaded when audio is: it takes seconds.
+
+    Raises:
+        ImportError: it does not fit the installed torch.
+    """
+    try:
+        import torchaudio
+    except OSError as error:  # its CUDA libraries are not those of the installed torch
+        raise ImportError(
+            f"torchaudio does not fit the installed torch {torch.__version__}: install the pair that "
+            "pyproject.toml pins"
+        ) from error
+    return torchaudio

@@ -1,0 +1,298 @@
+"""Pretrained encoders of every type: whose states they are, of which batch and length they do not depend."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import transformers
+
+from raysys.corpus.table import Utterance
+from raysys.encoders import FeaturesConfig
+from raysys.encoders.audio_transformers import (
+    AudioTransformersConfig,
+    AudioTransformersEncoder,
+    join_windows,
+)
+from raysys.encoders.logmel import LogmelConfig
+from raysys.encoders.transformers import TransformersConfig, TransformersEncoder
+from raysys.errors import ConfigError, FeatureError
+from tests.conftest import minilm
+from tests.pretrained import (
+    AUDIO_TYPES,
+    TEXT_TYPES,
+    make_audio_model,
+    make_text_model,
+    whisper_tiny,
+)
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def audio_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("audio_models")
+    return {kind: make_audio_model(kind, root / kind) for kind in AUDIO_TYPES}
+
+
+@pytest.fixture(scope="module")
+def text_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("text_models")
+    return {kind: make_text_model(kind, root / kind) for kind in TEXT_TYPES}
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Utterance], Path]:
+    """Noise of 5 ms to 3 s, two of one length."""
+    root = tmp_path_factory.mktemp("spoken")
+    random = np.random.default_rng(0)
+    rows = []
+    for k, seconds in enumerate([0.005, 0.21, 0.8, 1.0, 0.8, 3.0, 0.4]):
+        noise = 0.1 * random.standard_normal(round(seconds * RATE)).cumsum() / 10
+        soundfile.write(root / f"{k}.wav", noise, RATE, subtype="FLOAT")
+        rows.append(Utterance(f"u{k}", "joy", audio=f"{k}.wav"))
+    return rows, root
+
+
+def audio_encoder(model: Path | str, **settings: Any) -> AudioTransformersEncoder:
+    return AudioTransformersConfig(model=str(model), **settings).build("audio")
+
+
+def samples_of(row: Utterance, root: Path) -> np.ndarray:
+    return soundfile.read(root / row.audio, dtype="float32")[0]
+
+
+@pytest.mark.parametrize("kind", AUDIO_TYPES)
+def test_states_of_an_utterance_do_not_depend_on_its_batch(kind, audio_models, spoken):
+    rows, root = spoken
+    encoder = audio_encoder(audio_models[kind], layers=(0, 2, -1), layer_pooling="mean")
+    together = dict(encoder.encode(rows, root))
+    assert sorted(together) == list(range(len(rows)))
+    for k, row in enumerate(rows):
+        ((_, alone),) = encoder.encode([row], root)
+        assert len(alone) >= 1
+        np.testing.assert_allclose(together[k], alone, atol=1e-5)
+        assert alone.std() > 0.01
+
+
+@pytest.mark.parametrize("kind", AUDIO_TYPES)
+def test_at_the_models_own_length_states_are_those_of_transformers(kind, audio_models, tmp_path):
+    folder = audio_models[kind]
+    count = 400 + 115 * 160 if kind == "ast" else RATE  # 116 frames of 10 ms; 50 positions of 20 ms
+    noise = 0.05 * np.random.default_rng(1).standard_normal(count).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", noise, RATE, subtype="FLOAT")
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    with torch.no_grad():
+        if kind == "whisper":
+            mel = extractor(noise, sampling_rate=RATE, padding="longest", return_tensors="pt")
+            found = model.get_encoder()(mel.input_features, output_hidden_states=True)
+        else:
+            read = extractor(noise, sampling_rate=RATE, return_tensors="pt")
+            found = model(read.input_values, output_hidden_states=True)
+    middle, last = found.hidden_states[1][0], found.last_hidden_state[0]
+    row = Utterance("u", "joy", audio="a.wav")
+    for layer, expected in ((1, middle), (-1, last)):
+        ((_, ours),) = audio_encoder(folder, layers=(layer,), patches="all").encode([row], tmp_path)
+        wanted = expected.numpy()
+        if kind == "ast":  # without the two first tokens, by time instead of by frequency
+            grid = wanted[2:].reshape(3, 11, -1)
+            wanted = grid.transpose(1, 0, 2).reshape(33, -1)
+        np.testing.assert_allclose(ours, wanted, atol=2e-5)
+
+
+def test_patches_of_one_moment_can_be_averaged(audio_models, spoken):
+    rows, root = spoken
+    means = dict(audio_encoder(audio_models["ast"]).encode(rows, root))
+    every = dict(audio_encoder(audio_models["ast"], patches="all").encode(rows, root))
+    for k in range(len(rows)):
+        np.testing.assert_allclose(
+            means[k], every[k].reshape(len(means[k]), 3, -1).mean(axis=1), atol=1e-6
+        )
+
+
+def test_layers_stand_side_by_side_or_are_averaged(audio_models, spoken):
+    rows, root = spoken
+    one, two = (
+        dict(audio_encoder(audio_models["hubert"], layers=(k,)).encode(rows, root)) for k in (1, 2)
+    )
+    both = dict(audio_encoder(audio_models["hubert"], layers=(1, 2)).encode(rows, root))
+    mean = dict(
+        audio_encoder(audio_models["hubert"], layers=(1, 2), layer_pooling="mean").encode(
+            rows, root
+        )
+    )
+    np.testing.assert_array_equal(both[3], np.concatenate([one[3], two[3]], axis=1))
+    np.testing.assert_allclose(mean[3], (one[3] + two[3]) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", AUDIO_TYPES)
+def test_long_audio_has_as_many_states_as_its_length_says(kind, audio_models, spoken):
+    rows, root = spoken
+    windows = audio_encoder(audio_models[kind], window_seconds=1.0, overlap_seconds=0.25)
+    found = dict(windows.encode(rows, root))
+    hop = 1600 if kind == "ast" else 320
+    for k, row in enumerate(rows):
+        samples = len(samples_of(row, root))
+        assert abs(len(found[k]) - samples / hop) <= 2, (k, samples)
+
+
+def test_a_window_as_long_as_the_utterance_changes_nothing(audio_models, spoken):
+    rows, root = spoken
+    whole = dict(audio_encoder(audio_models["wavlm"]).encode(rows, root))
+    windows = audio_encoder(audio_models["wavlm"], window_seconds=1.0, overlap_seconds=0.5)
+    cut = dict(windows.encode(rows, root))
+    for k in (1, 2, 3, 6):  # at most 1 s
+        np.testing.assert_allclose(whole[k], cut[k], atol=1e-5)
+    assert len(cut[5]) == len(whole[5])
+    assert np.abs(whole[5] - cut[5]).max() > 0.01  # 3 s: attention reaches no further than a window
+
+
+def test_joined_windows_take_each_step_from_the_window_whose_middle_is_nearer():
+    def window(start: int, name: float) -> tuple[int, np.ndarray]:
+        steps = np.arange(start, start + 6, dtype=np.float32)
+        return start, np.stack([steps, np.full(6, name, dtype=np.float32)], axis=1)[:, None]
+
+    joined = join_windows([window(0, 1), window(4, 2), window(8, 3)])[:, 0]
+    np.testing.assert_array_equal(joined[:, 0], np.arange(14))
+    np.testing.assert_array_equal(joined[:, 1], [1] * 5 + [2] * 4 + [3] * 5)
+
+
+def test_real_whisper_at_30_seconds_is_that_of_transformers(tmp_path: Path):
+    noise = 0.05 * np.random.default_rng(2).standard_normal(30 * RATE).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", noise, RATE, subtype="FLOAT")
+    row = Utterance("u", "joy", audio="a.wav")
+    ((_, ours),) = audio_encoder(whisper_tiny(), layers=(2,)).encode([row], tmp_path)
+    model = transformers.AutoModel.from_pretrained(whisper_tiny(), dtype=torch.float32).eval()
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(whisper_tiny())
+    mel = extractor(noise, sampling_rate=RATE, return_tensors="pt").input_features
+    with torch.no_grad():
+        expected = model.get_encoder()(mel, output_hidden_states=True).hidden_states[2][0]
+    assert ours.shape == (1500, 384)
+    np.testing.assert_allclose(ours, expected.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", TEXT_TYPES)
+def test_states_of_a_text_do_not_depend_on_its_batch(kind, text_models):
+    rows = [Utterance(f"u{k}", "joy", text="so it is ! " * k) for k in (1, 5, 2, 9)]
+    config = TransformersConfig(model=str(text_models[kind]), layers=(1, -1), batch_tokens=130)
+    encoder = config.build("text")
+    together = dict(encoder.encode(rows, Path()))
+    for k, row in enumerate(rows):
+        ((_, alone),) = encoder.encode([row], Path())
+        assert alone.shape == (len(row.text.split()) + 2, 64)
+        np.testing.assert_allclose(together[k], alone, atol=1e-5)
+
+
+def dialogue(*texts: str, name: str = "d") -> list[Utterance]:
+    return [
+        Utterance(f"{name}{k}", "joy", text=text, dialogue_id=name, turn=k)
+        for k, text in enumerate(texts)
+    ]
+
+
+def test_context_is_read_and_only_the_texts_own_states_are_kept(text_models):
+    folder = str(text_models["roberta"])
+    rows = dialogue("so it is", "not so", "how come ?")
+    encoder = TransformersConfig(model=folder, context_turns=2).build("text")
+    found = dict(encoder.encode(rows, Path()))
+    assert [len(found[k]) for k in range(3)] == [3, 2, 3]
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("so it is", return_tensors="pt").input_ids
+    for text in ("not so", "how come ?"):
+        more = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+        ids = torch.cat([ids, more, torch.tensor([[2]])], dim=1)
+    with torch.no_grad():
+        expected = model(ids).last_hidden_state[0, -4:-1]
+    np.testing.assert_allclose(found[2], expected.numpy(), atol=1e-5)
+
+
+def test_context_ends_with_the_dialogue_and_with_the_room(text_models):
+    folder = str(text_models["bert"])
+    first, second = dialogue("so it is", "not so"), dialogue("well then", name="e")
+    encoder = TransformersConfig(model=folder, context_turns=5).build("text")
+    found = dict(encoder.encode([*first, *second], Path()))
+    ((_, alone),) = encoder.encode(second, Path())
+    np.testing.assert_allclose(found[2], alone, atol=1e-6)
+    short = TransformersConfig(model=folder, context_turns=5, max_tokens=5).build("text")
+    near = dict(short.encode(dialogue("so it is", "not so"), Path()))
+    reference = TransformersConfig(model=folder, context_turns=5).build("text")
+    ((_, cut),) = [one for one in reference.encode(dialogue("", "not so"), Path()) if one[0] == 1]
+    assert len(near[1]) == 2
+    assert near[1].shape == cut.shape
+
+
+def test_frames_are_averaged_before_they_are_stored(spoken):
+    rows, root = spoken
+    plain = FeaturesConfig(logmel=LogmelConfig(n_mels=8))
+    pooled = replace(plain, pool_frames=4)
+    every = dict(plain.build("audio").encode(rows, root))
+    few = dict(pooled.build("audio").encode(rows, root))
+    assert pooled.build("audio").fingerprint() != plain.build("audio").fingerprint()
+    for k in range(len(rows)):
+        pieces = [every[k][i : i + 4].mean(axis=0) for i in range(0, len(every[k]), 4)]
+        np.testing.assert_allclose(few[k], pieces, atol=1e-5)
+    assert type(pooled.build("text")) is type(plain.build("text"))
+
+
+def broken(source: Path, folder: Path, *without: str) -> Path:
+    folder.mkdir()
+    for file in source.iterdir():
+        if file.name not in without:
+            (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_a_model_that_cannot_be_used_is_refused_in_one_line(audio_models, text_models, tmp_path):
+    good = audio_models["wav2vec2"]
+    cases: dict[str, tuple[Any, str]] = {
+        "no model": (tmp_path / "none", "cannot load features.audio_transformers.model"),
+        "no weights": (broken(good, tmp_path / "a", "model.safetensors"), "holds no weights"),
+        "a text model": (text_models["bert"], "is a bert model: give one of whisper"),
+        "no extractor": (
+            broken(good, tmp_path / "b", "preprocessor_config.json"),
+            "preprocessor_config.json is missing",
+        ),
+    }
+    pickled = broken(good, tmp_path / "c", "model.safetensors")
+    torch.save({}, pickled / "pytorch_model.bin")
+    cases["pickles"] = (pickled, "pytorch_model.bin may run code when it is read")
+    for place, expected in cases.values():
+        with pytest.raises(FeatureError, match=expected):
+            audio_encoder(place)
+    with pytest.raises(FeatureError, match="has 3 layers and no layer 7"):
+        audio_encoder(good, layers=(7,))
+    with pytest.raises(FeatureError, match="is a wav2vec2 model, which hears audio"):
+        TransformersConfig(model=str(good)).build("text")
+    with pytest.raises(ConfigError, match="one or more, each once"):
+        AudioTransformersConfig(layers=())
+
+
+def test_a_model_of_another_rate_is_refused(audio_models, spoken, tmp_path):
+    rows, root = spoken
+    folder = broken(audio_models["hubert"], tmp_path / "fast")
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "sampling_rate": 48000}))
+    with pytest.raises(FeatureError, match="hears 48000 Hz"):
+        list(audio_encoder(folder).encode(rows, root))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_what_needs_a_gpu_is_refused_without_one(audio_models):
+    with pytest.raises(FeatureError, match="device is cuda, but no CUDA device"):
+        audio_encoder(audio_models["wavlm"], device="cuda")
+    with pytest.raises(FeatureError, match="precision is float16, which needs a GPU"):
+        audio_encoder(audio_models["wavlm"], precision="float16")
+
+
+def test_too_many_tokens_for_the_model_are_refused():
+    encoder: TransformersEncoder = TransformersConfig(
+        model=minilm(), max_tokens=4000, batch_tokens=4000
+    ).build("text")
+    with pytest.raises(FeatureError, match=r"reads at most \d+ tokens"):
+        list(encoder.encode([Utterance("u", "joy", text="so")], Path()))
