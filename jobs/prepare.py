@@ -18,7 +18,7 @@ def main(argv: Sequence[str]) -> int:
     for item in corpus.quarantine:
         print(f"left out  {item.utterance_id}: {item.reason}")
     for modality, ragged in store.modalities.items():
-        print(f"{modality:9} {len(ragged.values)} x {ragged.dim} {ragged.values.dtype}")
+        print(f"{modality:9} {ragged.total_time} x {ragged.dim} {ragged.dtype}")
     print(f"cache     {cache.path()}")
     return 0
 

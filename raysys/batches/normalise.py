@@ -45,10 +45,10 @@ def by_speaker(ragged: Ragged, speakers: Sequence[str]) -> Ragged:
         ragged: features of all utterances.
         speakers: speaker of every utterance, in the same order.
     """
-    of_frame = np.repeat(np.array(speakers), np.diff(ragged.offsets))
-    values = np.empty(ragged.values.shape, dtype=np.float16)
+    values = np.empty((ragged.total_time, ragged.dim), dtype=np.float16)
     for speaker in sorted(set(speakers)):
-        rows = of_frame == speaker
-        own = np.asarray(ragged.values[rows])
-        values[rows] = Normaliser.fit(own)(own).astype(np.float16)
-    return Ragged(values, ragged.offsets)
+        rows = [k for k, name in enumerate(speakers) if name == speaker]
+        fitted = Normaliser.fit(np.concatenate([ragged[k] for k in rows]))
+        for k in rows:
+            values[ragged.offsets[k] : ragged.offsets[k + 1]] = fitted(ragged[k])
+    return Ragged((values,), ragged.offsets)

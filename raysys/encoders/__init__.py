@@ -1,11 +1,20 @@
 """Encoders, and the store that keeps what they computed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
-from rich.progress import track
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from raysys.corpus.audit import Finding
 from raysys.corpus.table import Corpus
@@ -136,9 +145,34 @@ def prepare_features(
     for modality, encoder in encoders.items():
         stored = open_store(corpus, modality, encoder, cache)
         if stored is None:
-            name = getattr(config, modality)
-            show = partial(track, description=f"{modality} features ({name})", total=len(corpus))
-            stored = extract_store(corpus, modality, encoder, cache, progress=show)
+            with _progress(
+                f"{modality} features ({getattr(config, modality)})", len(corpus)
+            ) as bar:
+                stored = extract_store(corpus, modality, encoder, cache, advance=bar)
         found[modality] = stored
     fingerprints = {modality: encoder.fingerprint() for modality, encoder in encoders.items()}
     return FeatureStore(found, fingerprints, digest(corpus.digest, fingerprints))
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with the rate and the time left, and what tells it how many utterances are done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+class _Rate(ProgressColumn):
+    """Utterances a second."""
+
+    def render(self, task: Task) -> Text:
+        """What is shown."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.0f}/s" if speed else "")

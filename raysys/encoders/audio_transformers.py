@@ -26,7 +26,7 @@ from raysys.corpus.audit import Finding
 from raysys.corpus.table import Utterance
 from raysys.encoders import audio_models, pretrained, waveform
 from raysys.encoders.audio_models import FAMILIES, RATE_HZ, AudioModel
-from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
+from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
 from raysys.encoders.pretrained import (
     LayerPooling,
     Precision,
@@ -137,11 +137,13 @@ class AudioTransformersEncoder:
             "torchaudio": version("torchaudio"),
         }
 
-    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+    def encode(
+        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Frames]]:
         """States of each utterance, shortest first."""
         chunk: list[tuple[int, torch.Tensor]] = []
         held = 0
-        for position in sorted(range(len(rows)), key=lambda k: _seconds(rows[k], root)):
+        for position in sorted(positions(rows, chosen), key=lambda k: _seconds(rows[k], root)):
             remedy = f"leave the file out, or choose another encoder than {_GROUP}"
             samples = waveform.read_waveform(rows[position], root, RATE_HZ, remedy=remedy)
             chunk.append((position, samples))

@@ -32,10 +32,17 @@ class Encoder(Protocol):
         """JSON-able settings and digests that decide the values: equal fingerprints, equal features."""
         ...
 
-    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
-        """Yield (position in `rows`, frames), each position once, in any order; `time` is at least 1.
+    def encode(
+        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Frames]]:
+        """Yield (position in `rows`, frames), each chosen position once, in any order; `time` is at least 1.
 
         The store keeps whole numbers (ids, indices) as they are, and others as float16.
+
+        Args:
+            rows: all utterances of the corpus; what surrounds an utterance may be read too.
+            root: of the corpus.
+            chosen: positions to encode; all, if None.
         """
         ...
 
@@ -59,6 +66,11 @@ class EncoderConfig:
             corpus: name of the corpus.
         """
         return []
+
+
+def positions(rows: Sequence[Utterance], chosen: Sequence[int] | None) -> Sequence[int]:
+    """The chosen positions, or all."""
+    return range(len(rows)) if chosen is None else chosen
 
 
 def code_digest(*modules: ModuleType) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from raysys.corpus.table import Utterance
-from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
+from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
 from raysys.settings import require
 
 _TOKEN = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
@@ -51,10 +51,13 @@ class HashedEncoder:
         code = code_digest(sys.modules[__name__])
         return {"encoder": "hashed", "dim": self._dim, "code": code}
 
-    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+    def encode(
+        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Frames]]:
         """A vector for every token of each text, in order."""
-        for position, row in enumerate(rows):
-            yield position, np.stack([_vector(token, self._dim) for token in tokens(row.text)])
+        for position in positions(rows, chosen):
+            words = tokens(rows[position].text)
+            yield position, np.stack([_vector(word, self._dim) for word in words])
 
 
 def tokens(text: str) -> list[str]:

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from raysys.corpus import audio
 from raysys.corpus.table import Utterance
 from raysys.encoders import waveform
-from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
+from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
 from raysys.settings import require
 
 _FLOOR = 1e-6
@@ -86,12 +86,14 @@ class LogmelEncoder:
         known = {"encoder": "logmel", **vars(self._config), "code": code}
         return {**known, "torchaudio": version("torchaudio")}
 
-    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+    def encode(
+        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Frames]]:
         """Frames of each utterance, in order."""
         rate, remedy = self._config.sample_rate_hz, "set --features.logmel.sample_rate_hz {rate}"
-        for position, row in enumerate(rows):
+        for position in positions(rows, chosen):
             with torch.inference_mode():
-                heard = waveform.read_waveform(row, root, rate, remedy=remedy)
+                heard = waveform.read_waveform(rows[position], root, rate, remedy=remedy)
                 frames = self._frames(heard)
             yield position, frames.numpy()
 

@@ -31,9 +31,11 @@ class Pooled:
         code = code_digest(sys.modules[__name__])
         return {"pool_frames": self._count, "code": code, "of": self._encoder.fingerprint()}
 
-    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+    def encode(
+        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Frames]]:
         """Means of the encoder's frames, in its order."""
-        for position, frames in self._encoder.encode(rows, root):
+        for position, frames in self._encoder.encode(rows, root, chosen):
             starts = np.arange(0, len(frames), self._count)
             sums = np.add.reduceat(frames.astype(np.float64), starts, axis=0)
             lengths = np.diff([*starts, len(frames)])

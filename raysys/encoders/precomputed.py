@@ -21,7 +21,7 @@ from numpy.lib.npyio import NpzFile
 
 from raysys.corpus.audit import Finding
 from raysys.corpus.table import Utterance
-from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
+from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
 from raysys.errors import FeatureError
 
 _DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -82,10 +82,14 @@ class PrecomputedEncoder:
         known = {"encoder": "precomputed", "modality": self._modality, "content": self._content}
         return {**known, "code": code_digest(sys.modules[__name__])}
 
-    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+    def encode(
+        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Frames]]:
         """Frames of each utterance, in order; an array [dim] is one frame."""
         first: tuple[str, int] | None = None
-        for position, (row, where, load) in enumerate(self._sources(rows, root)):
+        places = positions(rows, chosen)
+        sources = self._sources([rows[k] for k in places], root)
+        for position, (row, where, load) in zip(places, sources, strict=True):
             frames = _frames(load, f"{where}: {self._modality} features of '{row.utterance_id}'")
             first = first or (row.utterance_id, frames.shape[1])
             if frames.shape[1] != first[1]:

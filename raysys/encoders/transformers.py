@@ -20,7 +20,7 @@ from raysys.corpus.audit import Finding
 from raysys.corpus.table import Utterance
 from raysys.encoders import pretrained
 from raysys.encoders.audio_models import FAMILIES
-from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
+from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
 from raysys.encoders.pretrained import (
     LayerPooling,
     Precision,
@@ -131,43 +131,49 @@ class TransformersEncoder:
             "code": code_digest(sys.modules[__name__], pretrained),
         }
 
-    def encode(self, rows: Sequence[Utterance], root: Path) -> Iterator[tuple[int, Frames]]:
+    def encode(
+        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Frames]]:
         """Token states of each text, shortest texts first.
 
         Special tokens are kept where there is no context. Context is looked for among `rows`.
         """
         config, files = self._config, self._files
-        pieces = self._with_context(rows) if config.context_turns else self._alone(rows)
-        for positions in _batches([len(item.ids) for item in pieces], config.batch_tokens):
+        places = positions(rows, chosen)
+        pieces = self._pieces(rows, places)
+        for batched in _batches([len(item.ids) for item in pieces], config.batch_tokens):
             batch = self._tokenizer.pad(
-                {"input_ids": [pieces[k].ids for k in positions]}, return_tensors="pt"
+                {"input_ids": [pieces[k].ids for k in batched]}, return_tensors="pt"
             )
             with torch.inference_mode():
                 found = self._model(**batch.to(files.device), output_hidden_states=True)
                 states = join_layers(found.hidden_states, config.layers, config.layer_pooling).cpu()
-            for row, position in enumerate(positions):
-                yield position, states[row, pieces[position].kept].numpy()
+            for row, item in enumerate(batched):
+                yield places[item], states[row, pieces[item].kept].numpy()
 
-    def _alone(self, rows: Sequence[Utterance]) -> list[_Pieces]:
+    def _pieces(self, rows: Sequence[Utterance], places: Sequence[int]) -> list[_Pieces]:
+        if self._config.context_turns:
+            before = _turns_before(rows, self._config.context_turns)
+            return [self._with_context(rows[k], [rows[j] for j in before[k]]) for k in places]
         tokenize, longest = self._tokenizer, self._config.max_tokens
-        ids = [tokenize(row.text, truncation=True, max_length=longest).input_ids for row in rows]
+        ids = [
+            tokenize(rows[k].text, truncation=True, max_length=longest).input_ids for k in places
+        ]
         return [_Pieces(item, slice(0, len(item))) for item in ids]
 
-    def _with_context(self, rows: Sequence[Utterance]) -> list[_Pieces]:
+    def _with_context(self, row: Utterance, before: Sequence[Utterance]) -> _Pieces:
         """<cls> turn <sep> turn <sep> ... text <sep>, what comes before the text cut to fit."""
         tokenizer, longest = self._tokenizer, self._config.max_tokens
         begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
-        own = [tokenizer(row.text, add_special_tokens=False).input_ids for row in rows]
-        found = []
-        for position, before in enumerate(_turns_before(rows, self._config.context_turns)):
-            text = own[position][: longest - 2]
-            context = [token for k in before for token in [*own[k], end]]
-            room = longest - 2 - len(text)
-            context = context[-room:] if room else []
-            first = 1 + len(context)
-            kept = slice(first, first + len(text))
-            found.append(_Pieces([begin, *context, *text, end], kept))
-        return found
+        text, *turns = (
+            tokenizer(one.text, add_special_tokens=False).input_ids for one in (row, *before)
+        )
+        text = text[: longest - 2]
+        context = [token for turn in turns for token in [*turn, end]]
+        room = longest - 2 - len(text)
+        context = context[-room:] if room else []
+        first = 1 + len(context)
+        return _Pieces([begin, *context, *text, end], slice(first, first + len(text)))
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -155,7 +155,11 @@ def test_bad_input_ends_with_one_line_and_status_2(
     assert len(printed.splitlines()) == 1
     left = {p for p in home.rglob("*") if p.is_file() and p.parent != home / "cache" / "audio"}
     # Whole stores of sound modalities, and what was heard of sound files.
-    assert {p.name for p in left} - {"mlflow.db"} <= {"values.npy", "offsets.npy", "features.json"}
+    assert {p.name for p in left} - {"mlflow.db"} <= {
+        "00000.values.npy",
+        "00000.offsets.npy",
+        "features.json",
+    }
     assert not (home / "runs" / "run").exists()
 
 
@@ -221,7 +225,7 @@ def test_a_truncated_store_is_refused_with_the_remedy(
     monkeypatch.setenv("RAYSYS_HOME", str(tmp_path / "home"))
     manifest = ["--corpus.name", "manifest", "--corpus.root", str(tmp_path / "corpus")]
     assert run_job(prepare, manifest) == 0
-    (values,) = (tmp_path / "home/cache/features").glob("manifest-audio-*/values.npy")
+    (values,) = (tmp_path / "home/cache/features").glob("manifest-audio-*/00000.values.npy")
     values.write_bytes(values.read_bytes()[:-100])
     capsys.readouterr()
     assert run_job(main, manifest) == 2

@@ -1,5 +1,8 @@
 """The feature store: reused only when everything matches, refused when damaged."""
 
+import os
+import signal
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -8,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from raysys.batches.normalise import by_speaker
 from raysys.config import Config
 from raysys.corpus.table import Corpus, Utterance
-from raysys.encoders import FeaturesConfig, prepare_features
-from raysys.encoders.encoder import code_digest
+from raysys.encoders import FeaturesConfig, prepare_features, store
+from raysys.encoders.encoder import code_digest, positions
 from raysys.encoders.pretrained import PretrainedModel
-from raysys.encoders.store import extract_store, open_store, store_folder
+from raysys.encoders.store import Ragged, extract_store, open_store, store_folder
 from raysys.encoders.transformers import TransformersConfig
 from raysys.errors import FeatureError
 from raysys.storage import Folder
@@ -29,8 +33,8 @@ class Counting:
     def fingerprint(self) -> dict[str, Any]:
         return {"scale": self.scale}
 
-    def encode(self, rows: Any, root: Path) -> Any:
-        for k in reversed(range(len(rows))):
+    def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
+        for k in reversed(positions(rows, chosen)):
             yield k, np.full((k % 3 + 1, 2), k * self.scale, dtype=np.float32)
 
 
@@ -39,8 +43,15 @@ def corpus(small: Config, cache_root: Path) -> Corpus:
     return corpus_of(small, cache_root)
 
 
+def same(one: Ragged, other: Ragged) -> bool:
+    """Whether two stores hold the same utterances."""
+    return len(one) == len(other) and all(
+        np.array_equal(one[k], other[k]) and one[k].dtype == other[k].dtype for k in range(len(one))
+    )
+
+
 def extract(corpus: Corpus, encoder: Counting, cache: Folder):
-    return extract_store(corpus, "text", encoder, cache, progress=lambda items: items)
+    return extract_store(corpus, "text", encoder, cache)
 
 
 def test_what_is_extracted_is_opened_again_in_order(corpus: Corpus, tmp_path: Path):
@@ -48,10 +59,10 @@ def test_what_is_extracted_is_opened_again_in_order(corpus: Corpus, tmp_path: Pa
     assert open_store(corpus, "text", Counting(), cache) is None
     made = extract(corpus, Counting(), cache)
     opened = open_store(corpus, "text", Counting(), cache)
-    np.testing.assert_array_equal(opened.values, made.values)
+    assert same(opened, made)
     np.testing.assert_array_equal(opened[7], np.full((2, 2), 7))
-    assert isinstance(opened.values, np.memmap)
-    assert opened.values.dtype == np.float16
+    assert isinstance(opened[7], np.memmap)
+    assert opened.dtype == np.float16
 
 
 def test_another_encoder_corpus_or_modality_is_not_reused(corpus: Corpus, tmp_path: Path):
@@ -64,7 +75,7 @@ def test_another_encoder_corpus_or_modality_is_not_reused(corpus: Corpus, tmp_pa
     assert open_store(corpus, "audio", Counting(), cache) is None
 
 
-@pytest.mark.parametrize("name", ["values.npy", "offsets.npy", "features.json"])
+@pytest.mark.parametrize("name", ["00000.values.npy", "00000.offsets.npy", "features.json"])
 def test_a_truncated_store_is_refused_with_the_remedy(corpus: Corpus, tmp_path: Path, name: str):
     cache = Folder(str(tmp_path))
     extract(corpus, Counting(), cache)
@@ -90,14 +101,16 @@ def test_whole_numbers_are_kept_whole(corpus: Corpus, tmp_path: Path):
     """Token ids and indices: as float16, 2,049 would be 2,048."""
 
     class Ids(Counting):
-        def encode(self, rows: Any, root: Path) -> Any:
-            for k in range(len(rows)):
+        def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
+            for k in positions(rows, chosen):
                 yield k, np.full((1, 1), 2049 + k, dtype=np.int64)
 
     extract(corpus, Ids(), Folder(str(tmp_path)))
     opened = open_store(corpus, "text", Ids(), Folder(str(tmp_path)))
-    assert opened.values.dtype == np.int64
-    assert opened.values[:, 0].tolist() == [2049 + k for k in range(len(corpus))]
+    assert opened.dtype == np.int64
+    assert [int(opened[k][0, 0]) for k in range(len(corpus))] == [
+        2049 + k for k in range(len(corpus))
+    ]
 
 
 def test_a_comment_or_docstring_leaves_a_store_as_it_is_and_other_code_does_not(tmp_path: Path):
@@ -123,4 +136,86 @@ def test_a_store_is_found_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(PretrainedModel, "load", lambda *a, **k: pytest.fail("loaded"))
     again = prepare_features(corpus, config, ["text"], cache=cache)
     assert again.digest == made.digest
-    np.testing.assert_array_equal(again.modalities["text"].values, made.modalities["text"].values)
+    assert same(again.modalities["text"], made.modalities["text"])
+
+
+def files_of(folder: Folder) -> dict[str, bytes]:
+    return {name: folder.read_bytes(name) for name in folder.names()}
+
+
+def test_what_was_killed_goes_on_after_its_shards_to_the_same_bytes(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(store, "_SHARD", 40)
+
+    class Dying(Counting):
+        def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
+            for k, frames in super().encode(rows, root, chosen):
+                encoded.append(k)
+                if k == 95:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield k, frames
+
+    class Watched(Counting):
+        def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
+            for k, frames in super().encode(rows, root, chosen):
+                encoded.append(k)
+                yield k, frames
+
+    encoded: list[int] = []
+    cache, undisturbed = Folder(str(tmp_path / "a")), Folder(str(tmp_path / "b"))
+    child = os.fork()
+    if child == 0:
+        extract(corpus, Dying(), cache)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert open_store(corpus, "text", Counting(), cache) is None
+    extract(corpus, Watched(), cache)
+    extract(corpus, Counting(), undisturbed)
+    assert sorted(encoded) == list(range(80, len(corpus)))  # two shards of 40 were there
+    place, other = (store_folder(corpus, "text", Counting(), one) for one in (cache, undisturbed))
+    assert files_of(place) == files_of(other)
+
+
+def test_shards_are_one_array_for_those_who_read(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = extract(corpus, Counting(), Folder(str(tmp_path / "a")))
+    monkeypatch.setattr(store, "_SHARD", 7)
+    cut = extract(corpus, Counting(), Folder(str(tmp_path / "b")))
+    assert len(cut.shards) > 20
+    assert same(cut, whole)
+    speakers = corpus.column("speaker")
+    assert same(by_speaker(cut, speakers), by_speaker(whole, speakers))
+
+
+def test_extraction_holds_one_shard_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """64 MB of features in shards of 2 MB."""
+
+    class Large(Counting):
+        def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
+            for k in positions(rows, chosen):
+                yield k, np.full((64, 1024), k % 7, dtype=np.float32)
+
+    rows = tuple(Utterance(str(k), text="so") for k in range(512))
+    corpus = Corpus("c", tmp_path, ("x", "y"), rows, ("",) * len(rows))
+    monkeypatch.setattr(store, "_SHARD", 16)
+    tracemalloc.start()
+    made = extract(corpus, Large(), Folder(str(tmp_path)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert made.total_time * made.dim * 2 == 64 * 2**20
+    assert peak < 16 * 2**20
+
+
+def test_shards_of_different_widths_are_refused(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Widening(Counting):
+        def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
+            for k in positions(rows, chosen):
+                yield k, np.ones((1, 2 if k < 100 else 3), dtype=np.float32)
+
+    monkeypatch.setattr(store, "_SHARD", 50)
+    with pytest.raises(FeatureError, match=r"text features are of widths \[2, 3\]"):
+        extract(corpus, Widening(), Folder(str(tmp_path)))
