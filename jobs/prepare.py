@@ -9,6 +9,7 @@ from raysys.commandline import parse, run_job
 def main(argv: Sequence[str]) -> int:
     """Prepare the corpus and features of a config; 0 when they are ready."""
     config, _ = parse(argv, program="python -m jobs.prepare")
+    from raysys.encoders import seen_in
     from raysys.experiments.plan import prepare_corpus, prepare_store
 
     corpus, cache = prepare_corpus(config)
@@ -19,6 +20,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"left out  {item.utterance_id}: {item.reason}")
     for modality, ragged in store.modalities.items():
         print(f"{modality:9} {ragged.total_time} x {ragged.dim} {ragged.dtype}")
+    for finding in seen_in(store, config.features):
+        print(f"{finding.level:9} {finding.message}")
     print(f"cache     {cache.path()}")
     return 0
 

@@ -18,7 +18,8 @@ from raysys.errors import CorpusError, StorageError
 from raysys.settings import digest
 from raysys.storage import Folder
 
-_FILMS = {".mp4", ".mkv", ".mov", ".avi", ".webm"}
+FILMS = {".mp4", ".mkv", ".mov", ".avi", ".webm"}
+"""Suffixes of films."""
 _FILM_HZ = 16000
 
 
@@ -33,7 +34,7 @@ def read_audio(row: Utterance, path: Path, where: str) -> tuple[Float32[np.ndarr
     Raises:
         CorpusError: the file cannot be decoded, or start and end do not lie in it.
     """
-    if path.suffix.lower() in _FILMS:
+    if path.suffix.lower() in FILMS:
         samples = _sound_of_film(path, where)
         first, last = _stretch(row, _FILM_HZ, len(samples), where)
         return samples[first:last], _FILM_HZ

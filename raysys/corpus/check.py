@@ -210,7 +210,7 @@ def _check_row(
     if "video" in modalities:
         if not row.video:
             raise CorpusError(
-                f"{where}: no video features, but the model sees video: fill the manifest's column 'video', or set "
+                f"{where}: no video, but the model sees video: fill the manifest's column 'video', or set "
                 "--features.precomputed.video FILE.npz"
             )
         row = replace(row, video=_under_root(row.video, raw, f"{where}: video"))

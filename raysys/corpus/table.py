@@ -29,7 +29,7 @@ class Utterance:
     audio: str = ""
     """Path under the corpus root; empty where there is none."""
     video: str = ""
-    """Path under the corpus root of precomputed features (.npy); empty where there are none."""
+    """Path under the corpus root of a film, or of precomputed features (.npy); empty where there is none."""
     speaker: str = ""
     session: str = ""
     dialogue_id: str = ""

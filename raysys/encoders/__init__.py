@@ -20,12 +20,14 @@ from raysys.corpus.audit import Finding
 from raysys.corpus.table import Corpus
 from raysys.encoders.audio_transformers import AudioTransformersConfig
 from raysys.encoders.encoder import Encoder, EncoderConfig
+from raysys.encoders.frames import FramesConfig
 from raysys.encoders.hashed import HashedConfig
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.pooled import Pooled
 from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.encoders.store import FeatureStore, Ragged, extract_store, open_store
 from raysys.encoders.transformers import TransformersConfig
+from raysys.encoders.visextnet import VisextnetConfig
 from raysys.errors import lookup
 from raysys.settings import digest, groups_with, require
 from raysys.storage import Folder
@@ -40,7 +42,7 @@ class FeaturesConfig:
     text: str = "hashed"
     """Text encoder: hashed, transformers (BERT, RoBERTa, MiniLM, ...) or precomputed."""
     video: str = "precomputed"
-    """Video encoder: precomputed; finding faces in films is left to other tools."""
+    """Video encoder: visextnet (faces in films), frames (whole frames of films) or precomputed."""
     normalise: Literal["train", "speaker", "none"] = "train"
     """Mean and variance of audio and video columns: train (from the fold's train part), speaker (each speaker's own
     frames, unlabelled, also those of test speakers: named in the report) or none."""
@@ -55,6 +57,10 @@ class FeaturesConfig:
     """Settings of the hashed encoder."""
     transformers: TransformersConfig = field(default_factory=TransformersConfig)
     """Settings of the transformers encoder."""
+    visextnet: VisextnetConfig = field(default_factory=VisextnetConfig)
+    """Settings of the visextnet encoder."""
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    """Settings of the frames encoder."""
     precomputed: PrecomputedConfig = field(default_factory=PrecomputedConfig)
     """Files of the precomputed encoder."""
 
@@ -117,6 +123,15 @@ class FeaturesConfig:
         for served in by_encoder.values():
             found += self.encoder(served[0]).findings(served, corpus)
         return found
+
+
+def seen_in(store: FeatureStore, config: FeaturesConfig) -> list[Finding]:
+    """What the audit must know of the features themselves, such as how many utterances show no face."""
+    found = []
+    for modality, ragged in store.modalities.items():
+        each = (ragged[k] for k in range(len(ragged)))
+        found += config.encoder(modality).seen(each)
+    return found
 
 
 def encoder_names(modality: str) -> Mapping[str, type[EncoderConfig]]:

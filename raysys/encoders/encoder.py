@@ -5,7 +5,7 @@ its features must be known without loading a model, so that a store can be found
 """
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -65,6 +65,10 @@ class EncoderConfig:
             modalities: that it encodes.
             corpus: name of the corpus.
         """
+        return []
+
+    def seen(self, features: Iterable[Frames]) -> list[Finding]:
+        """What the audit must know of the features of a corpus, utterance by utterance."""
         return []
 
 

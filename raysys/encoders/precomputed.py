@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
+from raysys.corpus.audio import FILMS
 from raysys.corpus.audit import Finding
 from raysys.corpus.table import Utterance
 from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
@@ -113,6 +114,10 @@ class PrecomputedEncoder:
         if self._file is None:
             for row in rows:
                 path = root / row.video
+                if path.suffix.lower() in FILMS:
+                    raise FeatureError(
+                        f"{path} is a film: set --features.video visextnet, or --features.precomputed.video FILE.npz"
+                    )
                 yield row, str(path), lambda path=path: np.load(path, allow_pickle=False)  # type: ignore[misc]
             return
         with self._open(self._file) as arrays:

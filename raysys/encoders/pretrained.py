@@ -64,7 +64,7 @@ class PretrainedModel:
     ) -> None:
         self._group = group
         self.name = name
-        self.device = _device(group, device)
+        self.device = torch_device(group, device)
         if precision != "float32" and self.device == "cpu":
             raise FeatureError(
                 f"features.{group}.precision is {precision}, which needs a GPU: set --features.{group}.precision "
@@ -189,7 +189,12 @@ def trained_on(model: str, corpus: str) -> list[Finding]:
     return [Finding("warning", "encoder_trained_on_corpus", message)]
 
 
-def _device(group: str, asked: str) -> str:
+def torch_device(group: str, asked: str) -> str:
+    """What auto, cpu or cuda comes to on this machine.
+
+    Raises:
+        FeatureError: cuda is asked for, and there is none.
+    """
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:
         raise FeatureError(

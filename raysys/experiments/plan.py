@@ -20,7 +20,7 @@ from raysys.corpus import read_corpus
 from raysys.corpus.audit import Finding, audit_folds
 from raysys.corpus.folds import Fold, folds_record, make_folds
 from raysys.corpus.table import Corpus
-from raysys.encoders import prepare_features
+from raysys.encoders import prepare_features, seen_in
 from raysys.encoders.store import FeatureStore, Ragged
 from raysys.errors import ConfigError, lookup
 from raysys.models import model_names
@@ -116,6 +116,7 @@ def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
     runs = resolve_folder(config.storage.runs)
     prior = resolve_prior(config, corpus.emotions, origin, runs=runs)
     store = prepare_store(corpus, config, cache)
+    audit = (*audit, *seen_in(store, config.features))
     features = _normalised(store, corpus, config)
     _check_whole(corpus, folds, models)
     targets = task.targets(corpus)

@@ -112,7 +112,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "nobody speaks": (edit(",s0,d0,1,", ",,d0,1,"), DIALOGUES, "csv:3: turn 1 of dialogue 'd0' has no speaker"),
     "torn dialogues": (nothing, ["--model.name", "multiemo", "--folds.groups", "session"], "'0calm' has no session"),
     "a row with too many fields": (edit("i am calm,wav/0", "i, am calm,wav/0"), [], "csv:2: the row does not have"),
-    "no video": (edit("video/0joy.npy", ""), SEES, "manifest.csv:3: no video features"),
+    "no video": (edit("video/0joy.npy", ""), SEES, "manifest.csv:3: no video, but the model sees video"),
     "missing video": (edit("video/0joy", "video/9joy"), SEES, "does not exist"),
     "video of another width": (video(np.zeros((3, 5))), SEES, "'0joy' are 5 wide, those of '0calm' 4"),
     "video of no shape": (video(np.zeros((2, 3, 4))), SEES, "must be numbers [time, dim] or [dim]"),

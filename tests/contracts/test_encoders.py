@@ -13,11 +13,14 @@ from raysys.corpus.table import Utterance
 from raysys.encoders import FeaturesConfig, encoder_names
 from raysys.encoders.audio_transformers import AudioTransformersConfig
 from raysys.encoders.encoder import Encoder
+from raysys.encoders.frames import FramesConfig
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.encoders.transformers import TransformersConfig
+from raysys.encoders.visextnet import VisextnetConfig
 from raysys.errors import FeatureError
 from tests.conftest import minilm
+from tests.films import NO_FACE, ONE_FACE, small_resnet, write_film
 from tests.pretrained import make_audio_model
 
 NAMES = [(m, name) for m in ("audio", "text", "video") for name in encoder_names(m)]
@@ -41,6 +44,12 @@ def make(modality: str, name: str, root: Path = Path()) -> Encoder:
         audio_transformers=AudioTransformersConfig(model=small_wavlm(), layers=(1, 2))
         if name == "audio_transformers"
         else AudioTransformersConfig(),
+        visextnet=VisextnetConfig(weights=small_resnet(), frames=2)
+        if name == "visextnet"
+        else VisextnetConfig(),
+        frames=FramesConfig(weights=small_resnet(), frames=2)
+        if name == "frames"
+        else FramesConfig(),
     )
     return config.encoder(modality).build(modality)
 
@@ -55,7 +64,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Utterance], Pat
         soundfile.write(
             root / f"{k}.wav", 0.1 * random.standard_normal(round(seconds * 16000)), 16000
         )
-        made.append(Utterance(f"u{k}", "joy", text="so it is! " * (k + 1), audio=f"{k}.wav"))
+        write_film(root / f"{k}.mp4", [(ONE_FACE, NO_FACE)[k % 2]] * (k % 3 + 1))
+        text, video = "so it is! " * (k + 1), f"{k}.mp4"
+        made.append(Utterance(f"u{k}", "joy", text=text, audio=f"{k}.wav", video=video))
     lengths = zip(made, (1, 3, 2, 9, 4, 5, 1, 7), strict=True)
     arrays = {row.utterance_id: random.standard_normal((n, 6)) for row, n in lengths}
     np.savez(root / "features.npz", **arrays)
