@@ -47,9 +47,9 @@ def read(config: SourceConfig, settings: object, cache: Folder) -> RawCorpus:
     for split in _SPLITS:
         table = _table(root, split)
         for where, row in csv_rows(table, _check_columns):
-            clip = _clip(root, split, row)
+            utterance, clip = _utterance(row, split, where), _clip(root, split, row)
             film = clip if clip.endswith(".mp4") else ""
-            rows.append(replace(_utterance(row, split, where), audio=clip, video=film))
+            rows.append(replace(utterance, audio=clip, video=film))
             origin.append(where)
     order = sorted(range(len(rows)), key=lambda k: (rows[k].dialogue_id, rows[k].turn))
     turns: dict[str, int] = {}
