@@ -31,7 +31,7 @@ from raysys.tasks.task import Task
 from raysys.training.arithmetic import settled
 from raysys.training.checkpoint import under
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
