@@ -1,9 +1,10 @@
 """Reader `manifest`: the user's own corpus as one CSV or Parquet file.
 
 Columns: utterance_id, label, and as the corpus has them text, audio (path under the root), video (path of a film,
-or of a .npy with features), speaker, session, dialogue_id, turn, start, end (seconds), votes (JSON object or Parquet map: emotion ->
-annotators), split. A row without dialogue_id is a dialogue of its own. Votes for emotions outside `corpus.emotions` do
-not count towards the targets. The columns in `corpus.targets` hold numbers; beside them, a label is not needed.
+or of a .npy with features), speaker, session, dialogue_id, turn, start, end (seconds), votes (JSON object or Parquet
+map: emotion -> annotators), split. A row without dialogue_id is a dialogue of its own. Votes for emotions outside
+`corpus.emotions` do not count towards the targets. The columns in `corpus.targets` hold numbers; beside them, a label
+is not needed.
 """
 
 import json

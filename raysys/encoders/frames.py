@@ -6,17 +6,11 @@ The ablation of VisExtNet (Shi & Huang 2023, section 3.2.3): what the scene arou
 """
 
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from raysys.corpus.table import Utterance
-from raysys.encoders import film, resnet
-from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
-from raysys.encoders.pretrained import torch_device
-from raysys.encoders.resnet import Resnet, file_digest, weights_file
+from raysys.encoders.encoder import EncoderConfig, code_digest
+from raysys.encoders.film_encoder import FilmEncoder
 from raysys.settings import require
 
 
@@ -35,41 +29,13 @@ class FramesConfig(EncoderConfig):
     def __post_init__(self) -> None:
         require(1 <= self.frames <= 1000, "features.frames.frames", self.frames, "1 to 1000")
 
-    def build(self, modality: str) -> "FramesEncoder":
+    def build(self, modality: str) -> FilmEncoder:
         """The encoder."""
-        return FramesEncoder(self)
-
-
-class FramesEncoder:
-    """Whole frames of films; see the module.
-
-    Raises:
-        FeatureError: there are no such weights.
-    """
-
-    def __init__(self, config: FramesConfig) -> None:
-        self._config = config
-        self._weights = weights_file(config.weights, "features.frames.weights")
-        self._device = torch_device("frames", config.device)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """How many frames, and digest of the weights."""
-        return {
-            "encoder": "frames",
-            "frames": self._config.frames,
-            "weights": file_digest(self._weights),
-            "code": code_digest(sys.modules[__name__], film, resnet),
-        }
-
-    def encode(
-        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Frames]]:
-        """The mean of each utterance's frames, in order."""
-        for position in positions(rows, chosen):
-            row = rows[position]
-            pictures = film.read_frames(row, root / row.video, self._config.frames)
-            yield position, self._network(pictures).mean(axis=0, keepdims=True)
-
-    @cached_property
-    def _network(self) -> Resnet:
-        return Resnet(self._weights, setting="features.frames.weights", device=self._device)
+        return FilmEncoder(
+            "frames",
+            weights=self.weights,
+            frames=self.frames,
+            device=self.device,
+            parts=lambda picture: [picture],
+            identity={"code": code_digest(sys.modules[__name__])},
+        )

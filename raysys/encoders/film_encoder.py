@@ -1,0 +1,81 @@
+"""What the encoders of films share: parts of some frames, through a ResNet, averaged.
+
+film -> frames at even distances -> parts of each -> ResNet [1000] each -> mean over all [1, 1000]
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raysys.corpus.table import Utterance
+from raysys.encoders import film, resnet
+from raysys.encoders.encoder import Frames, code_digest, positions
+from raysys.encoders.film import Picture
+from raysys.encoders.pretrained import torch_device
+from raysys.encoders.resnet import WIDTH, Resnet, file_digest, weights_file
+
+
+class FilmEncoder:
+    """One frame an utterance; zeros where its film shows no part that counts.
+
+    Args:
+        name: of the encoder, and of its settings in `features`.
+        weights: of the ResNet: a file, or a folder with one.
+        frames: looked at in a film.
+        device: auto, cpu or cuda.
+        parts: of a frame that the ResNet sees.
+        identity: what else decides the values.
+
+    Raises:
+        FeatureError: there are no such weights.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        weights: str,
+        frames: int,
+        device: str,
+        parts: Callable[[Picture], list[Picture]],
+        identity: Mapping[str, Any],
+    ) -> None:
+        self._name = name
+        self._setting = f"features.{name}.weights"
+        self._weights = weights_file(weights, self._setting)
+        self._frames = frames
+        self._device = torch_device(name, device)
+        self._parts = parts
+        self._identity = identity
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings that decide values, and the digest of the weights."""
+        return {
+            "encoder": self._name,
+            "frames": self._frames,
+            "weights": file_digest(self._weights),
+            "shared_code": code_digest(sys.modules[__name__], film, resnet),
+            **self._identity,
+        }
+
+    def encode(
+        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Frames]]:
+        """The mean over each utterance's parts, in order."""
+        for position in positions(rows, chosen):
+            row = rows[position]
+            pictures = film.read_frames(row, root / row.video, self._frames)
+            yield position, self._mean([part for one in pictures for part in self._parts(one)])
+
+    def _mean(self, parts: Sequence[Picture]) -> Frames:
+        if not parts:
+            return np.zeros((1, WIDTH), dtype=np.float32)
+        return self._network(parts).mean(axis=0, keepdims=True)
+
+    @cached_property
+    def _network(self) -> Resnet:
+        return Resnet(self._weights, setting=self._setting, device=self._device)
