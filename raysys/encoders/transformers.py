@@ -33,6 +33,8 @@ from raysys.errors import FeatureError
 from raysys.settings import require
 
 _GROUP = "transformers"
+_PADDED = 1.5
+"""Longest text of a batch, as a share of its shortest."""
 
 
 @dataclass(frozen=True)
@@ -206,10 +208,11 @@ def _turns_before(rows: Sequence[Utterance], count: int) -> list[list[int]]:
 
 
 def _batches(lengths: list[int], most: int) -> Iterator[list[int]]:
-    """Positions from short to long, each batch at most `most` tokens including its padding."""
+    """Positions from short to long, each batch at most `most` tokens, of which padding is few."""
     batch: list[int] = []
     for position in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and lengths[position] * (len(batch) + 1) > most:
+        longer = bool(batch) and lengths[position] > _PADDED * lengths[batch[0]] + 1
+        if batch and (longer or lengths[position] * (len(batch) + 1) > most):
             yield batch
             batch = []
         batch.append(position)
