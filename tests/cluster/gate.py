@@ -86,6 +86,8 @@ def main(folder: str, job: str, *arguments: str) -> int:
     from raysys.experiments import session
     from tests.cluster import gate as importable  # workers know it by this name
 
+    # Children of a background job ignore Ctrl-C; a command in a terminal does not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     session.run_fold = partial(importable.gated_fold, importable.Gate(Path(folder)))
     return run_job(importlib.import_module(job).main, list(arguments))
 
