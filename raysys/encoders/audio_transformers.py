@@ -163,7 +163,7 @@ class AudioTransformersEncoder:
             for one, values in zip(batch, states, strict=True):
                 found.setdefault(one.position, []).append((one.step, values))
         for position, pieces in found.items():
-            yield position, self._frames(join_windows(pieces))
+            yield position, self._frames(join_windows(sorted(pieces, key=lambda piece: piece[0])))
 
     def _stretches(self, position: int, samples: torch.Tensor) -> Iterator[_Stretch]:
         model, config = self._model, self._config

@@ -40,7 +40,7 @@ def _chosen(
 ) -> list[Picture]:
     stream = film.streams.video[0]
     stream.thread_type = "AUTO"
-    times = _times(film, stream, row)
+    times = _times(film, stream)
     start = row.start or 0.0
     last = row.end if row.end is not None else float("inf")
     inside = [k for k, time in enumerate(times) if start <= time <= last]
@@ -53,9 +53,7 @@ def _chosen(
     return _decoded(film, stream, [times[k] for k in wanted])
 
 
-def _times(
-    film: av.container.InputContainer, stream: av.video.stream.VideoStream, row: Utterance
-) -> list[float]:
+def _times(film: av.container.InputContainer, stream: av.video.stream.VideoStream) -> list[float]:
     """When each frame is shown, in seconds from the film's start, sorted; nothing is decoded."""
     first = stream.start_time or 0
     found = sorted(

@@ -152,6 +152,17 @@ def test_a_window_as_long_as_the_utterance_changes_nothing(audio_models, spoken)
     assert np.abs(whole[5] - cut[5]).max() > 0.01  # 3 s: attention reaches no further than a window
 
 
+def test_windows_are_joined_in_order_whatever_shares_their_batches(audio_models, spoken):
+    """An utterance as long as another's last window is of its batch, before that one's other windows."""
+    rows, root = spoken
+    soundfile.write(root / "last.wav", samples_of(rows[5], root)[:12480], RATE, subtype="FLOAT")
+    short, long = Utterance("last", "joy", audio="last.wav"), rows[5]
+    encoder = audio_encoder(audio_models["hubert"], window_seconds=1.0, overlap_seconds=0.25)
+    together = dict(encoder.encode([short, long], root))
+    ((_, alone),) = encoder.encode([long], root)
+    np.testing.assert_allclose(together[1], alone, atol=1e-5)
+
+
 def test_joined_windows_take_each_step_from_the_window_whose_middle_is_nearer():
     def window(start: int, name: float) -> tuple[int, np.ndarray]:
         steps = np.arange(start, start + 6, dtype=np.float32)
