@@ -9,18 +9,17 @@ from raysys.commandline import parse, run_job
 def main(argv: Sequence[str]) -> int:
     """Prepare the corpus and features of a config; 0 when they are ready."""
     config, _ = parse(argv, program="python -m jobs.prepare")
-    from raysys.encoders import seen_in
     from raysys.experiments.plan import prepare_corpus, prepare_store
 
     corpus, cache = prepare_corpus(config)
-    store = prepare_store(corpus, config, cache)
+    corpus, store, findings = prepare_store(corpus, config, cache)
     outputs = config.task_type.of(corpus).outputs
     print(f"corpus    {corpus.name}: {len(corpus)} utterances; predicted: {', '.join(outputs)}")
     for item in corpus.quarantine:
         print(f"left out  {item.utterance_id}: {item.reason}")
     for modality, ragged in store.modalities.items():
         print(f"{modality:9} {ragged.total_time} x {ragged.dim} {ragged.dtype}")
-    for finding in seen_in(store, config.features):
+    for finding in findings:
         print(f"{finding.level:9} {finding.message}")
     print(f"cache     {cache.path()}")
     return 0

@@ -8,10 +8,11 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,17 @@ class Folder:
         Raises:
             StorageError: the place is not writable or full.
         """
+        self._write(name, [content])
+
+    def _write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         system, path = _open(self.uri)
         local = isinstance(system, fs.LocalFileSystem)
         aside = f"{path}/.{name}.{uuid.uuid4().hex}" if local else f"{path}/{name}"
         try:
             system.create_dir(path, recursive=True)
             with system.open_output_stream(aside) as stream:
-                stream.write(content)
+                for piece in pieces:
+                    stream.write(piece)
             if local:  # an object store shows an object only once it is complete
                 system.move(aside, f"{path}/{name}")
         except OSError as error:
@@ -131,11 +136,22 @@ class Folder:
             reason = " ".join(str(error).split())
             raise StorageError(f"cannot read {self.path(name)}: {reason}") from error
 
-    def write_npy(self, name: str, array: np.ndarray[Any, Any]) -> None:
-        """Write an array atomically in NumPy's NPY format."""
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        self.write_bytes(name, buffer.getvalue())
+    def write_npy(self, name: str, *arrays: np.ndarray[Any, Any]) -> None:
+        """Write an array, or several one after the other along their first axis, atomically in NumPy's NPY format.
+
+        Args:
+            name: of the file.
+            arrays: of one type and width; nothing is joined in memory. None of them is an empty table.
+        """
+        first = arrays[0] if arrays else np.empty((0, 0), dtype=np.float16)
+        shape = (sum(map(len, arrays)), *first.shape[1:])
+        kind = np.lib.format.dtype_to_descr(first.dtype)
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": kind, "fortran_order": False, "shape": shape}
+        )
+        pieces = (np.ascontiguousarray(array).data.cast("B") for array in arrays if array.size)
+        self._write(name, chain([header.getvalue()], pieces))
 
     def claim(self) -> bool:
         """Create the folder for oneself alone; False when somebody has it already.

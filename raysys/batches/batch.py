@@ -253,7 +253,7 @@ def make_part(
         pieces = np.concatenate([ragged[int(k)] for k in indices])
         normaliser = normalisers.get(modality)
         values = normaliser(pieces) if normaliser else pieces.astype(np.float32)
-        lengths = np.diff(ragged.offsets)[indices]
+        lengths = ragged.lengths[indices]
         frames[modality] = torch.from_numpy(values).to(device)
         offsets[modality] = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])).to(device)
     return Part(

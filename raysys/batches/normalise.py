@@ -46,9 +46,10 @@ def by_speaker(ragged: Ragged, speakers: Sequence[str]) -> Ragged:
         speakers: speaker of every utterance, in the same order.
     """
     values = np.empty((ragged.total_time, ragged.dim), dtype=np.float16)
+    ends = np.cumsum(ragged.lengths)
     for speaker in sorted(set(speakers)):
         rows = [k for k, name in enumerate(speakers) if name == speaker]
         fitted = Normaliser.fit(np.concatenate([ragged[k] for k in rows]))
         for k in rows:
-            values[ragged.offsets[k] : ragged.offsets[k + 1]] = fitted(ragged[k])
-    return Ragged((values,), ragged.offsets)
+            values[ends[k] - ragged.lengths[k] : ends[k]] = fitted(ragged[k])
+    return Ragged.of(values, ragged.lengths)

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rich.console import Console
+from raysys.benchmarks import extraction, multiemo, orchestration, search, swfc
 
-from raysys.benchmarks import multiemo, orchestration, search, swfc
-from raysys.storage import Folder
-
-BENCHMARKS: Mapping[str, Callable[[Console, Folder], dict[str, Any]]] = {
+BENCHMARKS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "orchestration": orchestration.measure,
     "search": search.measure,
     "swfc": swfc.measure,
     "multiemo": multiemo.measure,
+    "extraction": extraction.measure,
 }
-"""Name -> measurement; what it returns is printed as one JSON object."""
+"""Name -> measurement of (console, temporary folder); what it returns is printed as one JSON object."""
+ON_A_CORPUS = ("extraction",)
+"""Those whose first argument is a config."""

@@ -5,7 +5,8 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import ray
@@ -28,16 +29,43 @@ _ENVIRONMENT = {
 """What every process of the cluster must know; a variable that the user has set stays."""
 
 
+_KEPT: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
+"""What ends with `ray_kept`."""
+
+
+@contextmanager
+def ray_kept() -> Iterator[None]:
+    """Ray, once a `ray_session` inside has connected it, stays for the next one: starting it takes seconds."""
+    if _KEPT.get() is not None:
+        yield
+        return
+    with ExitStack() as stack:
+        token = _KEPT.set(stack)
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
+
+
 @contextmanager
 def ray_session(config: ClusterConfig) -> Iterator[None]:
-    """Ray is connected inside, and (unless it was before) disconnected afterwards.
+    """Ray is connected inside, and (unless it was before, or is kept) disconnected afterwards.
 
     Raises:
         PoolError: the cluster cannot be reached, or Ray cannot start here, or has no room here.
     """
     if ray.is_initialized():
         yield
-        return
+    elif (kept := _KEPT.get()) is not None:
+        kept.enter_context(_connected(config))
+        yield
+    else:
+        with _connected(config):
+            yield
+
+
+@contextmanager
+def _connected(config: ClusterConfig) -> Iterator[None]:
     address = config.address or os.environ.get("RAY_ADDRESS", "")
     fresh = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(fresh)

@@ -6,7 +6,7 @@ Readers return rows as they find them; `raysys.corpus.check` turns them into a `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -114,6 +114,22 @@ class Corpus:
     def column(self, name: Literal["speaker", "session", "dialogue_id", "text"]) -> list[str]:
         """One text column as a list."""
         return [str(getattr(row, name)) for row in self.utterances]
+
+    def without(self, unusable: Mapping[int, str]) -> "Corpus":
+        """The corpus without some utterances, which are quarantined.
+
+        Args:
+            unusable: position -> why.
+        """
+        kept = [k for k in range(len(self)) if k not in unusable]
+        left = [Quarantined(self.utterances[k].utterance_id, unusable[k]) for k in unusable]
+        return replace(
+            self,
+            utterances=tuple(self.utterances[k] for k in kept),
+            audio_digests=tuple(self.audio_digests[k] for k in kept),
+            video_digests=tuple(self.video_digests[k] for k in kept if self.video_digests),
+            quarantine=(*self.quarantine, *left),
+        )
 
     @cached_property
     def digest(self) -> str:

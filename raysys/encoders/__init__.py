@@ -20,6 +20,7 @@ from raysys.corpus.audit import Finding
 from raysys.corpus.table import Corpus
 from raysys.encoders.audio_transformers import AudioTransformersConfig
 from raysys.encoders.encoder import Encoder, EncoderConfig
+from raysys.encoders.extraction import Through, here
 from raysys.encoders.frames import FramesConfig
 from raysys.encoders.hashed import HashedConfig
 from raysys.encoders.logmel import LogmelConfig
@@ -28,7 +29,7 @@ from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.encoders.store import FeatureStore, Ragged, extract_store, open_store
 from raysys.encoders.transformers import TransformersConfig
 from raysys.encoders.visextnet import VisextnetConfig
-from raysys.errors import lookup
+from raysys.errors import FeatureError, lookup
 from raysys.settings import digest, groups_with, require
 from raysys.storage import Folder
 
@@ -141,7 +142,13 @@ def encoder_names(modality: str) -> Mapping[str, type[EncoderConfig]]:
 
 
 def prepare_features(
-    corpus: Corpus, config: FeaturesConfig, modalities: Sequence[str], *, cache: Folder
+    corpus: Corpus,
+    config: FeaturesConfig,
+    modalities: Sequence[str],
+    *,
+    cache: Folder,
+    skip_bad: bool = False,
+    through: Callable[[str], Through] = lambda modality: here,
 ) -> FeatureStore:
     """Open the features of some modalities, extracting those that are missing.
 
@@ -150,6 +157,8 @@ def prepare_features(
         config: encoders.
         modalities: that the model reads.
         cache: where stores are.
+        skip_bad: go on without utterances that cannot be read: `FeatureStore.failed` names them.
+        through: modality -> who does the work.
 
     Raises:
         ConfigError: unknown encoder.
@@ -160,10 +169,20 @@ def prepare_features(
     for modality, encoder in encoders.items():
         stored = open_store(corpus, modality, encoder, cache)
         if stored is None:
-            with _progress(
-                f"{modality} features ({getattr(config, modality)})", len(corpus)
-            ) as bar:
-                stored = extract_store(corpus, modality, encoder, cache, advance=bar)
+            title = f"{modality} features ({getattr(config, modality)})"
+            with _progress(title, len(corpus)) as bar:
+                stored = extract_store(
+                    corpus,
+                    modality,
+                    encoder,
+                    cache,
+                    through=through(modality),
+                    skip_bad=skip_bad,
+                    advance=bar,
+                )
+        if stored.failed and not skip_bad:
+            reason = next(iter(stored.failed.values()))
+            raise FeatureError(f"{reason}: mend it or pass --corpus.skip_bad true")
         found[modality] = stored
     fingerprints = {modality: encoder.fingerprint() for modality, encoder in encoders.items()}
     return FeatureStore(found, fingerprints, digest(corpus.digest, fingerprints))

@@ -17,16 +17,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import soundfile
 import torch
 from jaxtyping import Float, Float32
 
 from raysys.corpus import audio
 from raysys.corpus.audit import Finding
-from raysys.corpus.table import Utterance
 from raysys.encoders import audio_models, pretrained, waveform
 from raysys.encoders.audio_models import FAMILIES, RATE_HZ, AudioModel
-from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
+from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest
 from raysys.encoders.pretrained import (
     LayerPooling,
     Precision,
@@ -35,12 +33,11 @@ from raysys.encoders.pretrained import (
     join_layers,
     trained_on,
 )
+from raysys.encoders.waveform import Samples
 from raysys.errors import FeatureError
 from raysys.settings import require
 
 _GROUP = "audio_transformers"
-_CHUNK_SECONDS = 600.0
-"""Audio that is held decoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +88,21 @@ class AudioTransformersConfig(EncoderConfig):
 class _Stretch:
     """A window of an utterance, as the model reads it."""
 
-    position: int
+    item: int
     step: int
     """Where its first state stands in the utterance."""
     samples: int
     values: torch.Tensor
 
 
-class AudioTransformersEncoder:
+class AudioTransformersEncoder(Encoder):
     """States of an audio model; see the module.
 
     Raises:
         FeatureError: there is no such model, it is none for audio, or it has no such layer.
     """
+
+    portion = waveform.PORTION_SECONDS
 
     def __init__(self, config: AudioTransformersConfig) -> None:
         self._config = config
@@ -114,6 +113,7 @@ class AudioTransformersEncoder:
             device=config.device,
             precision=config.precision,
         )
+        self.uses_gpu = config.device != "cpu"
         if self._files.kind not in FAMILIES:
             raise FeatureError(
                 f"features.{_GROUP}.model '{config.model}' is a {self._files.kind} model: give one of "
@@ -137,35 +137,35 @@ class AudioTransformersEncoder:
             "torchaudio": version("torchaudio"),
         }
 
-    def encode(
-        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Frames]]:
-        """States of each utterance, shortest first."""
-        chunk: list[tuple[int, torch.Tensor]] = []
-        held = 0
-        for position in sorted(positions(rows, chosen), key=lambda k: _seconds(rows[k], root)):
-            remedy = f"leave the file out, or choose another encoder than {_GROUP}"
-            samples = waveform.read_waveform(rows[position], root, RATE_HZ, remedy=remedy)
-            chunk.append((position, samples))
-            held += len(samples)
-            if held > _CHUNK_SECONDS * RATE_HZ:
-                yield from self._encode(chunk)
-                chunk, held = [], 0
-        yield from self._encode(chunk)
+    def size(self, source: Source, root: Path) -> float:
+        """Seconds."""
+        return waveform.seconds(source.row, root)
 
-    def _encode(self, chunk: Sequence[tuple[int, torch.Tensor]]) -> Iterator[tuple[int, Frames]]:
+    def read(self, source: Source, root: Path) -> Samples:
+        """Samples at 16 kHz."""
+        remedy = f"leave the file out, or choose another encoder than {_GROUP}"
+        return waveform.read_waveform(source.row, root, RATE_HZ, remedy=remedy)
+
+    def load(self) -> None:
+        """The model."""
+        _ = self._model
+
+    def encode(self, items: Sequence[Samples]) -> Iterator[tuple[int, Frames]]:
+        """States of each utterance."""
         stretches = [
-            one for position, samples in chunk for one in self._stretches(position, samples)
+            one
+            for k, samples in enumerate(items)
+            for one in self._stretches(k, torch.from_numpy(samples))
         ]
         found: dict[int, list[tuple[int, np.ndarray]]] = {}
         for batch in self._batches(stretches):
             states = self._states(torch.stack([one.values for one in batch]))
             for one, values in zip(batch, states, strict=True):
-                found.setdefault(one.position, []).append((one.step, values))
-        for position, pieces in found.items():
-            yield position, self._frames(join_windows(sorted(pieces, key=lambda piece: piece[0])))
+                found.setdefault(one.item, []).append((one.step, values))
+        for k, pieces in found.items():
+            yield k, self._frames(join_windows(sorted(pieces, key=lambda piece: piece[0])))
 
-    def _stretches(self, position: int, samples: torch.Tensor) -> Iterator[_Stretch]:
+    def _stretches(self, item: int, samples: torch.Tensor) -> Iterator[_Stretch]:
         model, config = self._model, self._config
         if len(samples) < model.shortest:
             samples = torch.nn.functional.pad(samples, (0, model.shortest - len(samples)))
@@ -176,7 +176,7 @@ class AudioTransformersEncoder:
         start = 0
         while True:
             piece = samples[start : start + window]
-            yield _Stretch(position, start // model.hop, len(piece), model.prepare(piece))
+            yield _Stretch(item, start // model.hop, len(piece), model.prepare(piece))
             if start + window >= len(samples):
                 return
             start += advance
@@ -228,13 +228,3 @@ def join_windows(
         kept.append(states[begin - start : end - start])
         begin = end
     return np.concatenate(kept)
-
-
-def _seconds(row: Utterance, root: Path) -> float:
-    """Length for sorting; 0 where only decoding would tell."""
-    if row.end is not None:
-        return row.end - (row.start or 0.0)
-    try:
-        return float(soundfile.info(root / row.audio).duration)
-    except (soundfile.LibsndfileError, OSError, RuntimeError):
-        return 0.0

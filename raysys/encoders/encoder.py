@@ -5,11 +5,12 @@ its features must be known without loading a model, so that a store can be found
 """
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -18,33 +19,73 @@ from raysys.corpus.audit import Finding
 from raysys.corpus.table import Utterance
 from raysys.settings import digest
 
-Frames = Shaped[np.ndarray, "time dim"]
+Frames = Shaped[np.ndarray, "_ _"]
+"""[time, dim]."""
 
 
-@runtime_checkable
-class Encoder(Protocol):
-    """Turns the utterances of one modality into frames or tokens.
+@dataclass(frozen=True)
+class Source:
+    """An utterance that is to be encoded."""
 
-    Raises of both methods: `FeatureError` for an utterance or a model that cannot be used.
+    position: int
+    """In the corpus."""
+    row: Utterance
+    before: tuple[Utterance, ...] = ()
+    """The turns before it, oldest first, for an encoder that reads them."""
+
+
+class Encoder(ABC):
+    """Turns the utterances of one modality into frames or tokens, in two steps that may run on different machines.
+
+    Source -> read: file, decoding, on any CPU -> encode: the model's work, where the model is -> frames
     """
 
+    turns_before: int = 0
+    """Turns of the dialogue that are read beside the utterance."""
+    portion: float = 256.0
+    """Sum of sizes that is read before it is encoded: what memory must hold."""
+    uses_gpu: bool = False
+    """Whether it is faster on a GPU."""
+
+    @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
         """JSON-able settings and digests that decide the values: equal fingerprints, equal features."""
-        ...
 
-    def encode(
-        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Frames]]:
-        """Yield (position in `rows`, frames), each chosen position once, in any order; `time` is at least 1.
+    def size(self, source: Source, root: Path) -> float:
+        """How large an utterance is, without reading it: those of like size are encoded together."""
+        return 1.0
+
+    @abstractmethod
+    def read(self, source: Source, root: Path) -> Any:
+        """What `encode` needs of an utterance; can be pickled.
+
+        Args:
+            source: the utterance.
+            root: of the corpus.
+
+        Raises:
+            FeatureError, CorpusError: it cannot be read, which costs this utterance alone.
+        """
+
+    def load(self) -> None:  # noqa: B027
+        """Load what `encode` needs, ahead of time.
+
+        Raises:
+            FeatureError: the model cannot be used.
+        """
+
+    @abstractmethod
+    def encode(self, items: Sequence[Any]) -> Iterator[tuple[int, Frames]]:
+        """Yield (position in `items`, frames), each once, in any order; `time` is at least 1.
 
         The store keeps whole numbers (ids, indices) as they are, and others as float16.
 
         Args:
-            rows: all utterances of the corpus; what surrounds an utterance may be read too.
-            root: of the corpus.
-            chosen: positions to encode; all, if None.
+            items: what `read` gave.
+
+        Raises:
+            FeatureError: the model cannot be used.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,11 +111,6 @@ class EncoderConfig:
     def seen(self, features: Iterable[Frames]) -> list[Finding]:
         """What the audit must know of the features of a corpus, utterance by utterance."""
         return []
-
-
-def positions(rows: Sequence[Utterance], chosen: Sequence[int] | None) -> Sequence[int]:
-    """The chosen positions, or all."""
-    return range(len(rows)) if chosen is None else chosen
 
 
 def code_digest(*modules: ModuleType) -> str:

@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from raysys.corpus.table import Utterance
 from raysys.encoders import film, resnet
-from raysys.encoders.encoder import Frames, code_digest, positions
+from raysys.encoders.encoder import Encoder, Frames, Source, code_digest
 from raysys.encoders.film import Picture
 from raysys.encoders.pretrained import torch_device
 from raysys.encoders.resnet import WIDTH, Resnet, file_digest, weights_file
 
 
-class FilmEncoder:
+class FilmEncoder(Encoder):
     """One frame an utterance; zeros where its film shows no part that counts.
 
     Args:
@@ -33,6 +32,8 @@ class FilmEncoder:
     Raises:
         FeatureError: there are no such weights.
     """
+
+    portion = 8.0
 
     def __init__(
         self,
@@ -48,7 +49,8 @@ class FilmEncoder:
         self._setting = f"features.{name}.weights"
         self._weights = weights_file(weights, self._setting)
         self._frames = frames
-        self._device = torch_device(name, device)
+        self._device = device
+        self.uses_gpu = device != "cpu"
         self._parts = parts
         self._identity = identity
 
@@ -62,14 +64,20 @@ class FilmEncoder:
             **self._identity,
         }
 
-    def encode(
-        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Frames]]:
+    def read(self, source: Source, root: Path) -> list[Picture]:
+        """The parts of some frames of the film."""
+        row = source.row
+        pictures = film.read_frames(row, root / row.video, self._frames)
+        return [part for one in pictures for part in self._parts(one)]
+
+    def load(self) -> None:
+        """The model."""
+        _ = self._network
+
+    def encode(self, items: Sequence[list[Picture]]) -> Iterator[tuple[int, Frames]]:
         """The mean over each utterance's parts, in order."""
-        for position in positions(rows, chosen):
-            row = rows[position]
-            pictures = film.read_frames(row, root / row.video, self._frames)
-            yield position, self._mean([part for one in pictures for part in self._parts(one)])
+        for k, parts in enumerate(items):
+            yield k, self._mean(parts)
 
     def _mean(self, parts: Sequence[Picture]) -> Frames:
         if not parts:
@@ -78,4 +86,6 @@ class FilmEncoder:
 
     @cached_property
     def _network(self) -> Resnet:
-        return Resnet(self._weights, setting=self._setting, device=self._device)
+        return Resnet(
+            self._weights, setting=self._setting, device=torch_device(self._name, self._device)
+        )

@@ -17,8 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float32
 
-from raysys.corpus.table import Utterance
-from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
+from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest
 from raysys.settings import require
 
 _TOKEN = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
@@ -40,8 +39,10 @@ class HashedConfig(EncoderConfig):
         return HashedEncoder(self)
 
 
-class HashedEncoder:
+class HashedEncoder(Encoder):
     """Hashed token vectors; see the module."""
+
+    portion = 20_000.0
 
     def __init__(self, config: HashedConfig) -> None:
         self._dim = config.dim
@@ -51,13 +52,18 @@ class HashedEncoder:
         code = code_digest(sys.modules[__name__])
         return {"encoder": "hashed", "dim": self._dim, "code": code}
 
-    def encode(
-        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Frames]]:
+    def size(self, source: Source, root: Path) -> float:
+        """Characters."""
+        return float(len(source.row.text))
+
+    def read(self, source: Source, root: Path) -> str:
+        """The text."""
+        return source.row.text
+
+    def encode(self, items: Sequence[str]) -> Iterator[tuple[int, Frames]]:
         """A vector for every token of each text, in order."""
-        for position in positions(rows, chosen):
-            words = tokens(rows[position].text)
-            yield position, np.stack([_vector(word, self._dim) for word in words])
+        for k, text in enumerate(items):
+            yield k, np.stack([_vector(word, self._dim) for word in tokens(text)])
 
 
 def tokens(text: str) -> list[str]:

@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float
 
 from raysys.corpus import audio
-from raysys.corpus.table import Utterance
 from raysys.encoders import waveform
-from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
+from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest
+from raysys.encoders.waveform import Samples
 from raysys.settings import require
 
 _FLOOR = 1e-6
@@ -61,8 +61,10 @@ class LogmelConfig(EncoderConfig):
         return LogmelEncoder(self)
 
 
-class LogmelEncoder:
+class LogmelEncoder(Encoder):
     """Log-mel frames; see the module."""
+
+    portion = waveform.PORTION_SECONDS
 
     def __init__(self, config: LogmelConfig) -> None:
         self._config = config
@@ -86,16 +88,21 @@ class LogmelEncoder:
         known = {"encoder": "logmel", **vars(self._config), "code": code}
         return {**known, "torchaudio": version("torchaudio")}
 
-    def encode(
-        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Frames]]:
-        """Frames of each utterance, in order."""
+    def size(self, source: Source, root: Path) -> float:
+        """Seconds."""
+        return waveform.seconds(source.row, root)
+
+    def read(self, source: Source, root: Path) -> Samples:
+        """Samples at the encoder's rate."""
         rate, remedy = self._config.sample_rate_hz, "set --features.logmel.sample_rate_hz {rate}"
-        for position in positions(rows, chosen):
+        return waveform.read_waveform(source.row, root, rate, remedy=remedy)
+
+    def encode(self, items: Sequence[Samples]) -> Iterator[tuple[int, Frames]]:
+        """Frames of each utterance, in order."""
+        for k, samples in enumerate(items):
             with torch.inference_mode():
-                heard = waveform.read_waveform(rows[position], root, rate, remedy=remedy)
-                frames = self._frames(heard)
-            yield position, frames.numpy()
+                frames = self._frames(torch.from_numpy(samples))
+            yield k, frames.numpy()
 
     def _frames(self, samples: Float[torch.Tensor, " time"]) -> Float[torch.Tensor, "frame dim"]:
         shortest = self._mel.n_fft // 2 + 1  # reflection at the edges needs so many samples

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from raysys.corpus.table import Utterance
-from raysys.encoders.encoder import Encoder, Frames, code_digest
+from raysys.encoders.encoder import Encoder, Frames, Source, code_digest
 
 
-class Pooled:
+class Pooled(Encoder):
     """An encoder whose frames are averaged.
 
     Args:
@@ -25,17 +24,30 @@ class Pooled:
     def __init__(self, encoder: Encoder, count: int) -> None:
         self._encoder = encoder
         self._count = count
+        self.turns_before = encoder.turns_before
+        self.portion = encoder.portion
+        self.uses_gpu = encoder.uses_gpu
 
     def fingerprint(self) -> dict[str, Any]:
         """The encoder's, and how many frames are one."""
         code = code_digest(sys.modules[__name__])
         return {"pool_frames": self._count, "code": code, "of": self._encoder.fingerprint()}
 
-    def encode(
-        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Frames]]:
+    def size(self, source: Source, root: Path) -> float:
+        """The encoder's."""
+        return self._encoder.size(source, root)
+
+    def read(self, source: Source, root: Path) -> Any:
+        """The encoder's."""
+        return self._encoder.read(source, root)
+
+    def load(self) -> None:
+        """The encoder's model."""
+        self._encoder.load()
+
+    def encode(self, items: Sequence[Any]) -> Iterator[tuple[int, Frames]]:
         """Means of the encoder's frames, in its order."""
-        for position, frames in self._encoder.encode(rows, root, chosen):
+        for position, frames in self._encoder.encode(items):
             starts = np.arange(0, len(frames), self._count)
             sums = np.add.reduceat(frames.astype(np.float64), starts, axis=0)
             lengths = np.diff([*starts, len(frames)])

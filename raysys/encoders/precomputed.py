@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,8 +21,7 @@ from numpy.lib.npyio import NpzFile
 
 from raysys.corpus.audio import FILMS
 from raysys.corpus.audit import Finding
-from raysys.corpus.table import Utterance
-from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
+from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest
 from raysys.errors import FeatureError
 
 _DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -57,7 +56,7 @@ class PrecomputedConfig(EncoderConfig):
         return [Finding("note", "precomputed_features", message)]
 
 
-class PrecomputedEncoder:
+class PrecomputedEncoder(Encoder):
     """Reads frames instead of computing them; see the module.
 
     Raises:
@@ -83,22 +82,28 @@ class PrecomputedEncoder:
         known = {"encoder": "precomputed", "modality": self._modality, "content": self._content}
         return {**known, "code": code_digest(sys.modules[__name__])}
 
-    def encode(
-        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Frames]]:
-        """Frames of each utterance, in order; an array [dim] is one frame."""
-        first: tuple[str, int] | None = None
-        places = positions(rows, chosen)
-        sources = self._sources([rows[k] for k in places], root)
-        for position, (row, where, load) in zip(places, sources, strict=True):
-            frames = _frames(load, f"{where}: {self._modality} features of '{row.utterance_id}'")
-            first = first or (row.utterance_id, frames.shape[1])
-            if frames.shape[1] != first[1]:
+    def read(self, source: Source, root: Path) -> Frames:
+        """Frames of an utterance; an array [dim] is one frame."""
+        row = source.row
+        if self._file is not None:
+            if row.utterance_id not in self._arrays.files:
                 raise FeatureError(
-                    f"{where}: {self._modality} features of '{row.utterance_id}' are {frames.shape[1]} wide, those "
-                    f"of '{first[0]}' {first[1]}: compute them alike"
+                    f"{self._file} lacks {self._modality} features of '{row.utterance_id}': add them, or leave the "
+                    "utterance out of the corpus"
                 )
-            yield position, frames
+            where, load = str(self._file), partial(self._arrays.__getitem__, row.utterance_id)
+        else:
+            path = root / row.video
+            if path.suffix.lower() in FILMS:
+                raise FeatureError(
+                    f"{path} is a film: set --features.video visextnet, or --features.precomputed.video FILE.npz"
+                )
+            where, load = str(path), partial(np.load, path, allow_pickle=False)
+        return _frames(load, f"{where}: {self._modality} features of '{row.utterance_id}'")
+
+    def encode(self, items: Sequence[Frames]) -> Iterator[tuple[int, Frames]]:
+        """What was read."""
+        yield from enumerate(items)
 
     @cached_property
     def _content(self) -> str:
@@ -107,35 +112,14 @@ class PrecomputedEncoder:
         with self._file.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _sources(
-        self, rows: Sequence[Utterance], root: Path
-    ) -> Iterator[tuple[Utterance, str, Callable[[], np.ndarray]]]:
-        """Every row, where its array is, and how to load it."""
-        if self._file is None:
-            for row in rows:
-                path = root / row.video
-                if path.suffix.lower() in FILMS:
-                    raise FeatureError(
-                        f"{path} is a film: set --features.video visextnet, or --features.precomputed.video FILE.npz"
-                    )
-                yield row, str(path), lambda path=path: np.load(path, allow_pickle=False)  # type: ignore[misc]
-            return
-        with self._open(self._file) as arrays:
-            names = set(arrays.files)
-            missing = [row.utterance_id for row in rows if row.utterance_id not in names]
-            if missing:
-                raise FeatureError(
-                    f"{self._file} has {self._modality} features of {len(rows) - len(missing)} of {len(rows)} "
-                    f"utterances and lacks '{missing[0]}': add them, or leave the utterances out of the corpus"
-                )
-            for row in rows:
-                yield row, str(self._file), lambda name=row.utterance_id: arrays[name]  # type: ignore[misc]
-
-    def _open(self, file: Path) -> NpzFile:
+    @cached_property
+    def _arrays(self) -> NpzFile:
+        assert self._file is not None
         try:
-            found: NpzFile = np.load(file, allow_pickle=False)
+            found: NpzFile = np.load(self._file, allow_pickle=False)
         except _DAMAGED as error:
-            raise FeatureError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+            reason = " ".join(str(error).split())
+            raise FeatureError(f"{self._file} cannot be read: {reason}") from error
         return found
 
 

@@ -50,7 +50,7 @@ class PretrainedModel:
         precision: of weights and states.
 
     Raises:
-        FeatureError: there is no such model, it has no safetensors weights, or the device is not there.
+        FeatureError: there is no such model, or it has no safetensors weights.
     """
 
     def __init__(
@@ -64,12 +64,8 @@ class PretrainedModel:
     ) -> None:
         self._group = group
         self.name = name
-        self.device = torch_device(group, device)
-        if precision != "float32" and self.device == "cpu":
-            raise FeatureError(
-                f"features.{group}.precision is {precision}, which needs a GPU: set --features.{group}.precision "
-                "float32"
-            )
+        self._device = device
+        self._precision = precision
         self.dtype = getattr(torch, precision)
         try:
             self.folder = _local_folder(name, revision)
@@ -90,6 +86,21 @@ class PretrainedModel:
         """File name -> SHA-256 of its content."""
         found = sorted({file for pattern in _FILES for file in self.folder.glob(pattern)})
         return {file.name: _digest(file) for file in found}
+
+    @cached_property
+    def device(self) -> str:
+        """Torch device on this machine, which need not be the one that plans.
+
+        Raises:
+            FeatureError: it is not there, or cannot compute in the precision that is asked for.
+        """
+        found = torch_device(self._group, self._device)
+        if self._precision != "float32" and found == "cpu":
+            raise FeatureError(
+                f"features.{self._group}.precision is {self._precision}, which needs a GPU: set "
+                f"--features.{self._group}.precision float32"
+            )
+        return found
 
     @property
     def layers(self) -> int:
@@ -136,9 +147,14 @@ class PretrainedModel:
             logging.set_verbosity(verbosity)
 
     def load_weights(self) -> Any:
-        """The model, ready to encode on its device."""
+        """The model, ready to encode on its device.
+
+        Raises:
+            FeatureError: it cannot be loaded, or there is no such device.
+        """
+        device = self.device
         model = self.load("AutoModel", dtype=self.dtype, use_safetensors=True)
-        return model.eval().requires_grad_(False).to(self.device)
+        return model.eval().requires_grad_(False).to(device)
 
     def unusable(self, error: Exception) -> FeatureError:
         """That it cannot be loaded, why, and the remedy."""

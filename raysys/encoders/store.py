@@ -3,15 +3,17 @@
     cache/features/<corpus>-<modality>-<digest>/
         00000.values.npy    [time, dim], float16 or whole numbers: utterances 0 to 1023, one after the other
         00000.offsets.npy   [utterances + 1] int64, utterance k of the shard is values[offsets[k] : offsets[k + 1]]
+        00000.failed.json   utterances of the shard that could not be read -> why; only where there are such
         00001.values.npy    ...
         features.json       what they were made of; written last, so its presence means complete
 
 A store is reused only when corpus digest and encoder fingerprint, which covers the encoder's code, match. Extraction
-holds one shard in memory; what was killed goes on after the shards that are there, to the same bytes.
+holds the shards that are being filled in memory; what was killed goes on after the shards that are there, to the same
+bytes. Shards with utterances that could not be read are tried again, until somebody says that they may be left out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -19,12 +21,13 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from raysys.corpus.table import Corpus
-from raysys.encoders.encoder import Encoder
+from raysys.encoders.encoder import Encoder, Frames
+from raysys.encoders.extraction import Encoded, Through, Unreadable, here, portions
 from raysys.errors import FeatureError, StorageError
 from raysys.settings import digest
 from raysys.storage import Folder
 
-_SHARD = 1024
+SHARD = 1024
 """Utterances a shard."""
 
 
@@ -33,29 +36,45 @@ class Ragged:
     """Features of all utterances of one modality."""
 
     shards: tuple[Shaped[np.ndarray, "_ dim"], ...]
-    """Frames of all utterances in their order, none of them in two shards: float16, or whole numbers where the encoder
+    """Frames of utterances one after the other, none of them in two shards: float16, or whole numbers where the encoder
     gives such."""
-    offsets: Int64[np.ndarray, " utterance_and_end"]
-    """Utterance k begins offsets[k] frames after the first one of all."""
+    starts: Int64[np.ndarray, " utterance"]
+    """Where each utterance begins, counted from the first shard's first frame."""
+    lengths: Int64[np.ndarray, " utterance"]
+    """Frames or tokens of each utterance."""
+    failed: Mapping[int, str] = field(default_factory=dict)
+    """Utterances without features -> why."""
+
+    @classmethod
+    def of(
+        cls, values: Shaped[np.ndarray, "_ dim"], lengths: Int64[np.ndarray, " utterance"]
+    ) -> "Ragged":
+        """Utterances that stand in one array, one after the other."""
+        return cls((values,), np.cumsum(lengths) - lengths, lengths)
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.starts)
 
     def __getitem__(self, k: int) -> Shaped[np.ndarray, "time dim"]:
-        start, end = int(self.offsets[k]), int(self.offsets[k + 1])
+        start = int(self.starts[k])
         shard = int(np.searchsorted(self._begins, start, side="right")) - 1
-        begin = int(self._begins[shard])
-        return self.shards[shard][start - begin : end - begin]
+        first = start - int(self._begins[shard])
+        return self.shards[shard][first : first + int(self.lengths[k])]
+
+    def take(self, rows: Sequence[int]) -> "Ragged":
+        """Some of the utterances, all of which have features."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return Ragged(self.shards, self.starts[chosen], self.lengths[chosen])
 
     @property
     def dim(self) -> int:
         """Width of a frame or token."""
-        return int(self.shards[0].shape[1])
+        return int(max(shard.shape[1] for shard in self.shards))
 
     @property
     def total_time(self) -> int:
         """Frames or tokens of all utterances."""
-        return int(self.offsets[-1])
+        return int(self.lengths.sum())
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -77,6 +96,18 @@ class FeatureStore:
     """Modality -> fingerprint of its encoder."""
     digest: str
 
+    @property
+    def failed(self) -> dict[int, str]:
+        """Utterances that lack the features of some modality -> why."""
+        return {
+            k: reason for ragged in self.modalities.values() for k, reason in ragged.failed.items()
+        }
+
+    def take(self, rows: Sequence[int]) -> "FeatureStore":
+        """Some of the utterances, all of which have features."""
+        taken = {modality: ragged.take(rows) for modality, ragged in self.modalities.items()}
+        return FeatureStore(taken, self.encoders, self.digest)
+
 
 def store_folder(corpus: Corpus, modality: str, encoder: Encoder, cache: Folder) -> Folder:
     """Where the store of these features is, or will be."""
@@ -88,7 +119,7 @@ def open_store(corpus: Corpus, modality: str, encoder: Encoder, cache: Folder) -
     """The stored features, or None when there are none that match, or not all of them yet.
 
     Raises:
-        FeatureError: the store is truncated, or holds values that are not finite.
+        FeatureError: the store is truncated.
     """
     folder = store_folder(corpus, modality, encoder, cache)
     if not folder.exists("features.json"):
@@ -99,20 +130,20 @@ def open_store(corpus: Corpus, modality: str, encoder: Encoder, cache: Folder) -
             (folder.read_npy(f"{name}.values.npy"), folder.read_npy(f"{name}.offsets.npy"))
             for name in _names(len(corpus))
         ]
-    except StorageError as error:
+        failed = {int(position): reason for position, reason in found["failed"].items()}
+    except (StorageError, KeyError) as error:
         raise FeatureError(f"feature store is damaged ({error}): delete {folder.path()}") from error
     truncated = FeatureError(f"feature store is truncated: delete {folder.path()} and run again")
     for values, offsets in parts:
-        if offsets[0] != 0 or offsets[-1] != len(values) or not (np.diff(offsets) > 0).all():
+        if offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
             raise truncated
-    lengths = np.concatenate([np.diff(offsets) for _, offsets in parts])
-    total = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    ragged = Ragged(tuple(values for values, _ in parts), total)
-    whole = [found["total_time"], found["dim"], len(corpus)]
-    if [ragged.total_time, ragged.dim, len(ragged)] != whole:
+    lengths = np.concatenate([np.diff(offsets) for _, offsets in parts]).astype(np.int64)
+    starts = np.cumsum(lengths) - lengths
+    ragged = Ragged(tuple(values for values, _ in parts), starts, lengths, failed)
+    whole = [found["total_time"], found["dim"], len(corpus), sorted(failed)]
+    empty = np.flatnonzero(lengths == 0).tolist()
+    if [ragged.total_time, ragged.dim, len(ragged), empty] != whole:
         raise truncated
-    for shard, (values, offsets) in zip(_shards(len(corpus)), parts, strict=True):
-        _check_finite(values, offsets, shard, corpus, modality, remedy=f"delete {folder.path()}")
     return ragged
 
 
@@ -122,6 +153,8 @@ def extract_store(
     encoder: Encoder,
     cache: Folder,
     *,
+    through: Through = here,
+    skip_bad: bool = False,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Ragged:
     """Encode every utterance that no finished shard holds; the store is complete only when all are encoded.
@@ -131,59 +164,106 @@ def extract_store(
         modality: audio, text or video.
         encoder: see `raysys.encoders.encoder`.
         cache: where stores are.
+        through: who does the work.
+        skip_bad: complete the store without the utterances that cannot be read.
         advance: told how many further utterances are done, for a progress bar.
 
     Raises:
-        FeatureError: an utterance cannot be encoded, its features are not finite in float16, or of another width.
-        CorpusError: audio that can no longer be read.
+        FeatureError: utterances cannot be read, features are not finite in float16, or of different widths.
     """
     folder = store_folder(corpus, modality, encoder, cache)
-    dims, total = set(), 0
-    for name, shard in zip(_names(len(corpus)), _shards(len(corpus)), strict=True):
-        if folder.exists(f"{name}.offsets.npy"):
-            advance(len(shard))
-        else:
-            values, offsets = _encode(corpus, modality, encoder, shard, advance)
-            folder.write_npy(f"{name}.values.npy", values)  # first: offsets say that they are whole
-            folder.write_npy(f"{name}.offsets.npy", offsets)
-        values = folder.read_npy(f"{name}.values.npy")
-        dims.add(int(values.shape[1]))
-        total += len(values)
-    if len(dims) > 1:
-        raise FeatureError(
-            f"{modality} features are of widths {sorted(dims)}: compute them alike, and delete {folder.path()}"
-        )
-    size = {"dim": dims.pop(), "total_time": total, "utterances": len(corpus)}
-    folder.write_json("features.json", {**_description(corpus, modality, encoder), **size})
-    found = open_store(corpus, modality, encoder, cache)
-    assert found is not None
-    return found
+    shards = dict(zip(_names(len(corpus)), _shards(len(corpus)), strict=True))
+    missing = {name: shard for name, shard in shards.items() if not _is_there(folder, name)}
+    advance(len(corpus) - sum(map(len, missing.values())))
+    failed: dict[int, str] = {}
+    planned = [
+        portion
+        for shard in missing.values()
+        for portion in portions(corpus.utterances, corpus.root, encoder, shard)
+    ]
+    encoded = through(encoder, planned, corpus.root)
+    for name, found in _gathered(encoded, missing, advance):
+        failed |= _write(folder, name, found, corpus, modality)
+    first = next(iter(sorted(failed)), None)
+    if first is not None and (not skip_bad or len(failed) == len(corpus)):
+        more = f" (and {len(failed) - 1} more bad rows)" if len(failed) > 1 else ""
+        raise FeatureError(f"{failed[first]}{more}: mend it or pass --corpus.skip_bad true")
+    _complete(folder, list(shards), _description(corpus, modality, encoder), failed)
+    opened = open_store(corpus, modality, encoder, cache)
+    assert opened is not None
+    return opened
 
 
-def _encode(
+def _gathered(
+    encoded: Iterator[Encoded], missing: Mapping[str, range], advance: Callable[[int], None]
+) -> Iterator[tuple[str, list[Frames | Unreadable]]]:
+    """Shards as their last utterance comes.
+
+    Raises:
+        FeatureError: no utterance of the first portion can be read, so that there is little hope for the others.
+    """
+    names = {position: name for name, shard in missing.items() for position in shard}
+    filling: dict[str, dict[int, Frames | Unreadable]] = {}
+    hope = False
+    for portion in encoded:
+        unreadable = [what for _, what in portion if isinstance(what, Unreadable)]
+        hope = hope or len(unreadable) < len(portion)
+        if not hope and len(portion) > 1:
+            raise FeatureError(unreadable[0].reason)
+        for position, what in portion:
+            filling.setdefault(names[position], {})[position] = what
+        advance(len(portion))
+        for name in {names[position] for position, _ in portion}:
+            if len(filling[name]) == len(missing[name]):
+                found = filling.pop(name)
+                yield name, [found[k] for k in missing[name]]
+
+
+def _write(
+    folder: Folder,
+    name: str,
+    found: Sequence[Frames | Unreadable],
     corpus: Corpus,
     modality: str,
-    encoder: Encoder,
-    shard: range,
-    advance: Callable[[int], None],
-) -> tuple[Shaped[np.ndarray, "_ dim"], Int64[np.ndarray, " _"]]:
-    """Values and offsets of one shard."""
-    frames: dict[int, np.ndarray] = {}
-    with np.errstate(over="ignore"):
-        for position, encoded in encoder.encode(corpus.utterances, corpus.root, shard):
-            whole = np.issubdtype(encoded.dtype, np.integer)
-            frames[position] = encoded if whole else encoded.astype(np.float16)
-            advance(1)
-    offsets = np.concatenate([[0], np.cumsum([len(frames[k]) for k in shard])]).astype(np.int64)
-    values = np.concatenate([frames.pop(k) for k in shard])
-    _check_finite(
-        values, offsets, shard, corpus, modality, remedy="mend or leave out the utterance"
-    )
-    return values, offsets
+) -> dict[int, str]:
+    """One shard; which of its utterances could not be read, and why."""
+    first = int(name) * SHARD
+    failed = {first + k: one.reason for k, one in enumerate(found) if isinstance(one, Unreadable)}
+    frames = {first + k: one for k, one in enumerate(found) if not isinstance(one, Unreadable)}
+    _check_widths(frames, corpus, modality)
+    lengths = [0 if isinstance(one, Unreadable) else len(one) for one in found]
+    if failed:  # first of the three: a shard with offsets and without this has all its utterances
+        reasons = {corpus.utterances[k].utterance_id: reason for k, reason in failed.items()}
+        folder.write_json(f"{name}.failed.json", reasons)
+    elif folder.exists(f"{name}.failed.json"):
+        folder.remove(f"{name}.failed.json")
+    folder.write_npy(f"{name}.values.npy", *frames.values())
+    folder.write_npy(f"{name}.offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))
+    return failed
+
+
+def _complete(
+    folder: Folder, names: Sequence[str], description: dict[str, Any], failed: Mapping[int, str]
+) -> None:
+    """Write features.json, if the shards fit together."""
+    shards = [folder.read_npy(f"{name}.values.npy") for name in names]
+    dims = {int(values.shape[1]) for values in shards if len(values)}
+    if len(dims) > 1:
+        raise FeatureError(
+            f"{description['modality']} features are of widths {sorted(dims)}: compute them alike, and delete "
+            f"{folder.path()}"
+        )
+    size = {"dim": dims.pop(), "total_time": sum(map(len, shards))}
+    known = {str(position): reason for position, reason in sorted(failed.items())}
+    folder.write_json("features.json", {**description, **size, "failed": known})
+
+
+def _is_there(folder: Folder, name: str) -> bool:
+    return folder.exists(f"{name}.offsets.npy") and not folder.exists(f"{name}.failed.json")
 
 
 def _shards(utterances: int) -> list[range]:
-    return [range(k, min(k + _SHARD, utterances)) for k in range(0, utterances, _SHARD)]
+    return [range(k, min(k + SHARD, utterances)) for k in range(0, utterances, SHARD)]
 
 
 def _names(utterances: int) -> list[str]:
@@ -194,24 +274,18 @@ def _description(corpus: Corpus, modality: str, encoder: Encoder) -> dict[str, A
     return {
         "modality": modality,
         "corpus": corpus.digest,
-        "shard": _SHARD,
+        "utterances": len(corpus),
+        "shard": SHARD,
         "encoder": encoder.fingerprint(),
     }
 
 
-def _check_finite(
-    values: Shaped[np.ndarray, "_ dim"],
-    offsets: Int64[np.ndarray, " _"],
-    rows: Sequence[int],
-    corpus: Corpus,
-    modality: str,
-    *,
-    remedy: str,
-) -> None:
-    bad = ~np.isfinite(values).all(axis=1)
-    if bad.any():
-        position = int(np.searchsorted(offsets, int(bad.argmax()), side="right")) - 1
-        row = corpus.utterances[rows[position]].utterance_id
-        raise FeatureError(
-            f"{modality} features of utterance '{row}' hold NaN or infinity: {remedy}"
-        )
+def _check_widths(frames: Mapping[int, Frames], corpus: Corpus, modality: str) -> None:
+    ids = {k: corpus.utterances[k].utterance_id for k in frames}
+    first = next(iter(frames), 0)
+    for k, one in frames.items():
+        if one.shape[1] != frames[first].shape[1]:
+            raise FeatureError(
+                f"{modality} features of '{ids[k]}' are {one.shape[1]} wide, those of '{ids[first]}' "
+                f"{frames[first].shape[1]}: compute them alike"
+            )

@@ -17,10 +17,9 @@ from typing import Any, ClassVar
 import torch
 
 from raysys.corpus.audit import Finding
-from raysys.corpus.table import Utterance
 from raysys.encoders import pretrained
 from raysys.encoders.audio_models import FAMILIES
-from raysys.encoders.encoder import EncoderConfig, Frames, code_digest, positions
+from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest
 from raysys.encoders.pretrained import (
     LayerPooling,
     Precision,
@@ -96,12 +95,14 @@ class _Pieces:
     kept: slice
 
 
-class TransformersEncoder:
+class TransformersEncoder(Encoder):
     """Token states; see the module.
 
     Raises:
         FeatureError: there is no such model, it is none for text, or it has no such layer.
     """
+
+    portion = 20_000.0
 
     def __init__(self, config: TransformersConfig) -> None:
         self._config = config
@@ -112,6 +113,8 @@ class TransformersEncoder:
             device=config.device,
             precision=config.precision,
         )
+        self.turns_before = config.context_turns
+        self.uses_gpu = config.device != "cpu"
         if self._files.kind in FAMILIES:
             raise FeatureError(
                 f"features.{_GROUP}.model '{config.model}' is a {self._files.kind} model, which hears audio: set "
@@ -133,16 +136,22 @@ class TransformersEncoder:
             "code": code_digest(sys.modules[__name__], pretrained),
         }
 
-    def encode(
-        self, rows: Sequence[Utterance], root: Path, chosen: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Frames]]:
-        """Token states of each text, shortest texts first.
+    def size(self, source: Source, root: Path) -> float:
+        """Characters."""
+        return float(sum(len(turn.text) for turn in (source.row, *source.before)))
 
-        Special tokens are kept where there is no context. Context is looked for among `rows`.
-        """
+    def read(self, source: Source, root: Path) -> tuple[str, ...]:
+        """The text, and the turns before it."""
+        return (source.row.text, *(turn.text for turn in source.before))
+
+    def load(self) -> None:
+        """The model."""
+        _ = self._model, self._tokenizer
+
+    def encode(self, items: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, Frames]]:
+        """Token states of each text, shortest texts first; special tokens are kept where there is no context."""
         config, files = self._config, self._files
-        places = positions(rows, chosen)
-        pieces = self._pieces(rows, places)
+        pieces = [self._pieces(*texts) for texts in items]
         for batched in _batches([len(item.ids) for item in pieces], config.batch_tokens):
             batch = self._tokenizer.pad(
                 {"input_ids": [pieces[k].ids for k in batched]}, return_tensors="pt"
@@ -151,24 +160,21 @@ class TransformersEncoder:
                 found = self._model(**batch.to(files.device), output_hidden_states=True)
                 states = join_layers(found.hidden_states, config.layers, config.layer_pooling).cpu()
             for row, item in enumerate(batched):
-                yield places[item], states[row, pieces[item].kept].numpy()
+                yield item, states[row, pieces[item].kept].numpy()
 
-    def _pieces(self, rows: Sequence[Utterance], places: Sequence[int]) -> list[_Pieces]:
+    def _pieces(self, text: str, *before: str) -> _Pieces:
         if self._config.context_turns:
-            before = _turns_before(rows, self._config.context_turns)
-            return [self._with_context(rows[k], [rows[j] for j in before[k]]) for k in places]
-        tokenize, longest = self._tokenizer, self._config.max_tokens
-        ids = [
-            tokenize(rows[k].text, truncation=True, max_length=longest).input_ids for k in places
-        ]
-        return [_Pieces(item, slice(0, len(item))) for item in ids]
+            return self._with_context(text, before)
+        longest = self._config.max_tokens
+        ids = self._tokenizer(text, truncation=True, max_length=longest).input_ids
+        return _Pieces(ids, slice(0, len(ids)))
 
-    def _with_context(self, row: Utterance, before: Sequence[Utterance]) -> _Pieces:
+    def _with_context(self, words: str, before: Sequence[str]) -> _Pieces:
         """<cls> turn <sep> turn <sep> ... text <sep>, what comes before the text cut to fit."""
         tokenizer, longest = self._tokenizer, self._config.max_tokens
         begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
         text, *turns = (
-            tokenizer(one.text, add_special_tokens=False).input_ids for one in (row, *before)
+            tokenizer(one, add_special_tokens=False).input_ids for one in (words, *before)
         )
         text = text[: longest - 2]
         context = [token for turn in turns for token in [*turn, end]]
@@ -194,17 +200,6 @@ class TransformersEncoder:
     @cached_property
     def _model(self) -> Any:
         return self._files.load_weights()
-
-
-def _turns_before(rows: Sequence[Utterance], count: int) -> list[list[int]]:
-    """Of every row the positions of up to `count` turns before it in its dialogue, oldest first."""
-    order = sorted(range(len(rows)), key=lambda k: (rows[k].dialogue_id, rows[k].turn))
-    found: list[list[int]] = [[] for _ in rows]
-    for place, position in enumerate(order):
-        dialogue = rows[position].dialogue_id
-        before = order[max(0, place - count) : place]
-        found[position] = [k for k in before if dialogue and rows[k].dialogue_id == dialogue]
-    return found
 
 
 def _batches(lengths: list[int], most: int) -> Iterator[list[int]]:

@@ -3,17 +3,22 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import soundfile
 import torch
-from jaxtyping import Float
+from jaxtyping import Float32
 
 from raysys.corpus import audio
 from raysys.corpus.table import Utterance
 from raysys.errors import FeatureError
 
+Samples = Float32[np.ndarray, " _"]
+"""Mono, within -1..1: [time]."""
+PORTION_SECONDS = 600.0
+"""Audio that is held decoded at a time."""
 
-def read_waveform(
-    row: Utterance, root: Path, rate_hz: int, *, remedy: str
-) -> Float[torch.Tensor, " time"]:
+
+def read_waveform(row: Utterance, root: Path, rate_hz: int, *, remedy: str) -> Samples:
     """Mono samples of an utterance at `rate_hz`; files above it are resampled.
 
     Args:
@@ -33,10 +38,20 @@ def read_waveform(
             f"{path} has {rate} Hz, below the {rate_hz} Hz of the encoder: the upper bands would be empty: "
             f"{remedy.format(rate=rate)}"
         )
-    waveform = torch.from_numpy(samples)
-    return (
-        waveform if rate == rate_hz else torchaudio().functional.resample(waveform, rate, rate_hz)
-    )
+    if rate == rate_hz:
+        return samples
+    resampled = torchaudio().functional.resample(torch.from_numpy(samples), rate, rate_hz)
+    return np.asarray(resampled.numpy())
+
+
+def seconds(row: Utterance, root: Path) -> float:
+    """Length of an utterance, from its file's head; 0 where only decoding would tell."""
+    if row.end is not None:
+        return row.end - (row.start or 0.0)
+    try:
+        return float(soundfile.info(root / row.audio).duration)
+    except (soundfile.LibsndfileError, OSError, RuntimeError):
+        return 0.0
 
 
 def torchaudio() -> Any:

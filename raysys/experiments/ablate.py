@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.errors import FoldFailedError
 from raysys.experiments.command import carry_out
@@ -35,6 +36,7 @@ from raysys.trials.trial import Trial, TrialOutcome
 _TABLE_WIDTH = 140
 
 
+@ray_kept()
 def ablate(config: Config, *, resume: bool, console: Console) -> AblationResult:
     """Run every variant and compare them.
 

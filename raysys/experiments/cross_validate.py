@@ -4,6 +4,7 @@ import time
 
 from rich.console import Console
 
+from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.errors import FoldFailedError
 from raysys.experiments.command import carry_out
@@ -19,6 +20,7 @@ from raysys.tracking.command_log import CommandLog
 from raysys.trials.trial import Trial
 
 
+@ray_kept()
 def cross_validate(config: Config, *, resume: bool, console: Console) -> TrialResult:
     """Run the folds of one configuration and report them.
 

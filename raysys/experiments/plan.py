@@ -8,6 +8,7 @@ Bad input ends here, with one line and nothing half-written in the run folder.
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 import raysys
 from raysys.batches.normalise import FRAMED, by_speaker
+from raysys.cluster.extraction import extractor
 from raysys.config import Config
 from raysys.corpus import read_corpus
 from raysys.corpus.audit import Finding, audit_folds
@@ -29,7 +31,7 @@ from raysys.similarity.prior import Origin
 from raysys.storage import Folder, resolve_folder
 from raysys.tasks.exhibits import Exhibit
 from raysys.tasks.task import Task
-from raysys.tracking.priors import resolve_prior
+from raysys.tracking.priors import Prior, resolve_prior
 from raysys.training.fold import FoldData
 
 
@@ -84,13 +86,29 @@ def prepare_corpus(config: Config, *, models: Collection[str] = ()) -> tuple[Cor
     return corpus, cache
 
 
-def prepare_store(corpus: Corpus, config: Config, cache: Folder) -> FeatureStore:
-    """The features of a corpus, extracted where they are missing.
+def prepare_store(
+    corpus: Corpus, config: Config, cache: Folder
+) -> tuple[Corpus, FeatureStore, list[Finding]]:
+    """The features of a corpus, extracted where they are missing; the corpus without what could not be read.
+
+    Returns:
+        Corpus and features of the same utterances, and what the audit must know of them.
 
     Raises:
-        RaysysError: an unknown encoder, or a damaged store.
+        RaysysError: an unknown encoder, a damaged store, an utterance that cannot be read.
     """
-    return prepare_features(corpus, config.features, config.model.modalities, cache=cache)
+    store = prepare_features(
+        corpus,
+        config.features,
+        config.model.modalities,
+        cache=cache,
+        skip_bad=config.corpus.skip_bad,
+        through=partial(extractor, config.features, config.cluster, len(corpus)),
+    )
+    if failed := store.failed:
+        store = store.take([k for k in range(len(corpus)) if k not in failed])
+        corpus = corpus.without(failed)
+    return corpus, store, seen_in(store, config.features)
 
 
 def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
@@ -104,31 +122,50 @@ def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
         RaysysError: anything wrong with settings, corpus, features, folds or the prior.
     """
     models = models or (config.model.name,)
+    found, cache = prepare_corpus(config, models=models)
+    divided = _divide(found, config, models)  # what is wrong is said before hours of extraction
+    corpus, store, notes = prepare_store(found, config, cache)
+    if len(corpus) < len(found):
+        divided = _divide(corpus, config, models)
+    task, folds, prior = divided.task, divided.folds, divided.prior
+    features = _normalised(store, corpus, config)
+    targets = task.targets(corpus)
+    data = FoldData(task, features, store.encoders, targets, folds, corpus.places)
+    known = None if prior is None else prior.matrices.tolist()
+    identity = digest(to_dict(config), corpus.digest, store.digest, known, code_digest())
+    audit = (*divided.audit, *notes)
+    return Plan(config, corpus, task, data, folds, audit, divided.origin, known, identity)
+
+
+@dataclass(frozen=True)
+class _Divided:
+    """A corpus in folds."""
+
+    task: Task
+    folds: tuple[Fold, ...]
+    audit: tuple[Finding, ...]
+    origin: Origin
+    prior: Prior | None
+
+
+def _divide(corpus: Corpus, config: Config, models: Collection[str]) -> _Divided:
     modalities = config.model.modalities
-    corpus, cache = prepare_corpus(config, models=models)
     task = config.task_type.of(corpus)
     folds = make_folds(corpus, task.strata(corpus), config.folds)
     task.check_folds(folds, corpus)
+    _check_whole(corpus, folds, models)
     notes = config.features.findings(modalities, corpus.name)
     audit = audit_folds(corpus, folds, config.folds, modalities=modalities, notes=notes)
     ids = [row.utterance_id for row in corpus.utterances]
     origin = Origin(corpus.name, tuple(tuple(ids[k] for k in fold.test) for fold in folds))
     runs = resolve_folder(config.storage.runs)
     prior = resolve_prior(config, corpus.emotions, origin, runs=runs)
-    store = prepare_store(corpus, config, cache)
-    audit = (*audit, *seen_in(store, config.features))
-    features = _normalised(store, corpus, config)
-    _check_whole(corpus, folds, models)
-    targets = task.targets(corpus)
-    data = FoldData(task, features, store.encoders, targets, folds, corpus.places)
-    known = None if prior is None else prior.matrices.tolist()
-    identity = digest(to_dict(config), corpus.digest, store.digest, known, code_digest())
     if _dialogue_models(models) and len(set(corpus.column("dialogue_id"))) == len(corpus):
         message = "no dialogue has two utterances: a model of dialogues has no context here"
         audit = (*audit, Finding("warning", "no_dialogues", message))
     if prior and prior.finding:
         audit = (*audit, prior.finding)
-    return Plan(config, corpus, task, data, folds, audit, origin, known, identity)
+    return _Divided(task, folds, tuple(audit), origin, prior)
 
 
 def write_plan(plan: Plan, folder: Folder) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.choice import choose, confirm, open_choice
@@ -41,6 +42,7 @@ from raysys.tasks.task import Metric, shown
 from raysys.tracking.command_log import CommandLog
 
 
+@ray_kept()
 def tune(config: Config, *, resume: bool, console: Console) -> StudyResult:
     """Search a space and report the choice.
 

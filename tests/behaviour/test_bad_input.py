@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from jobs.cross_validate import main
+from jobs.prepare import main as prepare
 from raysys.commandline import run_job
 
 HEADER = "utterance_id,label,text,audio,speaker,dialogue_id,turn,video"
@@ -122,10 +123,10 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "damaged video": (lambda root: (root / "video/0joy.npy").write_bytes(b"no"), SEES, "'0joy' cannot be read"),
     "turns in milliseconds": (edit(",d0,1,", ",d0,1699999999999,"), DIALOGUES, "a turn 1699999999999 but no turn 1"),
     "a file without its encoder": (nothing, ["--features.precomputed.text", "a.npz"], "nowhere else (it is hashed)"),
-    "NaN in the video": (video(np.full((3, 4), np.nan)), SEES, "video features of utterance '0joy' hold NaN"),
+    "NaN in the video": (video(np.full((3, 4), np.nan)), SEES, "features of utterance '0joy' hold NaN"),
     "too few in the file": (
         beside(**{"0calm": np.zeros(4)}), [*SEES, "--features.precomputed.video", "faces.npz"],
-        "faces.npz has video features of 1 of 12 utterances and lacks '0joy'",
+        "faces.npz lacks video features of '0joy'",
     ),
     "no file of features": (nothing, [*SEES, "--features.precomputed.video", "faces.npz"], "faces.npz is not a file"),
     "a file that is no npz": (
@@ -154,10 +155,11 @@ def test_bad_input_ends_with_one_line_and_status_2(
     assert message in printed
     assert len(printed.splitlines()) == 1
     left = {p for p in home.rglob("*") if p.is_file() and p.parent != home / "cache" / "audio"}
-    # Whole stores of sound modalities, and what was heard of sound files.
+    # Whole stores of sound modalities, what was heard of sound files, and which ones were not.
     assert {p.name for p in left} - {"mlflow.db"} <= {
         "00000.values.npy",
         "00000.offsets.npy",
+        "00000.failed.json",
         "features.json",
     }
     assert not (home / "runs" / "run").exists()
@@ -237,8 +239,6 @@ def test_a_truncated_store_is_refused_with_the_remedy(
 def test_skip_bad_goes_on_without_the_bad_utterance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from jobs.prepare import main as prepare
-
     make_corpus(tmp_path / "corpus")
     (tmp_path / "corpus/wav/0calm.wav").unlink()
     monkeypatch.setenv("RAYSYS_HOME", str(tmp_path / "home"))
@@ -247,3 +247,25 @@ def test_skip_bad_goes_on_without_the_bad_utterance(
     printed = capsys.readouterr().out
     assert "11 utterances" in printed
     assert "left out  0calm" in printed
+
+
+def test_an_utterance_that_cannot_be_read_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Films are decoded when they are encoded, hours after the corpus was checked."""
+    make_corpus(tmp_path / "corpus")
+    for k, row in enumerate((tmp_path / "corpus/video").glob("*.npy")):
+        np.save(row, np.ones((k % 3 + 1, 4), dtype=np.float32))
+    (tmp_path / "corpus/video/0calm.npy").write_bytes(b"no array")
+    monkeypatch.setenv("RAYSYS_HOME", str(tmp_path / "home"))
+    command = ["--corpus.name", "manifest", "--corpus.root", str(tmp_path / "corpus")]
+    command += ["--model.modalities", "[text,video]"]
+    assert run_job(prepare, command) == 2
+    assert "'0calm' cannot be read" in capsys.readouterr().err
+    for _ in range(2):  # extracted, then found
+        assert run_job(prepare, [*command, "--corpus.skip_bad", "true"]) == 0
+        printed = capsys.readouterr().out
+        assert "11 utterances" in printed
+        assert "left out  0calm: " in printed
+    assert run_job(prepare, command) == 2
+    assert "0calm.npy" in capsys.readouterr().err

@@ -12,7 +12,8 @@ import torch
 from raysys.corpus.table import Utterance
 from raysys.encoders import FeaturesConfig, encoder_names
 from raysys.encoders.audio_transformers import AudioTransformersConfig
-from raysys.encoders.encoder import Encoder
+from raysys.encoders.encoder import Encoder, Source
+from raysys.encoders.extraction import encode_rows
 from raysys.encoders.frames import FramesConfig
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.precomputed import PrecomputedConfig
@@ -77,12 +78,15 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Utterance], Pat
 def test_every_utterance_is_encoded_once_and_alike_alone_or_among_others(modality, name, rows):
     utterances, root = rows
     encoder = make(modality, name, root)
-    together = dict(encoder.encode(utterances, root))
-    assert sorted(together) == list(range(len(utterances)))
-    widths = {frames.shape[1] for frames in together.values()}
+    sources = [Source(k, row) for k, row in enumerate(utterances)]
+    items = [encoder.read(source, root) for source in sources]
+    assert all(encoder.size(source, root) > 0 for source in sources)
+    assert sorted(k for k, _ in encoder.encode(items)) == list(range(len(items)))
+    together = encode_rows(encoder, utterances, root)
+    widths = {frames.shape[1] for frames in together}
     assert len(widths) == 1
     for k, row in enumerate(utterances):
-        ((_, alone),) = encoder.encode([row], root)
+        (alone,) = encode_rows(encoder, [row], root)
         assert alone.dtype == np.float32
         assert len(alone) >= 1
         np.testing.assert_allclose(together[k], alone, atol=2e-5)
@@ -93,9 +97,8 @@ def test_two_encoders_with_equal_fingerprints_agree(modality, name, rows):
     utterances, root = rows
     first, second = make(modality, name, root), make(modality, name, root)
     assert first.fingerprint() == second.fingerprint()
-    for (_, a), (_, b) in zip(
-        first.encode(utterances, root), second.encode(utterances, root), strict=True
-    ):
+    made = (encode_rows(encoder, utterances, root) for encoder in (first, second))
+    for a, b in zip(*made, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -103,7 +106,7 @@ def test_logmel_frames_are_20_ms_and_its_columns_mean_what_they_say(tmp_path: Pa
     time = np.arange(16000) / 16000
     soundfile.write(tmp_path / "tone.wav", 0.3 * np.sin(2 * np.pi * 200 * time), 16000)
     row = Utterance("u", "joy", audio="tone.wav")
-    ((_, frames),) = make("audio", "logmel").encode([row], tmp_path)
+    (frames,) = encode_rows(make("audio", "logmel"), [row], tmp_path)
     assert frames.shape == (51, 64 + 64 + 1 + 1)
     middle = frames[10:40]
     assert middle[:, :64].mean(axis=0).argmax() < 10  # 200 Hz is in the lowest bands
@@ -117,14 +120,14 @@ def test_logmel_resamples_higher_rates_and_refuses_lower_ones(tmp_path: Path):
         time = np.arange(rate) / rate
         soundfile.write(tmp_path / f"{rate}.wav", 0.3 * np.sin(2 * np.pi * 440 * time), rate)
     encoder = make("audio", "logmel")
-    ((_, plain),) = encoder.encode([Utterance("a", "joy", audio="16000.wav")], tmp_path)
-    ((_, high),) = encoder.encode([Utterance("b", "joy", audio="48000.wav")], tmp_path)
+    (plain,) = encode_rows(encoder, [Utterance("a", "joy", audio="16000.wav")], tmp_path)
+    (high,) = encode_rows(encoder, [Utterance("b", "joy", audio="48000.wav")], tmp_path)
     assert high.shape == plain.shape
     assert plain[20, :64].argmax() == high[20, :64].argmax()
     with pytest.raises(
         FeatureError, match=r"8000 Hz, below the 16000 Hz .*--features.logmel.sample_rate_hz 8000"
     ):
-        list(encoder.encode([Utterance("c", "joy", audio="8000.wav")], tmp_path))
+        encode_rows(encoder, [Utterance("c", "joy", audio="8000.wav")], tmp_path)
 
 
 def test_a_transformers_encoder_gives_the_models_own_token_states():
@@ -132,7 +135,7 @@ def test_a_transformers_encoder_gives_the_models_own_token_states():
 
     text = "What a wonderful, terrible day."
     encoder = make("text", "transformers")
-    ((_, states),) = encoder.encode([Utterance("u", "joy", text=text)], Path())
+    (states,) = encode_rows(encoder, [Utterance("u", "joy", text=text)], Path())
     tokenizer = AutoTokenizer.from_pretrained(minilm())
     model = AutoModel.from_pretrained(minilm(), dtype=torch.float32).eval()
     with torch.no_grad():
@@ -144,7 +147,7 @@ def test_a_transformers_encoder_gives_the_models_own_token_states():
 def test_minilm_holds_kindred_sentences_nearer_than_strange_ones():
     texts = ["I am so happy today!", "What a joyful morning.", "The printer is out of paper."]
     rows = [Utterance(str(k), "joy", text=text) for k, text in enumerate(texts)]
-    encoded = dict(make("text", "transformers").encode(rows, Path()))
+    encoded = encode_rows(make("text", "transformers"), rows, Path())
     means = [encoded[k].mean(axis=0) / np.linalg.norm(encoded[k].mean(axis=0)) for k in range(3)]
     assert means[0] @ means[1] > means[0] @ means[2] + 0.2
 
@@ -159,7 +162,7 @@ def test_hashed_vectors_are_fixed_for_ever():
     from raysys.encoders.hashed import HashedConfig
 
     encoder = HashedConfig(dim=8).build("text")
-    ((_, vectors),) = encoder.encode([Utterance("u", "joy", text="Yes, yes!")], Path())
+    (vectors,) = encode_rows(encoder, [Utterance("u", "joy", text="Yes, yes!")], Path())
     assert len(vectors) == 4  # yes , yes !
     np.testing.assert_array_equal(vectors[0], vectors[2])
     np.testing.assert_allclose(vectors[0, :2], [-0.8204104, -0.2268714], atol=1e-6)

@@ -205,7 +205,7 @@ def test_all_variants_see_the_utterances_that_every_one_can_use(tmp_path: Path):
     config = Config(corpus=corpus, storage=storage, ablation=AblationConfig(variants))
     plan, trials = make_ablation(config)
     assert len(plan.corpus) == 11
-    assert plan.data.features["text"].offsets.shape == (12,)
+    assert plan.data.features["text"].starts.shape == (11,)
     assert [trial.config.model.modalities for trial in trials] == [("text",), ("audio", "text")]
 
 

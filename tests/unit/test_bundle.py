@@ -63,7 +63,7 @@ def test_features_that_do_not_fit_are_refused_with_the_remedy(trained: tuple[Pat
     predictor, audio = raysys.load(folder), data.features["audio"]
     with pytest.raises(FeatureError, match="reads audio and text: give text too"):
         predictor.predict({"audio": audio})
-    wide = Ragged((np.repeat(audio.shards[0], 2, axis=1),), audio.offsets)
+    wide = Ragged.of(np.repeat(audio.shards[0], 2, axis=1), audio.lengths)
     with pytest.raises(FeatureError, match="10 wide, but the model was trained on 5"):
         predictor.predict({**data.features, "audio": wide})
     with pytest.raises(FeatureError, match="text features were made by another encoder"):

@@ -18,6 +18,7 @@ from raysys.encoders.audio_transformers import (
     AudioTransformersEncoder,
     join_windows,
 )
+from raysys.encoders.extraction import encode_rows
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.transformers import TransformersConfig, TransformersEncoder
 from raysys.errors import ConfigError, FeatureError
@@ -70,10 +71,9 @@ def samples_of(row: Utterance, root: Path) -> np.ndarray:
 def test_states_of_an_utterance_do_not_depend_on_its_batch(kind, audio_models, spoken):
     rows, root = spoken
     encoder = audio_encoder(audio_models[kind], layers=(0, 2, -1), layer_pooling="mean")
-    together = dict(encoder.encode(rows, root))
-    assert sorted(together) == list(range(len(rows)))
+    together = encode_rows(encoder, rows, root)
     for k, row in enumerate(rows):
-        ((_, alone),) = encoder.encode([row], root)
+        (alone,) = encode_rows(encoder, [row], root)
         assert len(alone) >= 1
         np.testing.assert_allclose(together[k], alone, atol=1e-5)
         assert alone.std() > 0.01
@@ -97,7 +97,9 @@ def test_at_the_models_own_length_states_are_those_of_transformers(kind, audio_m
     middle, last = found.hidden_states[1][0], found.last_hidden_state[0]
     row = Utterance("u", "joy", audio="a.wav")
     for layer, expected in ((1, middle), (-1, last)):
-        ((_, ours),) = audio_encoder(folder, layers=(layer,), patches="all").encode([row], tmp_path)
+        (ours,) = encode_rows(
+            audio_encoder(folder, layers=(layer,), patches="all"), [row], tmp_path
+        )
         wanted = expected.numpy()
         if kind == "ast":  # without the two first tokens, by time instead of by frequency
             grid = wanted[2:].reshape(3, 11, -1)
@@ -107,8 +109,8 @@ def test_at_the_models_own_length_states_are_those_of_transformers(kind, audio_m
 
 def test_patches_of_one_moment_can_be_averaged(audio_models, spoken):
     rows, root = spoken
-    means = dict(audio_encoder(audio_models["ast"]).encode(rows, root))
-    every = dict(audio_encoder(audio_models["ast"], patches="all").encode(rows, root))
+    means = encode_rows(audio_encoder(audio_models["ast"]), rows, root)
+    every = encode_rows(audio_encoder(audio_models["ast"], patches="all"), rows, root)
     for k in range(len(rows)):
         np.testing.assert_allclose(
             means[k], every[k].reshape(len(means[k]), 3, -1).mean(axis=1), atol=1e-6
@@ -118,14 +120,11 @@ def test_patches_of_one_moment_can_be_averaged(audio_models, spoken):
 def test_layers_stand_side_by_side_or_are_averaged(audio_models, spoken):
     rows, root = spoken
     one, two = (
-        dict(audio_encoder(audio_models["hubert"], layers=(k,)).encode(rows, root)) for k in (1, 2)
+        encode_rows(audio_encoder(audio_models["hubert"], layers=(k,)), rows, root) for k in (1, 2)
     )
-    both = dict(audio_encoder(audio_models["hubert"], layers=(1, 2)).encode(rows, root))
-    mean = dict(
-        audio_encoder(audio_models["hubert"], layers=(1, 2), layer_pooling="mean").encode(
-            rows, root
-        )
-    )
+    both = encode_rows(audio_encoder(audio_models["hubert"], layers=(1, 2)), rows, root)
+    averaging = audio_encoder(audio_models["hubert"], layers=(1, 2), layer_pooling="mean")
+    mean = encode_rows(averaging, rows, root)
     np.testing.assert_array_equal(both[3], np.concatenate([one[3], two[3]], axis=1))
     np.testing.assert_allclose(mean[3], (one[3] + two[3]) / 2, atol=1e-6)
 
@@ -134,7 +133,7 @@ def test_layers_stand_side_by_side_or_are_averaged(audio_models, spoken):
 def test_long_audio_has_as_many_states_as_its_length_says(kind, audio_models, spoken):
     rows, root = spoken
     windows = audio_encoder(audio_models[kind], window_seconds=1.0, overlap_seconds=0.25)
-    found = dict(windows.encode(rows, root))
+    found = encode_rows(windows, rows, root)
     hop = 1600 if kind == "ast" else 320
     for k, row in enumerate(rows):
         samples = len(samples_of(row, root))
@@ -143,9 +142,9 @@ def test_long_audio_has_as_many_states_as_its_length_says(kind, audio_models, sp
 
 def test_a_window_as_long_as_the_utterance_changes_nothing(audio_models, spoken):
     rows, root = spoken
-    whole = dict(audio_encoder(audio_models["wavlm"]).encode(rows, root))
+    whole = encode_rows(audio_encoder(audio_models["wavlm"]), rows, root)
     windows = audio_encoder(audio_models["wavlm"], window_seconds=1.0, overlap_seconds=0.5)
-    cut = dict(windows.encode(rows, root))
+    cut = encode_rows(windows, rows, root)
     for k in (1, 2, 3, 6):  # at most 1 s
         np.testing.assert_allclose(whole[k], cut[k], atol=1e-5)
     assert len(cut[5]) == len(whole[5])
@@ -158,8 +157,8 @@ def test_windows_are_joined_in_order_whatever_shares_their_batches(audio_models,
     soundfile.write(root / "last.wav", samples_of(rows[5], root)[:12480], RATE, subtype="FLOAT")
     short, long = Utterance("last", "joy", audio="last.wav"), rows[5]
     encoder = audio_encoder(audio_models["hubert"], window_seconds=1.0, overlap_seconds=0.25)
-    together = dict(encoder.encode([short, long], root))
-    ((_, alone),) = encoder.encode([long], root)
+    together = encode_rows(encoder, [short, long], root)
+    (alone,) = encode_rows(encoder, [long], root)
     np.testing.assert_allclose(together[1], alone, atol=1e-5)
 
 
@@ -177,7 +176,7 @@ def test_real_whisper_at_30_seconds_is_that_of_transformers(tmp_path: Path):
     noise = 0.05 * np.random.default_rng(2).standard_normal(30 * RATE).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", noise, RATE, subtype="FLOAT")
     row = Utterance("u", "joy", audio="a.wav")
-    ((_, ours),) = audio_encoder(whisper_tiny(), layers=(2,)).encode([row], tmp_path)
+    (ours,) = encode_rows(audio_encoder(whisper_tiny(), layers=(2,)), [row], tmp_path)
     model = transformers.AutoModel.from_pretrained(whisper_tiny(), dtype=torch.float32).eval()
     extractor = transformers.AutoFeatureExtractor.from_pretrained(whisper_tiny())
     mel = extractor(noise, sampling_rate=RATE, return_tensors="pt").input_features
@@ -192,9 +191,9 @@ def test_states_of_a_text_do_not_depend_on_its_batch(kind, text_models):
     rows = [Utterance(f"u{k}", "joy", text="so it is ! " * k) for k in (1, 5, 2, 9)]
     config = TransformersConfig(model=str(text_models[kind]), layers=(1, -1), batch_tokens=130)
     encoder = config.build("text")
-    together = dict(encoder.encode(rows, Path()))
+    together = encode_rows(encoder, rows, Path())
     for k, row in enumerate(rows):
-        ((_, alone),) = encoder.encode([row], Path())
+        (alone,) = encode_rows(encoder, [row], Path())
         assert alone.shape == (len(row.text.split()) + 2, 64)
         np.testing.assert_allclose(together[k], alone, atol=1e-5)
 
@@ -210,7 +209,7 @@ def test_context_is_read_and_only_the_texts_own_states_are_kept(text_models):
     folder = str(text_models["roberta"])
     rows = dialogue("so it is", "not so", "how come ?")
     encoder = TransformersConfig(model=folder, context_turns=2).build("text")
-    found = dict(encoder.encode(rows, Path()))
+    found = encode_rows(encoder, rows, Path())
     assert [len(found[k]) for k in range(3)] == [3, 2, 3]
     model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -227,13 +226,13 @@ def test_context_ends_with_the_dialogue_and_with_the_room(text_models):
     folder = str(text_models["bert"])
     first, second = dialogue("so it is", "not so"), dialogue("well then", name="e")
     encoder = TransformersConfig(model=folder, context_turns=5).build("text")
-    found = dict(encoder.encode([*first, *second], Path()))
-    ((_, alone),) = encoder.encode(second, Path())
+    found = encode_rows(encoder, [*first, *second], Path())
+    (alone,) = encode_rows(encoder, second, Path())
     np.testing.assert_allclose(found[2], alone, atol=1e-6)
     short = TransformersConfig(model=folder, context_turns=5, max_tokens=5).build("text")
-    near = dict(short.encode(dialogue("so it is", "not so"), Path()))
+    near = encode_rows(short, dialogue("so it is", "not so"), Path())
     reference = TransformersConfig(model=folder, context_turns=5).build("text")
-    ((_, cut),) = [one for one in reference.encode(dialogue("", "not so"), Path()) if one[0] == 1]
+    cut = encode_rows(reference, dialogue("", "not so"), Path())[1]
     assert len(near[1]) == 2
     assert near[1].shape == cut.shape
 
@@ -242,8 +241,8 @@ def test_frames_are_averaged_before_they_are_stored(spoken):
     rows, root = spoken
     plain = FeaturesConfig(logmel=LogmelConfig(n_mels=8))
     pooled = replace(plain, pool_frames=4)
-    every = dict(plain.build("audio").encode(rows, root))
-    few = dict(pooled.build("audio").encode(rows, root))
+    every = encode_rows(plain.build("audio"), rows, root)
+    few = encode_rows(pooled.build("audio"), rows, root)
     assert pooled.build("audio").fingerprint() != plain.build("audio").fingerprint()
     for k in range(len(rows)):
         pieces = [every[k][i : i + 4].mean(axis=0) for i in range(0, len(every[k]), 4)]
@@ -290,15 +289,17 @@ def test_a_model_of_another_rate_is_refused(audio_models, spoken, tmp_path):
     file = folder / "preprocessor_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "sampling_rate": 48000}))
     with pytest.raises(FeatureError, match="hears 48000 Hz"):
-        list(audio_encoder(folder).encode(rows, root))
+        encode_rows(audio_encoder(folder), rows, root)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_what_needs_a_gpu_is_refused_without_one(audio_models):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_needs_a_gpu_is_refused_without_one(audio_models, spoken):
+    rows, root = spoken
     with pytest.raises(FeatureError, match="device is cuda, but no CUDA device"):
-        audio_encoder(audio_models["wavlm"], device="cuda")
+        encode_rows(audio_encoder(audio_models["wavlm"], device="cuda"), rows, root)
     with pytest.raises(FeatureError, match="precision is float16, which needs a GPU"):
-        audio_encoder(audio_models["wavlm"], precision="float16")
+        encode_rows(audio_encoder(audio_models["wavlm"], precision="float16"), rows, root)
 
 
 def test_too_many_tokens_for_the_model_are_refused():
@@ -306,4 +307,4 @@ def test_too_many_tokens_for_the_model_are_refused():
         model=minilm(), max_tokens=4000, batch_tokens=4000
     ).build("text")
     with pytest.raises(FeatureError, match=r"reads at most \d+ tokens"):
-        list(encoder.encode([Utterance("u", "joy", text="so")], Path()))
+        encode_rows(encoder, [Utterance("u", "joy", text="so")], Path())

@@ -15,7 +15,7 @@ from raysys.batches.normalise import by_speaker
 from raysys.config import Config
 from raysys.corpus.table import Corpus, Utterance
 from raysys.encoders import FeaturesConfig, prepare_features, store
-from raysys.encoders.encoder import code_digest, positions
+from raysys.encoders.encoder import Encoder, Source, code_digest
 from raysys.encoders.pretrained import PretrainedModel
 from raysys.encoders.store import Ragged, extract_store, open_store, store_folder
 from raysys.encoders.transformers import TransformersConfig
@@ -24,8 +24,10 @@ from raysys.storage import Folder
 from tests.conftest import corpus_of, minilm
 
 
-class Counting:
+class Counting(Encoder):
     """An encoder of known values."""
+
+    portion = 16.0
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
@@ -33,9 +35,15 @@ class Counting:
     def fingerprint(self) -> dict[str, Any]:
         return {"scale": self.scale}
 
-    def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
-        for k in reversed(positions(rows, chosen)):
-            yield k, np.full((k % 3 + 1, 2), k * self.scale, dtype=np.float32)
+    def read(self, source: Source, root: Path) -> int:
+        return source.position
+
+    def encode(self, items: Any) -> Any:
+        for place, k in reversed(list(enumerate(items))):
+            yield place, self.frames(k)
+
+    def frames(self, k: int) -> np.ndarray:
+        return np.full((k % 3 + 1, 2), k * self.scale, dtype=np.float32)
 
 
 @pytest.fixture
@@ -89,10 +97,8 @@ def test_features_that_are_not_numbers_are_named_and_nothing_is_written(
     corpus: Corpus, tmp_path: Path
 ):
     cache = Folder(str(tmp_path))
-    row = corpus.utterances[1].utterance_id
-    with pytest.raises(
-        FeatureError, match=f"text features of utterance '{row}' hold NaN or infinity"
-    ):
+    row = corpus.utterances[15].utterance_id  # the first that this encoder comes to
+    with pytest.raises(FeatureError, match=f"features of utterance '{row}' hold NaN or infinity"):
         extract(corpus, Counting(70000.0), cache)  # beyond float16
     assert not (tmp_path / "features").exists()
 
@@ -101,9 +107,8 @@ def test_whole_numbers_are_kept_whole(corpus: Corpus, tmp_path: Path):
     """Token ids and indices: as float16, 2,049 would be 2,048."""
 
     class Ids(Counting):
-        def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
-            for k in positions(rows, chosen):
-                yield k, np.full((1, 1), 2049 + k, dtype=np.int64)
+        def frames(self, k: int) -> np.ndarray:
+            return np.full((1, 1), 2049 + k, dtype=np.int64)
 
     extract(corpus, Ids(), Folder(str(tmp_path)))
     opened = open_store(corpus, "text", Ids(), Folder(str(tmp_path)))
@@ -146,21 +151,18 @@ def files_of(folder: Folder) -> dict[str, bytes]:
 def test_what_was_killed_goes_on_after_its_shards_to_the_same_bytes(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(store, "_SHARD", 40)
+    monkeypatch.setattr(store, "SHARD", 40)
 
     class Dying(Counting):
-        def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
-            for k, frames in super().encode(rows, root, chosen):
-                encoded.append(k)
-                if k == 95:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                yield k, frames
+        def frames(self, k: int) -> np.ndarray:
+            if k == 95:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().frames(k)
 
     class Watched(Counting):
-        def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
-            for k, frames in super().encode(rows, root, chosen):
-                encoded.append(k)
-                yield k, frames
+        def frames(self, k: int) -> np.ndarray:
+            encoded.append(k)
+            return super().frames(k)
 
     encoded: list[int] = []
     cache, undisturbed = Folder(str(tmp_path / "a")), Folder(str(tmp_path / "b"))
@@ -181,7 +183,7 @@ def test_shards_are_one_array_for_those_who_read(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     whole = extract(corpus, Counting(), Folder(str(tmp_path / "a")))
-    monkeypatch.setattr(store, "_SHARD", 7)
+    monkeypatch.setattr(store, "SHARD", 7)
     cut = extract(corpus, Counting(), Folder(str(tmp_path / "b")))
     assert len(cut.shards) > 20
     assert same(cut, whole)
@@ -193,13 +195,12 @@ def test_extraction_holds_one_shard_in_memory(tmp_path: Path, monkeypatch: pytes
     """64 MB of features in shards of 2 MB."""
 
     class Large(Counting):
-        def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
-            for k in positions(rows, chosen):
-                yield k, np.full((64, 1024), k % 7, dtype=np.float32)
+        def frames(self, k: int) -> np.ndarray:
+            return np.full((64, 1024), k % 7, dtype=np.float32)
 
     rows = tuple(Utterance(str(k), text="so") for k in range(512))
     corpus = Corpus("c", tmp_path, ("x", "y"), rows, ("",) * len(rows))
-    monkeypatch.setattr(store, "_SHARD", 16)
+    monkeypatch.setattr(store, "SHARD", 16)
     tracemalloc.start()
     made = extract(corpus, Large(), Folder(str(tmp_path)))
     peak = tracemalloc.get_traced_memory()[1]
@@ -212,10 +213,9 @@ def test_shards_of_different_widths_are_refused(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     class Widening(Counting):
-        def encode(self, rows: Any, root: Path, chosen: Any = None) -> Any:
-            for k in positions(rows, chosen):
-                yield k, np.ones((1, 2 if k < 100 else 3), dtype=np.float32)
+        def frames(self, k: int) -> np.ndarray:
+            return np.ones((1, 2 if k < 100 else 3), dtype=np.float32)
 
-    monkeypatch.setattr(store, "_SHARD", 50)
+    monkeypatch.setattr(store, "SHARD", 50)
     with pytest.raises(FeatureError, match=r"text features are of widths \[2, 3\]"):
         extract(corpus, Widening(), Folder(str(tmp_path)))

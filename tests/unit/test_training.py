@@ -40,7 +40,7 @@ def arrays(seed: int = 0) -> FoldData:
         lengths = random.integers(3, 12, size=N)
         values = random.normal(size=(lengths.sum(), dim))
         values[:, 0] += np.repeat(labels, lengths) * 1.5
-        return Ragged((values.astype(np.float16),), np.concatenate([[0], np.cumsum(lengths)]))
+        return Ragged.of(values.astype(np.float16), np.array(lengths))
 
     votes = np.zeros((N, CLASSES), dtype=np.int64)
     features = {"audio": ragged(5), "text": ragged(4)}
@@ -109,7 +109,7 @@ def test_stopping_and_resuming_equals_going_on(small: Config, tmp_path: Path, lr
 def test_training_cannot_see_the_test_part(small: Config, tmp_path: Path):
     clean, poisoned = arrays(), arrays()
     for ragged in poisoned.features.values():
-        ragged.shards[0][ragged.offsets[48] :] = np.nan
+        ragged.shards[0][ragged.starts[48] :] = np.nan
     labels = poisoned.targets.labels.copy()
     labels[48:] = 0
     poisoned = replace(poisoned, targets=replace(poisoned.targets, labels=labels))
@@ -131,7 +131,7 @@ def test_a_part_holds_its_own_utterances_and_no_others():
         normalisers={},
         device="cpu",
     )
-    lengths = np.diff(data.features["audio"].offsets)[FOLD.val]
+    lengths = data.features["audio"].lengths[FOLD.val]
     assert len(part.frames["audio"]) == lengths.sum()
     batch = part.batch(torch.tensor([3, 0]))
     expected = data.features["audio"][39].astype(np.float32)
@@ -161,11 +161,11 @@ def test_shuffled_batches_hold_every_utterance_once_and_differ_between_epochs():
 def test_the_normaliser_is_fitted_on_train_alone():
     ragged = arrays().features["audio"]
     normaliser = fit_normaliser(ragged, FOLD.train)
-    frames = np.asarray(ragged.shards[0][: ragged.offsets[36]], dtype=np.float64)
+    frames = np.asarray(ragged.shards[0][: ragged.starts[36]], dtype=np.float64)
     np.testing.assert_allclose(normaliser.mean, frames.mean(axis=0), rtol=1e-5)
     changed = ragged.shards[0].copy()
-    changed[ragged.offsets[36] :] *= 9
-    again = fit_normaliser(Ragged((changed,), ragged.offsets), FOLD.train)
+    changed[ragged.starts[36] :] *= 9
+    again = fit_normaliser(Ragged.of(changed, ragged.lengths), FOLD.train)
     np.testing.assert_array_equal(again.std, normaliser.std)
 
 

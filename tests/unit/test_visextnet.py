@@ -12,6 +12,7 @@ from torchvision.transforms import functional
 
 from raysys.corpus.table import Utterance
 from raysys.encoders import FeaturesConfig
+from raysys.encoders.extraction import encode_rows
 from raysys.encoders.faces import Box, FaceDetector, cut
 from raysys.encoders.film import read_frames
 from raysys.encoders.frames import FramesConfig
@@ -105,8 +106,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Utterance], Pa
 
 
 def encoded(config: Any, rows: list[Utterance], root: Path) -> list[np.ndarray]:
-    found = dict(config.build("video").encode(rows, root))
-    return [found[k] for k in range(len(rows))]
+    return encode_rows(config.build("video"), rows, root)
 
 
 def test_visextnet_averages_faces_over_faces_and_frames(films):
@@ -151,15 +151,15 @@ def test_weights_that_do_not_fit_are_refused_with_the_remedy(tmp_path: Path, fil
         VisextnetConfig().build("video")
     narrow = VisextnetConfig(weights=small_resnet(7)).build("video")
     with pytest.raises(FeatureError, match="its last layer gives 7 values instead of 1000"):
-        list(narrow.encode(rows[1:2], root))
+        encode_rows(narrow, rows[1:2], root)
     (tmp_path / "w.safetensors").write_bytes(b"no weights")
     broken = FramesConfig(weights=str(tmp_path / "w.safetensors")).build("video")
     with pytest.raises(FeatureError, match=r"cannot load features.frames.weights"):
-        list(broken.encode(rows[1:2], root))
+        encode_rows(broken, rows[1:2], root)
 
 
 def test_a_film_as_precomputed_features_is_refused_with_the_remedy(films):
     rows, root = films
     encoder = FeaturesConfig().build("video")
     with pytest.raises(FeatureError, match=r"is a film: set --features.video visextnet"):
-        list(encoder.encode(rows, root))
+        encode_rows(encoder, rows, root)

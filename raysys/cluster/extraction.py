@@ -1,0 +1,209 @@
+"""Features of a large corpus on Ray Data: read and decoded on CPUs, encoded by actors that hold the model.
+
+    portions -> encode (an actor a worker, which reads, too) -> encoded portions, as they come -> the driver's store
+    on GPUs:    read (tasks on CPUs) -> encode
+
+Portions that wait are bounded by Ray Data's backpressure. A worker that dies is replaced, and its portion done again.
+Few utterances are encoded in this process: starting workers would take longer.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+import torch
+
+from raysys.cluster.session import ray_session, slots
+from raysys.config.running import ClusterConfig
+from raysys.encoders import FeaturesConfig
+from raysys.encoders.encoder import Encoder
+from raysys.encoders.extraction import (
+    Encoded,
+    Portion,
+    Through,
+    encode_portion,
+    here,
+    read_portion,
+)
+from raysys.encoders.store import SHARD
+from raysys.errors import FeatureError, RaysysError
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+Row = dict[str, np.ndarray]
+"""One pickled portion, in the only row of a batch."""
+
+
+def extractor(
+    features: FeaturesConfig, cluster: ClusterConfig, utterances: int, modality: str
+) -> Through:
+    """Who encodes a modality: this process, or the workers.
+
+    Args:
+        features: from which each worker builds the encoder.
+        cluster: Ray, number and size of the workers.
+        utterances: of the corpus.
+        modality: audio, text or video.
+    """
+
+    def through(encoder: Encoder, portions: Sequence[Portion], root: Path) -> Iterator[Encoded]:
+        elsewhere = encoder.uses_gpu and (cluster.address or ray.is_initialized())
+        if utterances <= SHARD and not elsewhere:
+            yield from here(encoder, portions, root)
+        elif portions:
+            yield from on_workers(features, cluster, modality, encoder, portions, root)
+
+    return through
+
+
+def on_workers(
+    features: FeaturesConfig,
+    cluster: ClusterConfig,
+    modality: str,
+    encoder: Encoder,
+    portions: Sequence[Portion],
+    root: Path,
+) -> Iterator[Encoded]:
+    """Encoded portions, in the order in which they are done.
+
+    Raises:
+        FeatureError: the model cannot be used.
+        PoolError: Ray cannot be reached.
+    """
+    with ray_session(cluster):
+        pipeline = _pipeline(features, cluster, modality, encoder, portions, root)
+        with _unheard():
+            rows = iter(pipeline.iter_rows())
+            row = next(rows, None)
+        while row is not None:
+            result = ray.cloudpickle.loads(row["portion"])
+            if isinstance(result, RaysysError):
+                raise result
+            yield result
+            row = next(rows, None)
+
+
+def _pipeline(
+    features: FeaturesConfig,
+    cluster: ClusterConfig,
+    modality: str,
+    encoder: Encoder,
+    portions: Sequence[Portion],
+    root: Path,
+) -> "Dataset":
+    import ray.data  # takes a second
+
+    _quiet()
+    workers = max(1, min(cluster.workers or slots(cluster), len(portions)))
+    cpus, gpus = cluster.cpus_per_fold, cluster.gpus_per_fold
+    there = int(ray.cluster_resources().get("GPU", 0.0))
+    if encoder.uses_gpu and there and not gpus:
+        gpus, workers = 1.0, min(workers, there)
+    known = encoder.fingerprint()
+
+    class Encode(_Encode):
+        """As a class of its own it needs no arguments, which Ray could not restore for a second start."""
+
+        def __init__(self) -> None:
+            super().__init__(features, modality, known, root, cpus)
+
+    items = [{"portion": ray.cloudpickle.dumps((portion, None))} for portion in portions]
+    waiting = ray.data.from_items(items, override_num_blocks=len(items))
+    if gpus:  # decoding would keep the GPU waiting
+        waiting = waiting.map_batches(
+            partial(_read, features, modality, root), batch_size=1, num_cpus=1.0
+        )
+    return waiting.map_batches(
+        Encode,
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=cpus,
+        num_gpus=gpus or None,
+    )
+
+
+def _read(features: FeaturesConfig, modality: str, root: Path, row: Row) -> Row:
+    portion, _ = ray.cloudpickle.loads(row["portion"][0])
+    return _row((portion, read_portion(_encoder(features, modality), portion, root)))
+
+
+class _Encode:
+    """An actor that holds the model; it also reads what no task has read."""
+
+    def __init__(
+        self,
+        features: FeaturesConfig,
+        modality: str,
+        known: dict[str, Any],
+        root: Path,
+        cpus: float,
+    ) -> None:
+        torch.set_num_threads(max(1, round(cpus)))
+        self._root = root
+        self._encoder = _encoder(features, modality)
+        self._unusable: RaysysError | None = None
+        try:
+            self._check(known, modality)
+            self._encoder.load()
+        except RaysysError as error:
+            self._unusable = error
+
+    def __call__(self, row: Row) -> Row:
+        """An encoded portion, or why the model cannot be used."""
+        if self._unusable:
+            return _row(self._unusable)
+        portion, items = ray.cloudpickle.loads(row["portion"][0])
+        if items is None:
+            items = read_portion(self._encoder, portion, self._root)
+        try:
+            return _row(encode_portion(self._encoder, portion, items))
+        except RaysysError as error:
+            return _row(error)
+
+    def _check(self, known: dict[str, Any], modality: str) -> None:
+        if self._encoder.fingerprint() != known:
+            raise FeatureError(
+                f"the worker on {ray.util.get_node_ip_address()} has other files of the {modality} encoder than the "
+                "driver: give both the same"
+            )
+
+
+@lru_cache(maxsize=8)
+def _encoder(features: FeaturesConfig, modality: str) -> Encoder:
+    """One a process."""
+    return features.build(modality)
+
+
+def _row(content: Any) -> Row:
+    cell = np.empty(1, dtype=object)
+    cell[0] = ray.cloudpickle.dumps(content)
+    return {"portion": cell}
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """What Ray's core prints when a pipeline starts goes nowhere: that its own arguments may be lost, every time."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
+
+
+def _quiet() -> None:
+    """The bar is ours."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
