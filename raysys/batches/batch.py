@@ -103,6 +103,11 @@ class Part:
         return len(self.labels)
 
     @property
+    def own(self) -> int:
+        """How many utterances have frames of their own: the first ones."""
+        return len(next(iter(self.offsets.values()))) - 1
+
+    @property
     def dims(self) -> dict[str, int]:
         """Modality -> width of its frames."""
         return {modality: int(frames.shape[1]) for modality, frames in self.frames.items()}

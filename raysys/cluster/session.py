@@ -82,7 +82,7 @@ def _connected(config: ClusterConfig) -> Iterator[None]:
                 address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR"
             )
             _keep_token_private()
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray raises no class of its own where its processes do not start
         reason = " ".join(str(error).split())[:300]
         place = f"at {address}" if address else "on this machine"
         raise PoolError(f"cannot reach Ray {place} ({reason}): check --cluster.address") from error

@@ -24,8 +24,14 @@ class TrainingConfig:
     """Utterances a step; dialogues, for a model that reads dialogues."""
     learning_rate: float = 0.001
     """Adam's step size, at its highest."""
+    encoder_learning_rate: float = 0.00002
+    """Adam's step size, at its highest, for layers of encoders that are trained (features.*.tune_layers)."""
+    gradient_checkpointing: bool = False
+    """Compute the states of an encoder's trained layers again in the backward pass instead of keeping them."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: the forward pass in mixed precision; weights and losses stay float32."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
-    """constant, or cosine: falls from learning_rate to 0 over max_epochs."""
+    """constant, or cosine: both rates fall to 0 over max_epochs."""
     weight_decay: float = 0.00001
     """lambda: L2 penalty on the weights, added to the gradient as weight_decay * weight (Adam's)."""
     gradient_clip: float = 1.0
@@ -45,7 +51,8 @@ class TrainingConfig:
         require(1 <= self.seeds <= 100, "training.seeds", self.seeds, "1 to 100")
         for name in ("max_epochs", "patience", "batch_size", "checkpoint_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), ">= 1")
-        require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "above 0")
+        for name in ("learning_rate", "encoder_learning_rate"):
+            require(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "above 0")
         for name in ("weight_decay", "gradient_clip"):
             require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
         for name in ("label_smoothing", "mask_time", "mask_dims"):

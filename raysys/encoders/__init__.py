@@ -27,6 +27,7 @@ from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.pooled import Pooled
 from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.encoders.store import FeatureStore, Ragged, extract_store, open_store
+from raysys.encoders.top_layers import TopRecipe
 from raysys.encoders.transformers import TransformersConfig
 from raysys.encoders.visextnet import VisextnetConfig
 from raysys.errors import FeatureError, lookup
@@ -68,6 +69,11 @@ class FeaturesConfig:
     def __post_init__(self) -> None:
         pool = self.pool_frames
         require(1 <= pool <= 1000, "features.pool_frames", pool, "1 to 1000")
+        if self.audio == "audio_transformers" and self.audio_transformers.tune_layers:
+            rule = "1 where layers of the audio encoder are trained"
+            require(pool == 1, "features.pool_frames", pool, rule)
+            rule = "train or none where layers of the audio encoder are trained"
+            require(self.normalise != "speaker", "features.normalise", self.normalise, rule)
         for modality in ("audio", "text"):
             file, encoder = getattr(self.precomputed, modality), getattr(self, modality)
             rule = (
@@ -102,6 +108,15 @@ class FeaturesConfig:
         encoder = self.encoder(modality).build(modality)
         pools = self.pool_frames > 1 and modality != "text"
         return Pooled(encoder, self.pool_frames) if pools else encoder
+
+    def tops(self, modalities: Sequence[str]) -> dict[str, TopRecipe]:
+        """Modality -> the layers of its encoder that are trained with the model, where there are such.
+
+        Raises:
+            FeatureError: a model cannot be loaded.
+        """
+        found = {modality: self.encoder(modality).top() for modality in modalities}
+        return {modality: top for modality, top in found.items() if top is not None}
 
     def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
         """What the audit must know of normalisation and encoders.

@@ -38,6 +38,8 @@ class AudioModel:
     """Samples -> what the model reads of them; equal shapes can share a batch."""
     states: Callable[[Tensor, int], list[Float[Tensor, "batch time dim"]]]
     """(a batch, top layer) -> states of layers 0 to the top; the last layer's are those that the model ends with."""
+    leading: int = 0
+    """States before those of the first step that stand for no moment: AST's two class tokens."""
 
 
 def whisper(model: Any, extractor: Any) -> AudioModel:
@@ -88,7 +90,7 @@ def spectrogram_transformer(model: Any, extractor: Any) -> AudioModel:
         first = torch.cat([embeddings.cls_token, embeddings.distillation_token], dim=1)
         first = (first + embeddings.position_embeddings[:, :2]).expand(len(x), -1, -1)
         found = _through(torch.cat([first, x], dim=1), model.layers, model.layernorm, top)
-        return [_by_time(one[:, 2:], bands) for one in found]
+        return [torch.cat([one[:, :2], _by_time(one[:, 2:], bands)], dim=1) for one in found]
 
     shortest = window + shift * (config.patch_size - 1)
     return AudioModel(
@@ -98,6 +100,7 @@ def spectrogram_transformer(model: Any, extractor: Any) -> AudioModel:
         bands=bands,
         prepare=prepare,
         states=states,
+        leading=2,
     )
 
 

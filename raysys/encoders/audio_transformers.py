@@ -24,7 +24,7 @@ from raysys.corpus import audio
 from raysys.corpus.audit import Finding
 from raysys.encoders import audio_models, pretrained, waveform
 from raysys.encoders.audio_models import FAMILIES, RATE_HZ, AudioModel
-from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest
+from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest, marked
 from raysys.encoders.pretrained import (
     LayerPooling,
     Precision,
@@ -33,6 +33,7 @@ from raysys.encoders.pretrained import (
     join_layers,
     trained_on,
 )
+from raysys.encoders.top_layers import TopRecipe, recipe_of
 from raysys.encoders.waveform import Samples
 from raysys.errors import FeatureError
 from raysys.settings import require
@@ -53,6 +54,8 @@ class AudioTransformersConfig(EncoderConfig):
     """Layers whose states are used; 0 is what the first one reads, -1 the last. Middle layers often serve best."""
     layer_pooling: LayerPooling = "concat"
     """Of several layers: concat (side by side) or mean."""
+    tune_layers: int = 0
+    """Top layers, up to the one in `layers`, that are trained with the model in every fold; 0 keeps all frozen."""
     patches: Literal["time", "all"] = "time"
     """Of models with patches (AST): time (mean over the frequencies of one moment) or all (each a frame)."""
     window_seconds: float = 30.0
@@ -67,7 +70,7 @@ class AudioTransformersConfig(EncoderConfig):
     """auto (CUDA when there is one), cpu or cuda."""
 
     def __post_init__(self) -> None:
-        check_model_settings(_GROUP, self.model, self.layers)
+        check_model_settings(_GROUP, self.model, self.layers, self.tune_layers)
         window, overlap = self.window_seconds, self.overlap_seconds
         require(1 <= window <= 600, f"features.{_GROUP}.window_seconds", window, "1 to 600")
         rule = f"0 to half of features.{_GROUP}.window_seconds"
@@ -78,6 +81,10 @@ class AudioTransformersConfig(EncoderConfig):
     def build(self, modality: str) -> "AudioTransformersEncoder":
         """The encoder."""
         return AudioTransformersEncoder(self)
+
+    def top(self) -> TopRecipe | None:
+        """The layers that are trained with the model."""
+        return self.build("audio").top() if self.tune_layers else None
 
     def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
         """That its name says that it was trained on the corpus."""
@@ -120,8 +127,20 @@ class AudioTransformersEncoder(Encoder):
                 f"{', '.join(FAMILIES)}"
             )
         self._files.check_layers(config.layers)
+        self._layers = self._files.stored_layers(config.layers, config.tune_layers)
         if not (self._files.folder / "preprocessor_config.json").is_file():
             raise self._files.unusable(ValueError("preprocessor_config.json is missing"))
+
+    def top(self) -> TopRecipe:
+        """The layers above those whose states are encoded, as pretrained.
+
+        Raises:
+            FeatureError: the model cannot be loaded.
+        """
+        bands = self._model.bands if self._config.patches == "time" else 1
+        model = self._files.load("AutoModel", dtype=torch.float32, use_safetensors=True)
+        (first,), count = self._layers, self._config.tune_layers
+        return recipe_of(model, self._files.settings, first=first, count=count, bands=bands)
 
     def fingerprint(self) -> dict[str, Any]:
         """Settings that decide values, digests of the model's files, versions of what computes."""
@@ -130,7 +149,8 @@ class AudioTransformersEncoder(Encoder):
         return {
             "encoder": _GROUP,
             **{name: getattr(config, name) for name in names},
-            "layers": list(config.layers),
+            "layers": list(self._layers),
+            "marked": config.tune_layers > 0,
             "precision": config.precision,
             "files": self._files.files,
             "code": code_digest(sys.modules[__name__], audio_models, pretrained, waveform, audio),
@@ -159,11 +179,10 @@ class AudioTransformersEncoder(Encoder):
         ]
         found: dict[int, list[tuple[int, np.ndarray]]] = {}
         for batch in self._batches(stretches):
-            states = self._states(torch.stack([one.values for one in batch]))
-            for one, values in zip(batch, states, strict=True):
-                found.setdefault(one.item, []).append((one.step, values))
+            for one, states in zip(batch, self._states(batch), strict=True):
+                found.setdefault(one.item, []).append((one.step, states))
         for k, pieces in found.items():
-            yield k, self._frames(join_windows(sorted(pieces, key=lambda piece: piece[0])))
+            yield k, self._frames(sorted(pieces, key=lambda piece: piece[0]))
 
     def _stretches(self, item: int, samples: torch.Tensor) -> Iterator[_Stretch]:
         model, config = self._model, self._config
@@ -191,19 +210,32 @@ class AudioTransformersEncoder(Encoder):
             for first in range(0, len(group), size):
                 yield group[first : first + size]
 
-    def _states(self, batch: torch.Tensor) -> Float32[np.ndarray, "batch step band dim"]:
+    def _states(self, batch: Sequence[_Stretch]) -> Float32[np.ndarray, "batch state dim"]:
         files, config = self._files, self._config
-        layers = [k % (files.layers + 1) for k in config.layers]
+        layers = [k % (files.layers + 1) for k in self._layers]
         with torch.inference_mode():
-            moved = batch.to(files.device, files.dtype)
+            moved = torch.stack([one.values for one in batch]).to(files.device, files.dtype)
             states = self._model.states(moved, max(layers))
-            joined = join_layers(states, layers, config.layer_pooling).cpu()
-        return joined.unflatten(1, (-1, self._model.bands)).numpy()
+            return join_layers(states, layers, config.layer_pooling).cpu().numpy()
 
-    def _frames(self, states: Float[np.ndarray, "step band dim"]) -> Frames:
+    def _frames(self, pieces: Sequence[tuple[int, Float32[np.ndarray, "_ dim"]]]) -> Frames:
+        """One utterance's frames of the states of its windows."""
+        leading, bands = self._model.leading, self._model.bands
+        first = pieces[0][1][:leading]
+        states = join_windows(
+            [(start, part[leading:].reshape(-1, bands, part.shape[1])) for start, part in pieces]
+        )
+        if self._config.tune_layers:
+            if leading and len(pieces) > 1:
+                raise FeatureError(
+                    f"an utterance is longer than '{self._config.model}' hears at once, so its layers cannot be "
+                    f"trained: leave it out, or set --features.{_GROUP}.tune_layers 0"
+                )
+            every = np.concatenate([first, states.reshape(-1, states.shape[2])])
+            return marked(every, slice(leading, None))
         if self._config.patches == "time":
             return states.mean(axis=1)
-        return states.reshape(-1, states.shape[-1])
+        return states.reshape(-1, states.shape[2])
 
     @cached_property
     def _model(self) -> AudioModel:

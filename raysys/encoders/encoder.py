@@ -17,6 +17,7 @@ from jaxtyping import Shaped
 
 from raysys.corpus.audit import Finding
 from raysys.corpus.table import Utterance
+from raysys.encoders.top_layers import TopRecipe
 from raysys.settings import digest
 
 Frames = Shaped[np.ndarray, "_ _"]
@@ -99,6 +100,14 @@ class EncoderConfig:
         """The encoder; nothing large is loaded before its first `encode`."""
         raise TypeError(f"{type(self).__name__} does not say how it is built")
 
+    def top(self) -> TopRecipe | None:
+        """The layers that are trained with the model, where there are such.
+
+        Raises:
+            FeatureError: the model cannot be used.
+        """
+        return None
+
     def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
         """What the audit must know: corpora that the encoder was trained on, or what nobody can check.
 
@@ -111,6 +120,18 @@ class EncoderConfig:
     def seen(self, features: Iterable[Frames]) -> list[Finding]:
         """What the audit must know of the features of a corpus, utterance by utterance."""
         return []
+
+
+def marked(states: Frames, own: slice) -> Frames:
+    """States with the mark of those that are the utterance's own as their last column."""
+    marks = np.zeros((len(states), 1), dtype=states.dtype)
+    marks[own] = 1
+    return np.concatenate([states, marks], axis=1)
+
+
+def own_frames(frames: Frames) -> Frames:
+    """An utterance's own frames of those with marks, without the mark."""
+    return frames[frames[:, -1] > 0, :-1]
 
 
 def code_digest(*modules: ModuleType) -> str:

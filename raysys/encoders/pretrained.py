@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 
 from raysys.corpus.audit import Finding
+from raysys.encoders.top_layers import TUNABLE
 from raysys.errors import FeatureError
 from raysys.settings import require
 
@@ -127,6 +128,31 @@ class PretrainedModel:
                 f"'{self.name}' has {count} layers and no layer {absent[0]}: set --features.{self._group}.layers"
             )
 
+    def stored_layers(self, chosen: Sequence[int], tuned: int) -> tuple[int, ...]:
+        """The layers whose states are stored: the chosen ones, or the one below those that are trained.
+
+        Args:
+            chosen: `layers` of the settings.
+            tuned: `tune_layers` of the settings.
+
+        Raises:
+            FeatureError: the model's layers cannot be trained, or are fewer.
+        """
+        if not tuned:
+            return tuple(chosen)
+        if self.kind not in TUNABLE:
+            raise FeatureError(
+                f"layers of a {self.kind} model ('{self.name}') cannot be trained here: set "
+                f"--features.{self._group}.tune_layers 0, or choose one of {', '.join(sorted(TUNABLE))}"
+            )
+        top = chosen[0] % (self.layers + 1)
+        if tuned > top:
+            raise FeatureError(
+                f"features.{self._group}.tune_layers is {tuned}, but '{self.name}' has {top} layers up to layer {top}: "
+                "lower it"
+            )
+        return (top - tuned,)
+
     def load(self, loader: str, **options: Any) -> Any:
         """What a class of transformers reads from the folder, without a word on the terminal.
 
@@ -173,9 +199,7 @@ class PretrainedModel:
         raise self.unusable(ValueError(f"{pickled[0]} may run code when it is read; convert it"))
 
 
-def check_model_settings(
-    group: str, model: str, layers: Sequence[int], revision: str = "main"
-) -> None:
+def check_model_settings(group: str, model: str, layers: Sequence[int], tune_layers: int) -> None:
     """Rules of the settings that name a model and its layers.
 
     Raises:
@@ -184,6 +208,9 @@ def check_model_settings(
     require(bool(model), f"features.{group}.model", model, "a folder or hub name")
     distinct = len(layers) == len(set(layers)) > 0
     require(distinct, f"features.{group}.layers", list(layers), "one or more, each once")
+    rule = f"0 or more, with one layer in features.{group}.layers"
+    fits = tune_layers == 0 or (tune_layers > 0 and len(layers) == 1)
+    require(fits, f"features.{group}.tune_layers", tune_layers, rule)
 
 
 def join_layers(

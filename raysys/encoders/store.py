@@ -61,6 +61,9 @@ class Ragged:
         first = start - int(self._begins[shard])
         return self.shards[shard][first : first + int(self.lengths[k])]
 
+    def __iter__(self) -> Iterator[Shaped[np.ndarray, "_ dim"]]:
+        return (self[k] for k in range(len(self)))
+
     def take(self, rows: Sequence[int]) -> "Ragged":
         """Some of the utterances, all of which have features."""
         chosen = np.asarray(rows, dtype=np.int64)

@@ -19,7 +19,7 @@ import torch
 from raysys.corpus.audit import Finding
 from raysys.encoders import pretrained
 from raysys.encoders.audio_models import FAMILIES
-from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest
+from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest, marked
 from raysys.encoders.pretrained import (
     LayerPooling,
     Precision,
@@ -28,6 +28,7 @@ from raysys.encoders.pretrained import (
     join_layers,
     trained_on,
 )
+from raysys.encoders.top_layers import TopRecipe, recipe_of
 from raysys.errors import FeatureError
 from raysys.settings import require
 
@@ -49,6 +50,8 @@ class TransformersConfig(EncoderConfig):
     """Layers whose token states are used; 0 is what the first one reads, -1 the last."""
     layer_pooling: LayerPooling = "concat"
     """Of several layers: concat (side by side) or mean."""
+    tune_layers: int = 0
+    """Top layers, up to the one in `layers`, that are trained with the model in every fold; 0 keeps all frozen."""
     context_turns: int = 0
     """Turns of the dialogue before the utterance that the model reads too, each closed by a separator. Only states of
     the utterance's own tokens are kept."""
@@ -62,7 +65,7 @@ class TransformersConfig(EncoderConfig):
     """auto (CUDA when there is one), cpu or cuda."""
 
     def __post_init__(self) -> None:
-        check_model_settings(_GROUP, self.model, self.layers)
+        check_model_settings(_GROUP, self.model, self.layers, self.tune_layers)
         tokens = self.max_tokens
         require(tokens >= 3, "features.transformers.max_tokens", tokens, "3 or more")
         turns = self.context_turns
@@ -74,6 +77,10 @@ class TransformersConfig(EncoderConfig):
     def build(self, modality: str) -> "TransformersEncoder":
         """The encoder."""
         return TransformersEncoder(self)
+
+    def top(self) -> TopRecipe | None:
+        """The layers that are trained with the model."""
+        return self.build("text").top() if self.tune_layers else None
 
     def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
         """That its name says that it was trained on the corpus, and that it reads other utterances."""
@@ -121,13 +128,25 @@ class TransformersEncoder(Encoder):
                 "--features.audio_transformers.model"
             )
         self._files.check_layers(config.layers)
+        self._layers = self._files.stored_layers(config.layers, config.tune_layers)
+
+    def top(self) -> TopRecipe:
+        """The layers above those whose states are encoded, as pretrained.
+
+        Raises:
+            FeatureError: the model cannot be loaded.
+        """
+        model = self._files.load("AutoModel", dtype=torch.float32, use_safetensors=True)
+        (first,), count = self._layers, self._config.tune_layers
+        return recipe_of(model, self._files.settings, first=first, count=count)
 
     def fingerprint(self) -> dict[str, Any]:
         """Settings that decide values, and digests of the model's files; not its path."""
         config = self._config
         return {
             "encoder": _GROUP,
-            "layers": list(config.layers),
+            "layers": list(self._layers),
+            "marked": config.tune_layers > 0,
             "layer_pooling": config.layer_pooling,
             "context_turns": config.context_turns,
             "max_tokens": config.max_tokens,
@@ -158,9 +177,11 @@ class TransformersEncoder(Encoder):
             )
             with torch.inference_mode():
                 found = self._model(**batch.to(files.device), output_hidden_states=True)
-                states = join_layers(found.hidden_states, config.layers, config.layer_pooling).cpu()
-            for row, item in enumerate(batched):
-                yield item, states[row, pieces[item].kept].numpy()
+                states = join_layers(found.hidden_states, self._layers, config.layer_pooling).cpu()
+            for row, k in enumerate(batched):
+                every = states[row, : len(pieces[k].ids)].numpy()
+                own = pieces[k].kept
+                yield k, marked(every, own) if config.tune_layers else every[own]
 
     def _pieces(self, text: str, *before: str) -> _Pieces:
         if self._config.context_turns:

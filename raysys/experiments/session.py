@@ -22,6 +22,7 @@ from raysys.cluster.pool import FoldPool
 from raysys.cluster.session import ray_session
 from raysys.config.running import ClusterConfig
 from raysys.corpus.folds import FoldKey
+from raysys.encoders.encoder import own_frames
 from raysys.experiments.plan import Plan
 from raysys.predictions import Predictions, read_predictions
 from raysys.report.results import FoldScores, PartScores, RunIds, TrialResult, write_result
@@ -67,7 +68,13 @@ class Baselines:
 
     def _fit(self, modalities: tuple[str, ...]) -> list[dict[str, float]]:
         plan = self._plan
-        pooled = pool_over_time({m: plan.data.features[m] for m in modalities})
+        features = {
+            m: map(own_frames, plan.data.features[m])
+            if m in plan.data.tops
+            else plan.data.features[m]
+            for m in modalities
+        }
+        pooled = pool_over_time(features)
         return [plan.task.baseline(pooled, plan.data.targets, fold) for fold in plan.folds]
 
 

@@ -6,20 +6,21 @@ It sees the same features and folds as the model. It is fitted on train alone, s
 that also fits on val would.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jaxtyping import Float32
 
-from raysys.encoders.store import Ragged
+from raysys.encoders.encoder import Frames
 
 
-def pool_over_time(features: Mapping[str, Ragged]) -> Float32[np.ndarray, "utterance dim"]:
+def pool_over_time(
+    features: Mapping[str, Iterable[Frames]],
+) -> Float32[np.ndarray, "utterance dim"]:
     """Mean, standard deviation and the 10 % and 90 % quantiles over time, all modalities side by side."""
     columns = []
-    for ragged in features.values():
-        for_each = [ragged[k].astype(np.float32) for k in range(len(ragged))]
-        columns.append(np.stack([_statistics(frames) for frames in for_each]))
+    for each in features.values():
+        columns.append(np.stack([_statistics(frames.astype(np.float32)) for frames in each]))
     return np.concatenate(columns, axis=1)
 
 

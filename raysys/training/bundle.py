@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,18 @@ from raysys.batches.batch import Part, Turns, make_part
 from raysys.batches.normalise import Normaliser
 from raysys.config import Config
 from raysys.encoders.store import Ragged
+from raysys.encoders.top_layers import TopRecipe
 from raysys.errors import ConfigError, FeatureError, StorageError, lookup
+from raysys.models.tuned import Tuned
 from raysys.predictions import Predictions
 from raysys.settings import from_dict, to_dict
 from raysys.storage import Folder
 from raysys.tasks import TASKS
 from raysys.tasks.task import Task
-from raysys.training.arithmetic import settled
+from raysys.training.arithmetic import forward, settled
 from raysys.training.checkpoint import under
 
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Bundle:
     normalisers: Mapping[str, Normaliser]
     fitted: Mapping[str, Tensor]
     """What the task must know of the train part to read the model's logits."""
+    tops: Mapping[str, TopRecipe] = field(default_factory=dict)
+    """Modality -> which layers of its encoder were trained; their weights are the model's."""
 
     def predict(self, part: Part) -> Predictions:
         """Embeddings and outputs of every utterance of a part, in its order."""
@@ -57,7 +61,7 @@ class Bundle:
         dialogues = self.config.model.chosen.reads_dialogues
         with torch.inference_mode():
             for batch in part.batches(self.config.training.batch_size, dialogues=dialogues):
-                output = self.model(batch.modalities, batch.layout)
+                output = forward(self.model, batch, self.config.training)
                 read = self.task.read(output.logits, self.fitted)
                 pieces.append((batch.rows, output.embedding, read))
         rows, embeddings, outputs = (
@@ -141,6 +145,7 @@ def save_bundle(folder: Folder, bundle: Bundle) -> None:
         "dims": dict(bundle.dims),
         "encoders": dict(bundle.encoders),
         "config": to_dict(bundle.config),
+        "tops": {modality: recipe.plain for modality, recipe in bundle.tops.items()},
     }
     folder.write_json("bundle.json", content)
 
@@ -172,9 +177,8 @@ def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
         known = dict(content["task"])
         kind: Any = lookup(TASKS, known.pop("name"), kind="task")
         task = from_dict(kind, known)
-        model = config.model.chosen.build(
-            config.model.modalities, dims=content["dims"], n_outputs=len(task.outputs)
-        )
+        tops = {modality: TopRecipe(**plain) for modality, plain in content["tops"].items()}
+        model = build_model(config, dims=content["dims"], n_outputs=len(task.outputs), tops=tops)
         model.load_state_dict(under("model/", tensors))
         normalisers = _normalisers(under("normaliser/", tensors))
     except (SafetensorError, RuntimeError, KeyError, TypeError, ConfigError) as error:
@@ -189,7 +193,29 @@ def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
         model.to(device).eval(),
         normalisers,
         fitted,
+        tops,
     )
+
+
+def build_model(
+    config: Config, *, dims: Mapping[str, int], n_outputs: int, tops: Mapping[str, TopRecipe]
+) -> nn.Module:
+    """The untrained model of a config, above the pretrained layers that are trained with it.
+
+    Args:
+        config: everything.
+        dims: modality -> width of its stored frames.
+        n_outputs: width of the head.
+        tops: modality -> layers of its encoder, where some are trained.
+    """
+    widths = {modality: dim - (modality in tops) for modality, dim in dims.items()}
+    model = config.model.chosen.build(config.model.modalities, dims=widths, n_outputs=n_outputs)
+    if not tops:
+        return model
+    built = {modality: recipe.build() for modality, recipe in tops.items()}
+    for top in built.values():
+        top.checkpointing = config.training.gradient_checkpointing
+    return Tuned(model, built)
 
 
 def _folder(place: str) -> Folder:

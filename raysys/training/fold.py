@@ -12,7 +12,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,15 @@ from raysys.config import Config
 from raysys.config.training import TrainingConfig
 from raysys.corpus.folds import Fold
 from raysys.encoders.store import Ragged
+from raysys.encoders.top_layers import TopRecipe
 from raysys.errors import FoldFailedError
 from raysys.losses.objective import Objective
+from raysys.models.tuned import Tuned
 from raysys.predictions import write_predictions
 from raysys.storage import Folder
 from raysys.tasks.task import Task
-from raysys.training.arithmetic import settle
-from raysys.training.bundle import Bundle, save_bundle
+from raysys.training.arithmetic import forward, settle
+from raysys.training.bundle import Bundle, build_model, save_bundle
 from raysys.training.checkpoint import (
     Progress,
     delete_checkpoint,
@@ -59,6 +61,8 @@ class FoldData:
     folds: tuple[Fold, ...]
     places: Int64[np.ndarray, "utterance 3"] | None = None
     """Dialogue, turn and speaker of every utterance, as numbers; None makes each a dialogue of its own."""
+    tops: Mapping[str, TopRecipe] = field(default_factory=dict)
+    """Modality -> the layers of its encoder that are trained, where there are such."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
             on_epoch(replace(record, seconds=0.0))
         return finished
     device, fold = settle(config), data.folds[fold_task.fold]
-    framed = [m for m in FRAMED if m in config.model.modalities]
+    tops = {str(m): data.tops[m] for m in config.model.modalities if m in data.tops}
+    framed = [m for m in FRAMED if m in config.model.modalities and m not in tops]
     fits = config.features.normalise == "train"
     normalisers = {m: fit_normaliser(data.features[m], fold.train) for m in framed if fits}
     targets, labels = data.task.teach(data.targets, config.loss)
@@ -124,6 +129,7 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
         prior=fold_task.prior,
         folder=folder,
         on_epoch=on_epoch,
+        tops=tops,
     )
     result = _result(fold_task, trained)
     if not trained.stopped:
@@ -147,6 +153,7 @@ def train_fold(
     prior: Any,
     folder: Folder,
     on_epoch: OnEpoch,
+    tops: Mapping[str, TopRecipe] | None = None,
 ) -> TrainedFold:
     """Train one fold, resuming from its checkpoint when there is one.
 
@@ -159,13 +166,14 @@ def train_fold(
         prior: what the objective knows beforehand (S of the emotion-aware term).
         folder: where the checkpoint is.
         on_epoch: told of every epoch, those of a resumed history included; its answer can stop the fold.
+        tops: modality -> layers of its encoder that are trained with the model.
 
     Raises:
         FoldFailedError: the loss is not finite.
         StorageError: the checkpoint is damaged or cannot be written.
     """
     settings, metric = config.training, config.selects
-    learner = _learner(config, task, fold=fold, train=train, prior=prior)
+    learner = _learner(config, task, fold=fold, train=train, prior=prior, tops=tops or {})
     model, optimizer = learner.model, learner.optimizer
     progress, best = load_checkpoint(folder, model=model, optimizer=optimizer)
     go_on = True
@@ -204,14 +212,29 @@ def read_result(folder: Folder) -> FoldResult | None:
     return FoldResult(**{**plain, "folder": folder.uri})
 
 
-def _learner(config: Config, task: Task, *, fold: int, train: Part, prior: Any) -> Learner:
+def _learner(
+    config: Config,
+    task: Task,
+    *,
+    fold: int,
+    train: Part,
+    prior: Any,
+    tops: Mapping[str, TopRecipe],
+) -> Learner:
     settings = config.training
     torch.manual_seed(stream_seed(config.seed, fold, 0))
-    model = config.model.chosen.build(
-        config.model.modalities, dims=train.dims, n_outputs=len(task.outputs)
-    ).to(train.labels.device)
+    model = build_model(config, dims=train.dims, n_outputs=len(task.outputs), tops=tops)
+    model = model.to(train.labels.device)
+    if isinstance(model, Tuned) and config.features.normalise == "train":
+        model.fit(train, [m for m in FRAMED if m in tops], settings.batch_size)
+    slow = list(model.tops.parameters()) if isinstance(model, Tuned) else []
+    known = {id(weights) for weights in slow}
+    groups: list[dict[str, Any]] = [
+        {"params": [one for one in model.parameters() if id(one) not in known]},
+        {"params": slow, "lr": settings.encoder_learning_rate},
+    ]
     optimizer = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        groups[: 1 + bool(slow)], lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     fitted = task.fit(train)
     smoothing = settings.label_smoothing
@@ -243,6 +266,7 @@ def _bundle(
         learner.model,
         normalisers,
         learner.fitted,
+        {m: data.tops[m] for m in modalities if m in data.tops},
     )
 
 
@@ -274,14 +298,17 @@ def _train_epoch(learner: Learner, train: Part, config: Config, epoch: int) -> f
     """One pass over the train part; the mean loss over its utterances."""
     settings, model, optimizer = config.training, learner.model, learner.optimizer
     model.train()
-    for group in optimizer.param_groups:
-        group["lr"] = _learning_rate(settings, epoch)
+    rates = (settings.learning_rate, settings.encoder_learning_rate)
+    for group, highest in zip(optimizer.param_groups, rates, strict=False):
+        group["lr"] = _learning_rate(highest, settings, epoch)
     order = torch.Generator().manual_seed(torch.initial_seed())
     total = torch.zeros((), device=train.labels.device)
     dialogues = config.model.chosen.reads_dialogues
     for batch in train.batches(settings.batch_size, dialogues=dialogues, shuffle=order):
-        masked = _mask_audio(batch, settings)
-        loss = learner.objective(model(masked.modalities, masked.layout), masked)
+        marks = isinstance(model, Tuned) and "audio" in model.tops
+        masked = _mask_audio(batch, settings, spared=int(marks))
+        output = forward(model, masked, settings)
+        loss = learner.objective(output, masked)
         optimizer.zero_grad()
         loss.backward()
         if settings.gradient_clip:
@@ -291,27 +318,27 @@ def _train_epoch(learner: Learner, train: Part, config: Config, epoch: int) -> f
     return float(total) / len(train)
 
 
-def _learning_rate(settings: TrainingConfig, epoch: int) -> float:
+def _learning_rate(highest: float, settings: TrainingConfig, epoch: int) -> float:
     if settings.lr_schedule == "constant":
-        return settings.learning_rate
-    return (
-        settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / settings.max_epochs))
-    )
+        return highest
+    return highest * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / settings.max_epochs))
 
 
-def _mask_audio(batch: Batch, settings: TrainingConfig) -> Batch:
+def _mask_audio(batch: Batch, settings: TrainingConfig, *, spared: int) -> Batch:
     """SpecAugment (Park et al. 2019, arXiv:1904.08779) without warping: one masked stretch of frames and of columns.
 
-    Masked values become 0, the mean of normalised frames; lengths and masks stay.
+    Masked values become 0, the mean of normalised frames; lengths and masks stay, and so do the `spared` last columns.
     """
     if "audio" not in batch.modalities or not (settings.mask_time or settings.mask_dims):
         return batch
     audio = batch.modalities["audio"]
-    values, lengths = audio.values, audio.mask.sum(dim=1)
-    dims = torch.full_like(lengths, values.shape[2])
+    width = audio.values.shape[2] - spared
+    values, lengths = audio.values[..., :width], audio.mask.sum(dim=1)
+    dims = torch.full_like(lengths, width)
     time = _random_stretch(lengths, settings.mask_time, values.shape[1])
-    columns = _random_stretch(dims, settings.mask_dims, values.shape[2])
+    columns = _random_stretch(dims, settings.mask_dims, width)
     kept = values * ~time[:, :, None] * ~columns[:, None, :]
+    kept = torch.cat([kept, audio.values[..., width:]], dim=2) if spared else kept
     modalities = {**batch.modalities, "audio": Padded(kept, audio.mask)}
     return replace(batch, modalities=modalities)
 
@@ -332,7 +359,7 @@ def _validate(learner: Learner, task: Task, val: Part, config: Config) -> dict[s
     dialogues = config.model.chosen.reads_dialogues
     with torch.inference_mode():
         for batch in val.batches(settings.batch_size, dialogues=dialogues):
-            output = model(batch.modalities, batch.layout)
+            output = forward(model, batch, settings)
             total += float(learner.objective.validate(output, batch)) * len(batch.labels)
             rows.append(batch.rows)
             # doubles keep apart what floats would round to a tie
