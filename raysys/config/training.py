@@ -28,8 +28,8 @@ class TrainingConfig:
     """Adam's step size, at its highest, for layers of encoders that are trained (features.*.tune_layers)."""
     gradient_checkpointing: bool = False
     """Compute the states of an encoder's trained layers again in the backward pass instead of keeping them."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: the forward pass in mixed precision; weights and losses stay float32."""
+    encoder_precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: an encoder's trained layers compute in mixed precision; weights, and all else, stay float32."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
     """constant, or cosine: both rates fall to 0 over max_epochs."""
     weight_decay: float = 0.00001

@@ -107,6 +107,8 @@ class TopLayers(nn.Module):
         self.layers = (_cut_texts if kind in _TEXTS else cut)(model, kept)
         self.checkpointing = False
         """Compute the layers again in the backward pass instead of keeping what they need for it."""
+        self.mixed = False
+        """Compute in bfloat16 where torch's autocast does."""
         dim = int(model.config.hidden_size)
         self.mean: Tensor
         self.std: Tensor
@@ -123,10 +125,12 @@ class TopLayers(nn.Module):
     ) -> tuple[Float[Tensor, "batch own dim"], Bool[Tensor, "batch own"]]:
         """States of each utterance's own frames, and which of them are there."""
         states, own = values[..., :-1], mask & (values[..., -1] > 0)
-        if self.checkpointing and self.training:
-            found = checkpoint(self.layers, states, mask, use_reentrant=False)
-        else:
-            found = self.layers(states, mask)
+        with torch.autocast(states.device.type, dtype=torch.bfloat16, enabled=self.mixed):
+            if self.checkpointing and self.training:
+                found = checkpoint(self.layers, states, mask, use_reentrant=False)
+            else:
+                found = self.layers(states, mask)
+        found = found.float()
         order = torch.argsort((~own).int(), dim=1, stable=True)
         longest = int(own.sum(dim=1).max())
         order = order[:, :longest]

@@ -21,15 +21,6 @@ class ModelOutput:
     contrast: Float[Tensor, "batch _"] | None = None
     """What SWFC sees; None is the embedding."""
 
-    def float(self) -> "ModelOutput":
-        """In float32."""
-        return ModelOutput(
-            self.logits.float(),
-            self.embedding.float(),
-            {modality: vector.float() for modality, vector in self.vectors.items()},
-            None if self.contrast is None else self.contrast.float(),
-        )
-
 
 @dataclass(frozen=True)
 class ModelSettings:

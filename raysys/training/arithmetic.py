@@ -5,12 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
 
-from raysys.batches.batch import Batch
 from raysys.config import Config
-from raysys.config.training import TrainingConfig
-from raysys.models.output import ModelOutput
 
 
 def settle(config: Config) -> str:
@@ -43,14 +39,6 @@ def settled(config: Config) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(exact)
         torch.set_flush_denormal(False)
-
-
-def forward(model: nn.Module, batch: Batch, settings: TrainingConfig) -> ModelOutput:
-    """A model's output in float32, computed in the precision that the settings ask for."""
-    mixed = settings.precision == "bfloat16"
-    with torch.autocast(batch.labels.device.type, dtype=torch.bfloat16, enabled=mixed):
-        output: ModelOutput = model(batch.modalities, batch.layout)
-    return output.float() if mixed else output
 
 
 def warm_up() -> None:

@@ -30,7 +30,7 @@ from raysys.settings import from_dict, to_dict
 from raysys.storage import Folder
 from raysys.tasks import TASKS
 from raysys.tasks.task import Task
-from raysys.training.arithmetic import forward, settled
+from raysys.training.arithmetic import settled
 from raysys.training.checkpoint import under
 
 _VERSION = 3
@@ -61,7 +61,7 @@ class Bundle:
         dialogues = self.config.model.chosen.reads_dialogues
         with torch.inference_mode():
             for batch in part.batches(self.config.training.batch_size, dialogues=dialogues):
-                output = forward(self.model, batch, self.config.training)
+                output = self.model(batch.modalities, batch.layout)
                 read = self.task.read(output.logits, self.fitted)
                 pieces.append((batch.rows, output.embedding, read))
         rows, embeddings, outputs = (
@@ -215,6 +215,7 @@ def build_model(
     built = {modality: recipe.build() for modality, recipe in tops.items()}
     for top in built.values():
         top.checkpointing = config.training.gradient_checkpointing
+        top.mixed = config.training.encoder_precision == "bfloat16"
     return Tuned(model, built)
 
 

@@ -33,7 +33,7 @@ from raysys.models.tuned import Tuned
 from raysys.predictions import write_predictions
 from raysys.storage import Folder
 from raysys.tasks.task import Task
-from raysys.training.arithmetic import forward, settle
+from raysys.training.arithmetic import settle
 from raysys.training.bundle import Bundle, build_model, save_bundle
 from raysys.training.checkpoint import (
     Progress,
@@ -307,8 +307,7 @@ def _train_epoch(learner: Learner, train: Part, config: Config, epoch: int) -> f
     for batch in train.batches(settings.batch_size, dialogues=dialogues, shuffle=order):
         marks = isinstance(model, Tuned) and "audio" in model.tops
         masked = _mask_audio(batch, settings, spared=int(marks))
-        output = forward(model, masked, settings)
-        loss = learner.objective(output, masked)
+        loss = learner.objective(model(masked.modalities, masked.layout), masked)
         optimizer.zero_grad()
         loss.backward()
         if settings.gradient_clip:
@@ -359,7 +358,7 @@ def _validate(learner: Learner, task: Task, val: Part, config: Config) -> dict[s
     dialogues = config.model.chosen.reads_dialogues
     with torch.inference_mode():
         for batch in val.batches(settings.batch_size, dialogues=dialogues):
-            output = forward(model, batch, settings)
+            output = model(batch.modalities, batch.layout)
             total += float(learner.objective.validate(output, batch)) * len(batch.labels)
             rows.append(batch.rows)
             # doubles keep apart what floats would round to a tie
