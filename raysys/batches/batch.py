@@ -4,15 +4,16 @@
     Part, pairs     -> Part with mixtures: utterances that exist only as (major row, minor row, share)
 
 A `Part` holds copies of its own utterances only, so code that was given train and val cannot read test. Batches are
-gathered by index from the resident frames; nothing is loaded while training.
+gathered by index from the resident frames; nothing is loaded while training, unless the frames are too many for that.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -86,10 +87,34 @@ class Mixtures:
 
 
 @dataclass(frozen=True)
+class OnDisk:
+    """Frames of one part that are read when they are asked for: too many to be resident."""
+
+    ragged: Ragged
+    indices: Int64[np.ndarray, " utterance"]
+    """The part's utterances, as rows of the corpus."""
+    normaliser: Normaliser | None
+    device: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Frames of all utterances, and their width."""
+        return int(self.ragged.lengths[self.indices].sum()), self.ragged.dim
+
+    def read(self, rows: Int64[Tensor, " batch"]) -> tuple[Tensor, Int64[Tensor, " batch_and_end"]]:
+        """Frames of some utterances one after the other, and where each begins."""
+        chosen = [int(self.indices[k]) for k in rows.tolist()]
+        pieces = [_prepared(self.ragged[k], self.normaliser) for k in chosen]
+        offsets = np.cumsum([0, *map(len, pieces)])
+        values = torch.from_numpy(np.concatenate(pieces)).to(self.device)
+        return values, torch.from_numpy(offsets).to(self.device)
+
+
+@dataclass(frozen=True)
 class Part:
     """Train, val or test of one fold, on the training device."""
 
-    frames: Mapping[str, Float[Tensor, "total_time dim"]]
+    frames: Mapping[str, Float[Tensor, "total_time dim"] | OnDisk]
     offsets: Mapping[str, Int64[Tensor, " own_and_end"]]
     targets: Float[Tensor, "utterance output"]
     labels: Int64[Tensor, " utterance"]
@@ -192,12 +217,17 @@ class Part:
         )
 
     def _padded(self, modality: str, rows: Int64[Tensor, " batch"]) -> Padded:
-        frames, offsets = self.frames[modality], self.offsets[modality]
         if self.mixtures is None:
-            return _pad(frames, offsets, rows)
-        major = _pad(frames, offsets, self.mixtures.major[rows])
-        minor = _pad(frames, offsets, self.mixtures.minor[rows])
+            return self._gathered(modality, rows)
+        major = self._gathered(modality, self.mixtures.major[rows])
+        minor = self._gathered(modality, self.mixtures.minor[rows])
         return _mix(major, minor, self.mixtures.share[rows])
+
+    def _gathered(self, modality: str, rows: Int64[Tensor, " batch"]) -> Padded:
+        frames = self.frames[modality]
+        if isinstance(frames, OnDisk):
+            return _pad(*frames.read(rows), torch.arange(len(rows), device=rows.device))
+        return _pad(frames, self.offsets[modality], rows)
 
     def batches(
         self, batch_size: int, *, dialogues: bool = False, shuffle: torch.Generator | None = None
@@ -241,6 +271,7 @@ def make_part(
     normalisers: Mapping[str, Normaliser],
     device: str,
     turns: Turns | None = None,
+    resident_gb: float = math.inf,
 ) -> Part:
     """Copy one part's utterances out of the corpus.
 
@@ -252,14 +283,18 @@ def make_part(
         normalisers: by modality; a modality without one is left as it is.
         device: torch device on which the part is resident.
         turns: places of the corpus' utterances in their dialogues.
+        resident_gb: frames of a modality that take more as float32 are not copied, but read batch by batch.
     """
-    frames, offsets = {}, {}
+    frames: dict[str, Tensor | OnDisk] = {}
+    offsets = {}
     for modality, ragged in store.items():
-        pieces = np.concatenate([ragged[int(k)] for k in indices])
         normaliser = normalisers.get(modality)
-        values = normaliser(pieces) if normaliser else pieces.astype(np.float32)
         lengths = ragged.lengths[indices]
-        frames[modality] = torch.from_numpy(values).to(device)
+        if int(lengths.sum()) * ragged.dim * 4 > resident_gb * 1e9:
+            frames[modality] = OnDisk(ragged, np.asarray(indices), normaliser, device)
+        else:
+            pieces = np.concatenate([ragged[int(k)] for k in indices])
+            frames[modality] = torch.from_numpy(_prepared(pieces, normaliser)).to(device)
         offsets[modality] = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])).to(device)
     return Part(
         frames,
@@ -268,6 +303,12 @@ def make_part(
         labels=torch.from_numpy(labels[indices]).to(device),
         turns=None if turns is None else _chosen(turns, indices, device),
     )
+
+
+def _prepared(
+    frames: Shaped[np.ndarray, "_ dim"], normaliser: Normaliser | None
+) -> Float[np.ndarray, "_ dim"]:
+    return normaliser(frames) if normaliser else frames.astype(np.float32)
 
 
 def _chosen(turns: Turns, indices: Int64[np.ndarray, " row"], device: str) -> Turns:
@@ -279,7 +320,7 @@ def _chosen(turns: Turns, indices: Int64[np.ndarray, " row"], device: str) -> Tu
 
 def fit_normaliser(ragged: Ragged, indices: Int64[np.ndarray, " row"]) -> Normaliser:
     """Column statistics of the given utterances' frames, and of no others."""
-    return Normaliser.fit(np.concatenate([ragged[int(k)] for k in indices]))
+    return Normaliser.fit(ragged.take(indices.tolist()))
 
 
 def _pad(

@@ -4,11 +4,11 @@
 it looks at test speakers' audio too, which is why it is off by default and named in every report.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64, Shaped
 
 from raysys.encoders.store import Ragged
 
@@ -26,30 +26,49 @@ class Normaliser:
     std: Float32[np.ndarray, " dim"]
 
     @classmethod
-    def fit(cls, frames: Float[np.ndarray, "time dim"]) -> "Normaliser":
-        """Mean and standard deviation of the columns; a constant column keeps its scale."""
-        wide = frames.astype(np.float64)
-        std = wide.std(axis=0)
+    def fit(cls, frames: Iterable[Float[np.ndarray, "_ dim"]]) -> "Normaliser":
+        """Mean and standard deviation of the columns; a constant column keeps its scale.
+
+        Args:
+            frames: of utterances, which are gone through twice, one in memory at a time.
+        """
+        each = frames
+        count = sum(len(one) for one in each)
+        mean = sum(one.astype(np.float64).sum(axis=0) for one in each) / count
+        square = sum(np.square(one.astype(np.float64) - mean).sum(axis=0) for one in each)
+        std = np.sqrt(square / count)
         std[std < _SMALLEST_STD] = 1.0
-        return cls(wide.mean(axis=0).astype(np.float32), std.astype(np.float32))
+        return cls(mean.astype(np.float32), std.astype(np.float32))
 
     def __call__(self, frames: Float[np.ndarray, "time dim"]) -> Float32[np.ndarray, "time dim"]:
         """Normalised frames."""
         return (frames.astype(np.float32) - self.mean) / self.std
 
 
-def by_speaker(ragged: Ragged, speakers: Sequence[str]) -> Ragged:
-    """Normalise each speaker's frames by the mean and variance of all frames of that speaker.
+@dataclass(frozen=True)
+class BySpeaker(Ragged):
+    """Frames that are normalised when they are read, each speaker's by that speaker's statistics."""
+
+    normalisers: tuple[Normaliser, ...] = ()
+    """Of each speaker."""
+    speaker: Int64[np.ndarray, " utterance"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Who speaks each utterance."""
+
+    def __getitem__(self, k: int) -> Shaped[np.ndarray, "time dim"]:
+        return self.normalisers[self.speaker[k]](super().__getitem__(k)).astype(np.float16)
+
+
+def by_speaker(ragged: Ragged, speakers: Sequence[str]) -> BySpeaker:
+    """Each speaker's frames, normalised by the mean and variance of all frames of that speaker.
 
     Args:
         ragged: features of all utterances.
         speakers: speaker of every utterance, in the same order.
     """
-    values = np.empty((ragged.total_time, ragged.dim), dtype=np.float16)
-    ends = np.cumsum(ragged.lengths)
-    for speaker in sorted(set(speakers)):
-        rows = [k for k, name in enumerate(speakers) if name == speaker]
-        fitted = Normaliser.fit(np.concatenate([ragged[k] for k in rows]))
-        for k in rows:
-            values[ends[k] - ragged.lengths[k] : ends[k]] = fitted(ragged[k])
-    return Ragged.of(values, ragged.lengths)
+    names, speaker = np.unique(speakers, return_inverse=True)
+    fitted = [
+        Normaliser.fit(ragged.take(np.flatnonzero(speaker == k).tolist()))
+        for k in range(len(names))
+    ]
+    known = (ragged.shards, ragged.starts, ragged.lengths, ragged.failed)
+    return BySpeaker(*known, tuple(fitted), speaker.astype(np.int64))

@@ -42,6 +42,9 @@ class TrainingConfig:
     """SpecAugment on train batches: longest masked stretch of audio frames, as a share of the utterance."""
     mask_dims: float = 0.0
     """SpecAugment on train batches: widest masked stretch of audio columns, as a share of all."""
+    resident_gb: float = 8.0
+    """Frames of a modality and part up to so many GB (10^9 bytes) are copied into memory, the GPU's where there is one;
+    more are read from disk batch by batch."""
     checkpoint_every: int = 1
     """Epochs between checkpoints; a fold that lost its worker resumes from the last one."""
     device: str = "auto"
@@ -53,7 +56,7 @@ class TrainingConfig:
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), ">= 1")
         for name in ("learning_rate", "encoder_learning_rate"):
             require(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "above 0")
-        for name in ("weight_decay", "gradient_clip"):
+        for name in ("weight_decay", "gradient_clip", "resident_gb"):
             require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
         for name in ("label_smoothing", "mask_time", "mask_dims"):
             value = getattr(self, name)

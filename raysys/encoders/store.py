@@ -29,6 +29,8 @@ from raysys.storage import Folder
 
 SHARD = 1024
 """Utterances a shard."""
+_SENT_BYTES = 2**30
+"""Larger features are not sent to workers, which map the same files."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,18 @@ class Ragged:
         chosen = np.asarray(rows, dtype=np.int64)
         return Ragged(self.shards, self.starts[chosen], self.lengths[chosen])
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        files = [getattr(shard, "filename", None) for shard in self.shards]
+        if sum(shard.nbytes for shard in self.shards) > _SENT_BYTES and all(files):
+            state["shards"] = tuple(map(str, files))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["shards"][0], str):
+            state["shards"] = tuple(map(_mapped, state["shards"]))
+        vars(self).update(state)
+
     @property
     def dim(self) -> int:
         """Width of a frame or token."""
@@ -88,6 +102,16 @@ class Ragged:
     def _begins(self) -> Int64[np.ndarray, " shard"]:
         lengths = [len(shard) for shard in self.shards[:-1]]
         return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _mapped(file: str) -> np.ndarray:
+    try:
+        found: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+        return found
+    except (OSError, ValueError) as error:
+        raise FeatureError(
+            f"cannot read {file} on this machine ({error}): put --storage.cache on a disk that all nodes share"
+        ) from error
 
 
 @dataclass(frozen=True)

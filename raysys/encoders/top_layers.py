@@ -9,7 +9,7 @@ plain values builds the module again, without the pretrained files.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ _TEXTS = {
     "deberta",
     "deberta-v2",
 }
+_PADDED = 1.25
+"""Longest utterance of a group, as a share of its shortest."""
 TUNABLE = _WAVEFORMS | _SPECTROGRAMS | _TEXTS
 """Types of models, as their config.json says, whose top layers can be trained."""
 
@@ -125,12 +127,7 @@ class TopLayers(nn.Module):
     ) -> tuple[Float[Tensor, "batch own dim"], Bool[Tensor, "batch own"]]:
         """States of each utterance's own frames, and which of them are there."""
         states, own = values[..., :-1], mask & (values[..., -1] > 0)
-        with torch.autocast(states.device.type, dtype=torch.bfloat16, enabled=self.mixed):
-            if self.checkpointing and self.training:
-                found = checkpoint(self.layers, states, mask, use_reentrant=False)
-            else:
-                found = self.layers(states, mask)
-        found = found.float()
+        found = self._through(states, mask)
         order = torch.argsort((~own).int(), dim=1, stable=True)
         longest = int(own.sum(dim=1).max())
         order = order[:, :longest]
@@ -141,6 +138,37 @@ class TopLayers(nn.Module):
             kept = kept.unflatten(1, (-1, self._bands))[..., 0]
         normal = (found - self.mean) / self.std
         return normal * kept[..., None], kept
+
+    def _through(self, states: Tensor, mask: Tensor) -> Tensor:
+        """The layers' states, computed for utterances of like length at a time: little of it is padding."""
+        lengths = mask.sum(dim=1)
+        order = torch.argsort(lengths, stable=True)
+        found = []
+        for group in order.split(_group_sizes(lengths[order].tolist())):
+            longest = int(lengths[group].max())
+            given = states[group, :longest], mask[group, :longest]
+            with torch.autocast(states.device.type, dtype=torch.bfloat16, enabled=self.mixed):
+                if self.checkpointing and self.training:
+                    part = checkpoint(self.layers, *given, use_reentrant=False)
+                else:
+                    part = self.layers(*given)
+            found.append(nn.functional.pad(part.float(), (0, 0, 0, states.shape[1] - longest)))
+        return torch.cat(found)[torch.argsort(order)]
+
+
+def _group_sizes(lengths: Sequence[int]) -> list[int]:
+    """Sizes of groups of utterances in which the longest is little longer than the shortest.
+
+    Args:
+        lengths: of the utterances, from short to long.
+    """
+    sizes, shortest = [0], lengths[0]
+    for length in lengths:
+        if length > _PADDED * shortest + 1:
+            sizes.append(0)
+            shortest = length
+        sizes[-1] += 1
+    return sizes
 
 
 class _Texts(nn.Module):

@@ -118,6 +118,7 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
             normalisers=normalisers,
             device=device,
             turns=turns,
+            resident_gb=config.training.resident_gb,
         )
 
     trained = train_fold(

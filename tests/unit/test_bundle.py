@@ -78,7 +78,7 @@ def test_a_folder_without_a_whole_bundle_is_named(trained: tuple[Path, FoldData]
         raysys.load(folder / "elsewhere")
     content = json.loads((folder / "bundle.json").read_text())
     (folder / "bundle.json").write_text(json.dumps({**content, "version": 7}))
-    with pytest.raises(StorageError, match="of version 7, not 2"):
+    with pytest.raises(StorageError, match="of version 7, not 3"):
         raysys.load(folder)
     (folder / "bundle.json").write_text(json.dumps({**content, "dims": {"audio": 4, "text": 4}}))
     with pytest.raises(StorageError, match="the bundle in .* is damaged"):

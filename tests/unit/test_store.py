@@ -1,6 +1,7 @@
 """The feature store: reused only when everything matches, refused when damaged."""
 
 import os
+import pickle
 import signal
 import tracemalloc
 from dataclasses import replace
@@ -207,6 +208,25 @@ def test_extraction_holds_one_shard_in_memory(tmp_path: Path, monkeypatch: pytes
     tracemalloc.stop()
     assert made.total_time * made.dim * 2 == 64 * 2**20
     assert peak < 16 * 2**20
+
+
+def test_large_features_are_mapped_by_workers_and_not_sent(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made = extract(corpus, Counting(), Folder(str(tmp_path)))
+    normal = by_speaker(made, corpus.column("speaker"))
+    sent = {name: pickle.dumps(one) for name, one in (("made", made), ("normal", normal))}
+    monkeypatch.setattr(store, "_SENT_BYTES", 100)
+    for name, one in (("made", made), ("normal", normal)):
+        named = pickle.dumps(one)
+        assert len(named) < len(sent[name])
+        again = pickle.loads(named)
+        assert isinstance(again.shards[0], np.memmap)
+        assert same(again, one)
+    for file in tmp_path.rglob("*.values.npy"):
+        file.unlink()
+    with pytest.raises(FeatureError, match="put --storage.cache on a disk that all nodes share"):
+        pickle.loads(named)
 
 
 def test_shards_of_different_widths_are_refused(

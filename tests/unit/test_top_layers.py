@@ -140,7 +140,7 @@ def test_what_cannot_be_trained_is_refused_with_the_remedy(models: dict[str, str
     audio = AudioTransformersConfig(model=models["hubert"], tune_layers=1)
     with pytest.raises(ConfigError, match="features.normalise .* train or none where layers"):
         FeaturesConfig(audio="audio_transformers", audio_transformers=audio, normalise="speaker")
-    long = config_of("ast", models["ast"], tune_layers=1, window_seconds=1.0)
+    long = config_of("ast", models["ast"], tune_layers=1)
     soundfile.write(root / "long.wav", np.full(40000, 0.1), 16000)
     with pytest.raises(FeatureError, match="longer than .* hears at once"):
         encode_rows(long.build("audio"), [Utterance("long", audio="long.wav")], root)

@@ -1,5 +1,6 @@
 """One fold: deterministic, resumable, blind to its test part; and what is fitted is fitted on train."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,6 +170,37 @@ def test_the_normaliser_is_fitted_on_train_alone():
     np.testing.assert_array_equal(again.std, normaliser.std)
 
 
+def test_frames_that_are_not_resident_train_to_the_same_bits(small: Config, tmp_path: Path):
+    config = with_training(small, mask_time=0.3)
+    run_fold(task(config, tmp_path / "resident"), arrays(), go_on)
+    run_fold(task(with_training(config, resident_gb=0.0), tmp_path / "disk"), arrays(), go_on)
+    for name in ("weights.safetensors", "test_probabilities.npy"):
+        kept = [(tmp_path / place / name).read_bytes() for place in ("resident", "disk")]
+        assert kept[0] == kept[1]
+
+
+def test_mixtures_of_frames_on_disk_are_those_of_resident_ones():
+    data, share = arrays(), torch.tensor([0.8, 0.3])
+    batches = []
+    for limit in (math.inf, 0.0):
+        part = make_part(
+            data.features,
+            FOLD.train,
+            labels=data.targets.labels,
+            targets=TARGETS,
+            normalisers={"audio": fit_normaliser(data.features["audio"], FOLD.train)},
+            device="cpu",
+            resident_gb=limit,
+        )
+        assert part.dims == {"audio": 5, "text": 4}
+        mixed = part.with_mixtures(torch.tensor([1, 2]), torch.tensor([5, 4]), share)
+        batches.append(mixed.batch(torch.tensor([3, 36, 37])))
+    for modality in data.features:
+        one, other = (batch.modalities[modality] for batch in batches)
+        assert torch.equal(one.values, other.values)
+        assert torch.equal(one.mask, other.mask)
+
+
 def test_speaker_normalisation_uses_each_speakers_own_frames():
     ragged = arrays().features["audio"]
     speakers = [f"s{k % 4}" for k in range(N)]
@@ -177,7 +209,7 @@ def test_speaker_normalisation_uses_each_speakers_own_frames():
         own = np.concatenate([normal[k] for k in range(N) if speakers[k] == speaker]).astype(float)
         np.testing.assert_allclose(own.mean(axis=0), 0, atol=5e-3)
         np.testing.assert_allclose(own.std(axis=0), 1, atol=5e-3)
-    assert Normaliser.fit(np.ones((5, 2))).std.tolist() == [1, 1]
+    assert Normaliser.fit([np.ones((5, 2))]).std.tolist() == [1, 1]
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_training(small: Config, tmp_path: Path):
