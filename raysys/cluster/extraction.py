@@ -4,7 +4,8 @@
     on GPUs:    read (tasks on CPUs) -> encode
 
 Portions that wait are bounded by Ray Data's backpressure. A worker that dies is replaced, and its portion done again.
-Few utterances are encoded in this process: starting workers would take longer.
+Few utterances are encoded in this process: starting workers would take longer. On a cluster, where this process may
+have no GPU, that holds for encoders that need none.
 """
 
 import logging
@@ -19,7 +20,8 @@ import numpy as np
 import ray
 import torch
 
-from raysys.cluster.session import ray_session, slots
+from raysys.cluster.pool import STANDING
+from raysys.cluster.session import ray_address, ray_session, slots
 from raysys.config.running import ClusterConfig
 from raysys.encoders import FeaturesConfig
 from raysys.encoders.encoder import Encoder
@@ -54,8 +56,8 @@ def extractor(
     """
 
     def through(encoder: Encoder, portions: Sequence[Portion], root: Path) -> Iterator[Encoded]:
-        elsewhere = encoder.uses_gpu and (cluster.address or ray.is_initialized())
-        if utterances <= SHARD and not elsewhere:
+        few = utterances <= SHARD and not (encoder.uses_gpu and ray_address(cluster))
+        if few or STANDING.get() is not None:  # a pool that stands has the workers' CPUs
             yield from here(encoder, portions, root)
         elif portions:
             yield from on_workers(features, cluster, modality, encoder, portions, root)

@@ -16,6 +16,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -220,6 +221,10 @@ class FoldPool:
             ).fit()
         except BaseException as error:  # kept for the driver, which asks in `events`
             self._failure = error
+
+
+STANDING: ContextVar[tuple[ClusterConfig, FoldPool] | None] = ContextVar("pool", default=None)
+"""A pool that outlives commands, with all CPUs of its workers, and for which settings."""
 
 
 def worker_loop(packed: dict[str, bytes]) -> None:

@@ -66,7 +66,7 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
 
 @contextmanager
 def _connected(config: ClusterConfig) -> Iterator[None]:
-    address = config.address or os.environ.get("RAY_ADDRESS", "")
+    address = ray_address(config)
     fresh = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(fresh)
     on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -95,6 +95,11 @@ def _connected(config: ClusterConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def ray_address(config: ClusterConfig) -> str:
+    """Of the cluster; empty for a local Ray."""
+    return config.address or os.environ.get("RAY_ADDRESS", "")
 
 
 def slots(config: ClusterConfig) -> int:

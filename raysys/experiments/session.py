@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from rich.console import Console
 
 from raysys.background import Background
 from raysys.cluster.aggregator import RunningAggregator, running_aggregator
-from raysys.cluster.pool import FoldPool
+from raysys.cluster.pool import STANDING, FoldPool
 from raysys.cluster.session import ray_session
 from raysys.config.running import ClusterConfig
 from raysys.corpus.folds import FoldKey
@@ -38,8 +37,6 @@ from raysys.trials.trial import TrialOutcome
 
 Scores = Sequence[Mapping[str, float]]
 """One dict a fold."""
-_STANDING: ContextVar[tuple[ClusterConfig, FoldPool] | None] = ContextVar("pool", default=None)
-"""What `standing_pool` opened, and for which settings."""
 
 
 class Baselines:
@@ -115,7 +112,7 @@ def open_session(plan: Plan, folder: Folder, *, most_tasks: int) -> Iterator[Ses
     aggregation = plan.task.aggregation(config.similarity, config.seed)
     with ray_session(config.cluster), running_aggregator(aggregation) as aggregator:
         lent: AbstractContextManager[FoldPool]
-        stands = _STANDING.get()
+        stands = STANDING.get()
         if stands is not None and stands[0] == config.cluster:
             lent = stands[1].lend(shared=plan.data, deliver=aggregator.deliver)
         else:
@@ -146,11 +143,11 @@ def standing_pool(config: ClusterConfig, folder: Folder) -> Iterator[None]:
         ray_session(config),
         FoldPool(run_fold, config, folder=folder, most_tasks=sys.maxsize, warm_up=warm_up) as pool,
     ):
-        token = _STANDING.set((config, pool))
+        token = STANDING.set((config, pool))
         try:
             yield
         finally:
-            _STANDING.reset(token)
+            STANDING.reset(token)
 
 
 @dataclass(frozen=True)
