@@ -7,6 +7,7 @@ import hashlib
 import math
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,8 @@ def read_audio(row: Utterance, path: Path, where: str) -> tuple[Float32[np.ndarr
     return samples.mean(axis=1), rate
 
 
-class AudioDigests:
-    """Digests of utterances' samples, kept between commands: a file is decoded again when its size or time changes.
+class Digests:
+    """Digests of samples and films, kept between commands: a file is read again when its size or time changes.
 
     Args:
         cache: folder in which they are kept.
@@ -74,13 +75,28 @@ class AudioDigests:
             CorpusError: they are not, or cannot be decoded.
         """
         path = self._root / row.audio
+        stretch = f"{row.audio} {row.start} {row.end}"
+        return self._kept(stretch, path, lambda: _digest(row, path, where))
+
+    def of_film(self, row: Utterance, where: str) -> str:
+        """Digest of the file of an utterance's film, or of its video features.
+
+        Raises:
+            CorpusError: it cannot be read.
+        """
+        path = self._root / row.video
+        try:
+            return self._kept(f"film {row.video}", path, lambda: _digest_of_file(path))
+        except OSError as error:
+            raise CorpusError(f"{where}: cannot read video {row.video}: {error}") from error
+
+    def _kept(self, name: str, path: Path, compute: Callable[[], str]) -> str:
         state = path.stat()
         stamp = [state.st_size, state.st_mtime_ns]
-        stretch = f"{row.audio} {row.start} {row.end}"
-        known = self._known.get(stretch)
+        known = self._known.get(name)
         if known is None or known[:2] != stamp:
-            known = [*stamp, _digest(row, path, where)]
-        self._found[stretch] = known
+            known = [*stamp, compute()]
+        self._found[name] = known
         return str(known[2])
 
     def save(self) -> None:
@@ -91,6 +107,11 @@ class AudioDigests:
         """
         if any(self._known.get(stretch) != found for stretch, found in self._found.items()):
             self._folder.write_json(self._name, {**self._known, **self._found})
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(row: Utterance, path: Path, where: str) -> str:

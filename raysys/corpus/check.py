@@ -4,13 +4,12 @@ Each problem names the row, the rule and the remedy. Problems of single utteranc
 (`corpus.skip_bad`); problems of the corpus as a whole always stop.
 """
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from raysys.corpus.audio import AudioDigests
+from raysys.corpus.audio import Digests
 from raysys.corpus.files import SourceConfig
 from raysys.corpus.table import Corpus, Quarantined, RawCorpus, Utterance
 from raysys.errors import CorpusError
@@ -71,7 +70,7 @@ def check_corpus(
     good: list[_Checked] = []
     bad: list[Quarantined] = []
     known: list[Quarantined] = []
-    checked = _check_rows(raw, names, rules, modalities, AudioDigests(cache, raw.root))
+    checked = _check_rows(raw, names, rules, modalities, Digests(cache, raw.root))
     for row, found in zip(raw.utterances, checked, strict=True):
         if isinstance(found, _Checked):
             good.append(found)
@@ -161,7 +160,7 @@ def _check_rows(
     names: tuple[str, ...],
     rules: type[Rules],
     modalities: tuple[str, ...],
-    digests: AudioDigests,
+    digests: Digests,
 ) -> list[_Checked | CorpusError]:
     """What each row is, or what is wrong with it; several at a time, as decoding and hashing free Python's lock."""
     first: dict[str, int] = {}
@@ -195,7 +194,7 @@ def _check_row(
     row: Utterance,
     raw: RawCorpus,
     modalities: tuple[str, ...],
-    digests: AudioDigests,
+    digests: Digests,
     *,
     where: str,
 ) -> _Checked:
@@ -214,10 +213,7 @@ def _check_row(
                 "--features.precomputed.video FILE.npz"
             )
         row = replace(row, video=_under_root(row.video, raw, f"{where}: video"))
-        try:
-            seen = hashlib.sha256((raw.root / row.video).read_bytes()).hexdigest()
-        except OSError as error:
-            raise CorpusError(f"{where}: cannot read video {row.video}: {error}") from error
+        seen = digests.of_film(row, where)
     return _Checked(row, heard, seen)
 
 

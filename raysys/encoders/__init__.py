@@ -30,7 +30,7 @@ from raysys.encoders.store import FeatureStore, Ragged, extract_store, open_stor
 from raysys.encoders.top_layers import TopRecipe
 from raysys.encoders.transformers import TransformersConfig
 from raysys.encoders.visextnet import VisextnetConfig
-from raysys.errors import FeatureError, lookup
+from raysys.errors import lookup
 from raysys.settings import digest, groups_with, require
 from raysys.storage import Folder
 
@@ -183,7 +183,7 @@ def prepare_features(
     encoders = {modality: config.build(modality) for modality in modalities}
     for modality, encoder in encoders.items():
         stored = open_store(corpus, modality, encoder, cache)
-        if stored is None:
+        if stored is None or (stored.failed and not skip_bad):
             title = f"{modality} features ({getattr(config, modality)})"
             with _progress(title, len(corpus)) as bar:
                 stored = extract_store(
@@ -195,9 +195,6 @@ def prepare_features(
                     skip_bad=skip_bad,
                     advance=bar,
                 )
-        if stored.failed and not skip_bad:
-            reason = next(iter(stored.failed.values()))
-            raise FeatureError(f"{reason}: mend it or pass --corpus.skip_bad true")
         found[modality] = stored
     fingerprints = {modality: encoder.fingerprint() for modality, encoder in encoders.items()}
     return FeatureStore(found, fingerprints, digest(corpus.digest, fingerprints))

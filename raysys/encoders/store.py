@@ -259,13 +259,13 @@ def _write(
     frames = {first + k: one for k, one in enumerate(found) if not isinstance(one, Unreadable)}
     _check_widths(frames, corpus, modality)
     lengths = [0 if isinstance(one, Unreadable) else len(one) for one in found]
-    if failed:  # first of the three: a shard with offsets and without this has all its utterances
+    if failed:  # before the others: a shard with offsets and without this has all its utterances
         reasons = {corpus.utterances[k].utterance_id: reason for k, reason in failed.items()}
         folder.write_json(f"{name}.failed.json", reasons)
-    elif folder.exists(f"{name}.failed.json"):
-        folder.remove(f"{name}.failed.json")
     folder.write_npy(f"{name}.values.npy", *frames.values())
     folder.write_npy(f"{name}.offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))
+    if not failed and folder.exists(f"{name}.failed.json"):
+        folder.remove(f"{name}.failed.json")
     return failed
 
 
