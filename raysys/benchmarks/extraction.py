@@ -43,16 +43,18 @@ def measure(config: Config, console: Console, folder: Folder) -> dict[str, Any]:
         folder: for the stores.
 
     Returns:
-        Seconds of each, and how often each ratio of speeds is the loop's.
+        Seconds of each, and each one's speed as a share of the loop's.
 
     Raises:
         ConfigError: another encoder.
+        FeatureError: the model cannot be used.
     """
     (modality, *more) = config.model.modalities
     chosen = str(getattr(config.features, modality))
-    if more or _GROUPS.get(modality) != chosen:
+    compared = not more and _GROUPS.get(modality) == chosen
+    if not compared or (modality == "audio" and _files(chosen, config.features).kind != "whisper"):
         raise ConfigError(
-            "this benchmark is of one modality and a pretrained encoder: try configs/meld_text.yaml or "
+            "this benchmark is of one modality, encoded by a text model or a Whisper: try configs/meld_text.yaml or "
             "configs/emodb_whisper.yaml"
         )
     corpus, _ = prepare_corpus(config)
@@ -149,6 +151,10 @@ def _loop_of_whisper(features: FeaturesConfig, corpus: Corpus) -> None:
 
 def _model(group: str, features: FeaturesConfig) -> tuple[str, int]:
     """Folder and layer of the encoder's settings."""
+    files, layers = _files(group, features), getattr(features, group).layers
+    return str(files.folder), layers[0]
+
+
+def _files(group: str, features: FeaturesConfig) -> PretrainedModel:
     settings: Any = getattr(features, group)
-    files = PretrainedModel(group, settings.model, revision=settings.revision, device="cpu")
-    return str(files.folder), settings.layers[0]
+    return PretrainedModel(group, settings.model, revision=settings.revision, device="cpu")

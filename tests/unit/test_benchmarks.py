@@ -1,12 +1,16 @@
 """Benchmarks measure what they say: sizes and arithmetic; speeds are for people, not for tests."""
 
+from pathlib import Path
+
 import pytest
+from rich.console import Console
 
 from raysys.benchmarks import BENCHMARKS
 from raysys.benchmarks.multiemo import DIMS, MODEL, measure_step
 from raysys.commandline import parse
 from raysys.errors import ConfigError, lookup
 from raysys.models.multiemo import Multiemo, MultiemoConfig
+from raysys.storage import Folder
 from tests.unit.test_config import ROOT
 
 
@@ -37,6 +41,12 @@ def test_a_steps_arithmetic_is_that_of_its_matrix_products():
     assert least < few["gflop"] * 1e9 <= most
     share = few["gflop"] / few["seconds_per_step"] / few["matrix_gflop_per_second"]
     assert few["share_of_matrix_speed"] == pytest.approx(share)
+
+
+def test_extraction_compares_what_it_has_a_loop_for(tmp_path: Path):
+    config = parse([str(ROOT / "configs/demo.yaml")], program="test")[0]
+    with pytest.raises(ConfigError, match="one modality, encoded by a text model or a Whisper"):
+        BENCHMARKS["extraction"](config, Console(), Folder(str(tmp_path)))
 
 
 def test_an_unknown_benchmark_is_answered_with_the_nearest():
