@@ -141,7 +141,7 @@ class Folder:
 
         Args:
             name: of the file.
-            arrays: of one type and width; nothing is joined in memory. None of them is an empty table.
+            arrays: of one type and width; they are not joined in memory. Without any, an empty table is written.
         """
         first = arrays[0] if arrays else np.empty((0, 0), dtype=np.float16)
         shape = (sum(map(len, arrays)), *first.shape[1:])

@@ -5,7 +5,7 @@ it looks at test speakers' audio too, which is why it is off by default and name
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64, Shaped
@@ -30,12 +30,13 @@ class Normaliser:
         """Mean and standard deviation of the columns; a constant column keeps its scale.
 
         Args:
-            frames: of utterances, which are gone through twice, one in memory at a time.
+            frames: of utterances or batches, which are gone through twice, one in memory at a time.
         """
-        each = frames
-        count = sum(len(one) for one in each)
-        mean = sum(one.astype(np.float64).sum(axis=0) for one in each) / count
-        square = sum(np.square(one.astype(np.float64) - mean).sum(axis=0) for one in each)
+        count, total = 0, np.zeros(())
+        for one in frames:
+            count, total = count + len(one), total + one.astype(np.float64).sum(axis=0)
+        mean = total / count
+        square = sum(np.square(one.astype(np.float64) - mean).sum(axis=0) for one in frames)
         std = np.sqrt(square / count)
         std[std < _SMALLEST_STD] = 1.0
         return cls(mean.astype(np.float32), std.astype(np.float32))
@@ -56,6 +57,17 @@ class BySpeaker(Ragged):
 
     def __getitem__(self, k: int) -> Shaped[np.ndarray, "time dim"]:
         return self.normalisers[self.speaker[k]](super().__getitem__(k)).astype(np.float16)
+
+    def take(self, rows: Sequence[int]) -> "BySpeaker":
+        """Some of the utterances, all of which have features."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self,
+            starts=self.starts[chosen],
+            lengths=self.lengths[chosen],
+            failed={},
+            speaker=self.speaker[chosen],
+        )
 
 
 def by_speaker(ragged: Ragged, speakers: Sequence[str]) -> BySpeaker:

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,8 @@ def on_workers(
         PoolError: Ray cannot be reached.
     """
     with ray_session(cluster):
-        pipeline = _pipeline(features, cluster, modality, encoder, portions, root)
+        job = _Job(features, modality, root, encoder.fingerprint(), cluster.cpus_per_fold)
+        pipeline = _pipeline(job, cluster, portions, uses_gpu=encoder.uses_gpu)
         with _unheard():
             rows = iter(pipeline.iter_rows())
             row = next(rows, None)
@@ -92,67 +94,69 @@ def on_workers(
             row = next(rows, None)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What every worker must know."""
+
+    features: FeaturesConfig
+    modality: str
+    root: Path
+    fingerprint: dict[str, Any]
+    """Of the driver's encoder."""
+    cpus: float
+
+    @property
+    def encoder(self) -> Encoder:
+        """One a process."""
+        return _encoder(self.features, self.modality)
+
+
 def _pipeline(
-    features: FeaturesConfig,
-    cluster: ClusterConfig,
-    modality: str,
-    encoder: Encoder,
-    portions: Sequence[Portion],
-    root: Path,
+    job: _Job, cluster: ClusterConfig, portions: Sequence[Portion], *, uses_gpu: bool
 ) -> "Dataset":
     import ray.data  # takes a second
 
     _quiet()
     workers = max(1, min(cluster.workers or slots(cluster), len(portions)))
-    cpus, gpus = cluster.cpus_per_fold, cluster.gpus_per_fold
+    gpus = cluster.gpus_per_fold
     there = int(ray.cluster_resources().get("GPU", 0.0))
-    if encoder.uses_gpu and there and not gpus:
+    if uses_gpu and there and not gpus:
         gpus, workers = 1.0, min(workers, there)
-    known = encoder.fingerprint()
 
     class Encode(_Encode):
         """As a class of its own it needs no arguments, which Ray could not restore for a second start."""
 
         def __init__(self) -> None:
-            super().__init__(features, modality, known, root, cpus)
+            super().__init__(job)
 
     items = [{"portion": ray.cloudpickle.dumps((portion, None))} for portion in portions]
     waiting = ray.data.from_items(items, override_num_blocks=len(items))
     if gpus:  # decoding would keep the GPU waiting
-        waiting = waiting.map_batches(
-            partial(_read, features, modality, root), batch_size=1, num_cpus=1.0
-        )
+        waiting = waiting.map_batches(partial(_read, job), batch_size=1, num_cpus=1.0)
     return waiting.map_batches(
         Encode,
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=cpus,
+        num_cpus=job.cpus,
         num_gpus=gpus or None,
     )
 
 
-def _read(features: FeaturesConfig, modality: str, root: Path, row: Row) -> Row:
+def _read(job: _Job, row: Row) -> Row:
     portion, _ = ray.cloudpickle.loads(row["portion"][0])
-    return _row((portion, read_portion(_encoder(features, modality), portion, root)))
+    return _row((portion, read_portion(job.encoder, portion, job.root)))
 
 
 class _Encode:
     """An actor that holds the model; it also reads what no task has read."""
 
-    def __init__(
-        self,
-        features: FeaturesConfig,
-        modality: str,
-        known: dict[str, Any],
-        root: Path,
-        cpus: float,
-    ) -> None:
-        torch.set_num_threads(max(1, round(cpus)))
-        self._root = root
-        self._encoder = _encoder(features, modality)
+    def __init__(self, job: _Job) -> None:
+        torch.set_num_threads(max(1, round(job.cpus)))
+        self._job = job
+        self._encoder = job.encoder
         self._unusable: RaysysError | None = None
         try:
-            self._check(known, modality)
+            self._check()
             self._encoder.load()
         except RaysysError as error:
             self._unusable = error
@@ -163,23 +167,22 @@ class _Encode:
             return _row(self._unusable)
         portion, items = ray.cloudpickle.loads(row["portion"][0])
         if items is None:
-            items = read_portion(self._encoder, portion, self._root)
+            items = read_portion(self._encoder, portion, self._job.root)
         try:
             return _row(encode_portion(self._encoder, portion, items))
         except RaysysError as error:
             return _row(error)
 
-    def _check(self, known: dict[str, Any], modality: str) -> None:
-        if self._encoder.fingerprint() != known:
+    def _check(self) -> None:
+        if self._encoder.fingerprint() != self._job.fingerprint:
             raise FeatureError(
-                f"the worker on {ray.util.get_node_ip_address()} has other files of the {modality} encoder than the "
-                "driver: give both the same"
+                f"the worker on {ray.util.get_node_ip_address()} has other files of the {self._job.modality} encoder "
+                "than the driver: give both the same"
             )
 
 
 @lru_cache(maxsize=8)
 def _encoder(features: FeaturesConfig, modality: str) -> Encoder:
-    """One a process."""
     return features.build(modality)
 
 

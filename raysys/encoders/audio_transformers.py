@@ -137,8 +137,9 @@ class AudioTransformersEncoder(Encoder):
         Raises:
             FeatureError: the model cannot be loaded.
         """
-        bands = self._model.bands if self._config.patches == "time" else 1
         model = self._files.load("AutoModel", dtype=torch.float32, use_safetensors=True)
+        known = FAMILIES[self._files.kind](model, self._files.load("AutoFeatureExtractor"))
+        bands = known.bands if self._config.patches == "time" else 1
         (first,), count = self._layers, self._config.tune_layers
         return recipe_of(model, self._files.settings, first=first, count=count, bands=bands)
 

@@ -13,7 +13,7 @@ bytes. Shards with utterances that could not be read are tried again, until some
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -69,7 +69,7 @@ class Ragged:
     def take(self, rows: Sequence[int]) -> "Ragged":
         """Some of the utterances, all of which have features."""
         chosen = np.asarray(rows, dtype=np.int64)
-        return Ragged(self.shards, self.starts[chosen], self.lengths[chosen])
+        return replace(self, starts=self.starts[chosen], lengths=self.lengths[chosen], failed={})
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
@@ -96,7 +96,7 @@ class Ragged:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the values."""
-        return self.shards[0].dtype
+        return max(self.shards, key=len).dtype  # one without any utterance may be of another
 
     @cached_property
     def _begins(self) -> Int64[np.ndarray, " shard"]:

@@ -184,17 +184,12 @@ def open_trial(
     task, config, seeds = plan.task, outcome.trial.config, outcome.trial.seeds
     opened = open_test(plan, outcome.folds)
     names = [metric.name for metric in shown(task.metrics)]
-    selected = config.selects.name
-    val_names = list(dict.fromkeys((*names, selected)))
+    val_names = list(dict.fromkeys((*names, config.selects.name)))
     folds = {
         one.key: _score_fold(task, one, opened[one.key], baseline[one.fold], val_names)
         for one in outcome.folds
     }
-    over = {
-        "val": part_scores({key: fold.val for key, fold in folds.items()}, val_names),
-        "test": part_scores({key: fold.test for key, fold in folds.items()}, names),
-        "baseline": part_scores({key: fold.baseline for key, fold in folds.items()}, names),
-    }
+    over = _score_parts(folds, names, val_names)
     predictions = list(opened.values())
     summary = task.summary(predictions, plan.test_speakers * len(seeds), aggregate)
     result = TrialResult(
@@ -202,7 +197,7 @@ def open_trial(
         task=task.name,
         corpus=plan.corpus.name,
         model=config.model.title,
-        select=selected,
+        select=config.selects.name,
         seeds=tuple(seeds),
         folds=tuple(folds.values()),
         mean={part: scores.mean for part, scores in over.items()},
@@ -220,6 +215,17 @@ def open_trial(
         *task.show_summary(summary, predictions, plan.corpus.name),
     ]
     return Opened(result, exhibits)
+
+
+def _score_parts(
+    folds: Mapping[FoldKey, FoldScores], names: Sequence[str], val_names: Sequence[str]
+) -> dict[str, PartScores]:
+    """Scores of each part over all folds."""
+    return {
+        "val": part_scores({key: fold.val for key, fold in folds.items()}, val_names),
+        "test": part_scores({key: fold.test for key, fold in folds.items()}, names),
+        "baseline": part_scores({key: fold.baseline for key, fold in folds.items()}, names),
+    }
 
 
 def _score_fold(

@@ -3,16 +3,18 @@
 stored states of some modalities -> their top layers -> the model
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from jaxtyping import Float32
+from torch import nn
 
 from raysys.batches.batch import Layout, Padded, Part
+from raysys.batches.normalise import Normaliser
 from raysys.encoders.top_layers import TopLayers
 from raysys.models.output import ModelOutput
-
-_SMALLEST_STD = 1e-5
 
 
 class Tuned(nn.Module):
@@ -47,16 +49,23 @@ class Tuned(nn.Module):
         self.eval()
         for modality in modalities:
             top: TopLayers = self.tops[modality]  # type: ignore[assignment]
-            total, square, count = 0.0, 0.0, 0
-            with torch.inference_mode():
-                for rows in torch.arange(train.own, device=train.labels.device).split(batch_size):
-                    padded = train.batch(rows).modalities[modality]
-                    values, mask = top(padded.values, padded.mask)
-                    frames = values[mask].double()
-                    total = total + frames.sum(dim=0)
-                    square = square + frames.square().sum(dim=0)
-                    count += len(frames)
-                mean: Tensor = torch.as_tensor(total) / count
-                std = (torch.as_tensor(square) / count - mean.square()).clamp(min=0).sqrt()
-                std = torch.where(std < _SMALLEST_STD, 1.0, std)
-                top.normalise(mean.float(), std.float())
+            fitted = Normaliser.fit(_Given(top, train, modality, batch_size))
+            top.normalise(torch.from_numpy(fitted.mean), torch.from_numpy(fitted.std))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What top layers give for a train part, batch by batch, whenever it is gone through."""
+
+    top: TopLayers
+    train: Part
+    modality: str
+    batch_size: int
+
+    def __iter__(self) -> Iterator[Float32[np.ndarray, "_ dim"]]:
+        rows = torch.arange(self.train.own, device=self.train.labels.device)
+        with torch.inference_mode():
+            for chosen in rows.split(self.batch_size):
+                padded = self.train.batch(chosen).modalities[self.modality]
+                values, mask = self.top(padded.values, padded.mask)
+                yield values[mask].cpu().numpy()

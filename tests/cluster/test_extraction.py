@@ -86,6 +86,17 @@ def test_a_model_that_cannot_be_used_ends_with_one_line(tmp_path: Path):
         prepared(corpus_of_texts(tmp_path, 3), features, "text", tmp_path)
 
 
+def printed(script: str, folder: Path) -> list[float]:
+    """The numbers that a script prints, run with a Ray of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    return [float(number) for number in line.split()[1:]]
+
+
 MEMORY = """
 import resource, sys
 from functools import partial
@@ -115,13 +126,7 @@ print("RESULT", text.total_time * text.dim * 2 / 2**20, peak / 2**10)
 @pytest.mark.slow
 def test_memory_is_bounded_where_features_are_larger_than_the_object_store(tmp_path: Path):
     """Some 480 MB of features through an object store of 100 MB, in shards of 20 MB."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
-    features, peak = map(float, line.split()[1:])
+    features, peak = printed(MEMORY, tmp_path)
     assert features > 400
     assert peak < features / 2
 
@@ -164,13 +169,7 @@ def test_where_ray_has_gpus_files_are_read_on_cpus_beside_them(tmp_path: Path):
     for k in range(12):
         samples = 0.1 * random.standard_normal(4000 + 100 * k)
         soundfile.write(tmp_path / f"{k}.wav", samples, 16000)
-    done = subprocess.run(
-        [sys.executable, "-c", GPU, str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
-    difference, frames = map(float, line.split()[1:])
+    difference, frames = printed(GPU, tmp_path)
     assert difference <= 2e-2  # float16, and another number of threads
     assert frames > 3
 

@@ -209,6 +209,8 @@ def test_speaker_normalisation_uses_each_speakers_own_frames():
         own = np.concatenate([normal[k] for k in range(N) if speakers[k] == speaker]).astype(float)
         np.testing.assert_allclose(own.mean(axis=0), 0, atol=5e-3)
         np.testing.assert_allclose(own.std(axis=0), 1, atol=5e-3)
+    few = normal.take([7, 4])
+    assert np.array_equal(few[0], normal[7]) and np.array_equal(few[1], normal[4])
     assert Normaliser.fit([np.ones((5, 2))]).std.tolist() == [1, 1]
 
 
