@@ -67,7 +67,8 @@ class TopRecipe:
         if "decoder_layers" in known:  # not used
             known["decoder_layers"] = 1
         config = transformers.AutoConfig.for_model(**known)
-        top = TopLayers(transformers.AutoModel.from_config(config), kind, self)
+        model = transformers.AutoModel.from_config(config, dtype=torch.float32)  # not the files'
+        top = TopLayers(model, kind, self)
         if self.weights:
             tensors = {name: torch.tensor(value) for name, value in self.weights.items()}
             top.load_state_dict(tensors)

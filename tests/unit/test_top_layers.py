@@ -94,6 +94,13 @@ def test_a_recipe_without_weights_builds_what_trained_weights_fit_into(models: d
         torch.testing.assert_close(one, other)
 
 
+def test_files_in_half_precision_are_trained_in_single_precision(models: dict[str, str]):
+    recipe = config_of("whisper", models["whisper"], layers=(2,), tune_layers=1).top()
+    half = replace(recipe, settings={**recipe.settings, "dtype": "float16"})
+    for built in (half.build(), replace(half, weights={}).build()):
+        assert {weights.dtype for weights in built.parameters()} == {torch.float32}
+
+
 def test_recomputing_states_in_the_backward_pass_changes_no_gradient(models: dict[str, str], rows):
     utterances, root = rows
     tuned = config_of("bert", models["bert"], layers=(2,), tune_layers=2)
