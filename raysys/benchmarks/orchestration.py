@@ -20,8 +20,9 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from rich.console import Console
 
 from raysys.benchmarks import sleepy_study
+from raysys.cluster.nodes import slots
 from raysys.cluster.pool import FoldPool
-from raysys.cluster.session import ray_session, slots
+from raysys.cluster.session import ray_session
 from raysys.config.running import ClusterConfig
 from raysys.storage import Folder
 from raysys.training.records import FoldResult, FoldTask

@@ -80,7 +80,7 @@ def measure(console: Console, folder: Folder, cores: int) -> dict[str, float]:
         Scheduler(),
         journal,
         round_number=1,
-        in_flight=_IN_FLIGHT,
+        in_flight=lambda: _IN_FLIGHT,
         most_epochs=lambda config: _EPOCHS * _FOLDS,
     )
     with FoldPool(

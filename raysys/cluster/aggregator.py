@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from raysys.cluster.leases import TaskKey
+from raysys.cluster.queue import here
 
 
 class Aggregator:
@@ -77,7 +78,7 @@ class RunningAggregator:
     def __init__(self, aggregation: Any) -> None:
         self._read = aggregation.read if aggregation else None
         options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-        remote = ray.remote(Aggregator).options(**options)
+        remote = ray.remote(Aggregator).options(scheduling_strategy=here(), **options)
         self.actor = remote.remote(aggregation) if aggregation else None
 
     @property

@@ -21,8 +21,9 @@ import numpy as np
 import ray
 import torch
 
+from raysys.cluster.nodes import slots
 from raysys.cluster.pool import STANDING
-from raysys.cluster.session import ray_address, ray_session, slots
+from raysys.cluster.session import ray_address, ray_session
 from raysys.config.running import ClusterConfig
 from raysys.encoders import FeaturesConfig
 from raysys.encoders.encoder import Encoder

@@ -5,12 +5,11 @@ the old worker is dead, and what it held goes back to the front.
 
     submit -> pending -> take -> leased -> settle -> done or failed   (a result, or an exception inside the fold)
                  ^                  |
-                 |---- hand_back ---|                     (at a milestone, while folds of its trial are behind)
+                 |---- hand_back ---|          (at a milestone, while folds of its trial are behind; its node leaves)
+                 |---- lost --------|          (its node is gone)
                  '---- hello -------'----> failed         (too many dead workers)
 
-Ray Train replaces the whole group when one worker dies, so a dead token does not say whose fault it was. Two rules keep
-innocent folds from being failed: a death counts only if the fold made no new epoch since its last lease, and a fold's
-last attempt runs alone.
+A worker's death counts against its fold only if the fold made no new epoch since its last lease; that of a node never.
 
 With fewer workers than folds, a trial's mean over its folds would be known only when its last fold runs, too late to
 stop anything. So a fold that reaches a milestone makes room for those of its trial that are pending and behind.
@@ -65,6 +64,8 @@ class _Entry:
     epoch: int = 0
     """Epochs reported so far, by any worker."""
     epoch_at_lease: int = 0
+    returned: bool = False
+    """Whether a worker lost it, so that it is first in the line."""
     history: list[str] = field(default_factory=list)
     """Why workers lost it, since its last new epoch."""
 
@@ -82,6 +83,8 @@ class LeaseBook:
         self._pending: list[TaskKey] = []
         self._trial_order: dict[str, int] = {}
         self._tokens: dict[int, str] = {}
+        self._held: dict[tuple[int, str], TaskKey] = {}
+        self._leaving: set[int] = set()
         self._settled: set[TaskKey] = set()
         self._cancelled: set[str] = set()
 
@@ -103,37 +106,69 @@ class LeaseBook:
         Returns:
             The tasks that have now failed, with their history.
         """
+        old = self._tokens.get(rank)
         self._tokens[rank] = token
-        failed: dict[TaskKey, list[str]] = {}
-        for key, entry in self._entries.items():
-            if entry.holder is None or entry.holder[0] != rank or entry.holder[1] == token:
-                continue
-            entry.holder = None
-            if entry.epoch > entry.epoch_at_lease:
-                entry.history.clear()
-            entry.history.append(f"worker {rank} died after epoch {entry.epoch}")
-            if len(entry.history) >= self._max_attempts:
-                self._settled.add(key)
-                failed[key] = entry.history
-            else:
-                self._pending.append(key)
-        return failed
+        key = self._held.get((rank, old)) if old and old != token else None
+        if key is None:
+            return {}
+        entry = self._release(key)
+        if entry.epoch > entry.epoch_at_lease:
+            entry.history.clear()
+        entry.history.append(f"worker {rank} died after epoch {entry.epoch}")
+        if len(entry.history) >= self._max_attempts:
+            self._settled.add(key)
+            return {key: entry.history}
+        self._give_back(key)
+        return {}
+
+    def lost(self, rank: int) -> bool:
+        """A worker is gone, by no fault of its fold, which goes back; whether it was known."""
+        token = self._tokens.pop(rank, None)
+        self._leaving.discard(rank)
+        key = self._held.get((rank, token)) if token else None
+        if key is not None:
+            self._release(key)
+            self._give_back(key)
+        return token is not None
+
+    def leave(self, rank: int) -> None:
+        """A worker's node will be gone soon: it hands its fold back after the epoch, and takes no other."""
+        self._leaving.add(rank)
+
+    def is_leaving(self, rank: int) -> bool:
+        """Whether `leave` was said of it."""
+        return rank in self._leaving
+
+    def knows(self, rank: int, token: str) -> bool:
+        """Whether this is the rank's present worker."""
+        return self._tokens.get(rank) == token
+
+    @property
+    def present(self) -> list[int]:
+        """Ranks of the workers that are there."""
+        return list(self._tokens)
 
     def take(self, rank: int, token: str) -> Task | None:
         """Lease the next task to a worker, or None when there is none for it now.
 
+        A worker that holds one gets it again: it has not heard the answer.
+
         Raises:
-            StaleWorkerError: the worker has been replaced.
+            StaleWorkerError: the worker has been replaced, or its node is gone.
         """
         if self._tokens.get(rank) != token:
             raise StaleWorkerError(f"rank {rank} has another token")
-        key = self._next()
-        if key is None:
+        key = self._held.get((rank, token))
+        if key is not None:
+            return self._entries[key].task
+        if not self._pending or rank in self._leaving:
             return None
+        key = min(self._pending, key=self._rank)
         self._pending.remove(key)
         entry = self._entries[key]
-        entry.holder = (rank, token)
+        entry.holder, entry.returned = (rank, token), False
         entry.epoch_at_lease = entry.epoch
+        self._held[rank, token] = key
         return entry.task
 
     def report(self, key: TaskKey, rank: int, token: str, epoch: int) -> tuple[bool, Verdict]:
@@ -150,27 +185,33 @@ class LeaseBook:
         if key[0] in self._cancelled:
             return is_new, "stop"
         waits = is_new and epoch in entry.task.milestones and self._is_ahead(key, epoch)
-        return is_new, "pause" if waits else "go"
+        return is_new, "pause" if waits or rank in self._leaving else "go"
 
-    def hand_back(self, key: TaskKey, rank: int, token: str) -> bool:
-        """A worker gives back a fold that was told to pause; False when it has been cancelled meanwhile."""
+    def hand_back(
+        self, key: TaskKey, rank: int, token: str
+    ) -> Literal["back", "dropped", "ignored"]:
+        """A worker gives back a fold that was told to pause.
+
+        Returns:
+            back: it is pending; dropped: it has been cancelled meanwhile; ignored: the worker no longer holds it.
+        """
         entry = self._entries[key]
         if entry.holder != (rank, token):
-            return True
-        entry.holder = None
+            return "ignored"
+        self._release(key)
         if key[0] in self._cancelled:
             self._settled.add(key)
-            return False
+            return "dropped"
         entry.history.clear()
         self._pending.append(key)
-        return True
+        return "back"
 
     def settle(self, key: TaskKey, rank: int, token: str) -> bool:
         """A worker has a result or a failure for a task; False when it no longer holds it, or it is settled."""
         entry = self._entries[key]
         if key in self._settled or entry.holder != (rank, token):
             return False
-        entry.holder = None
+        self._release(key)
         self._settled.add(key)
         return True
 
@@ -191,9 +232,16 @@ class LeaseBook:
         """All trials that were ever submitted."""
         return {trial for trial, _ in self._entries}
 
-    def _on_last_attempt(self, key: TaskKey) -> bool:
-        deaths = len(self._entries[key].history)
-        return 0 < deaths == self._max_attempts - 1
+    def _release(self, key: TaskKey) -> _Entry:
+        entry = self._entries[key]
+        if entry.holder is not None:
+            del self._held[entry.holder]
+        entry.holder = None
+        return entry
+
+    def _give_back(self, key: TaskKey) -> None:
+        self._entries[key].returned = True
+        self._pending.append(key)
 
     def _is_ahead(self, key: TaskKey, epoch: int) -> bool:
         """Whether a fold of the same trial is pending and has done fewer epochs."""
@@ -201,16 +249,7 @@ class LeaseBook:
             other[0] == key[0] and self._entries[other].epoch < epoch for other in self._pending
         )
 
-    def _next(self) -> TaskKey | None:
-        """Folds returned by dead workers first, then the earliest trial, and of it the fold that is furthest behind."""
-        leased = [key for key, entry in self._entries.items() if entry.holder is not None]
-        if any(self._on_last_attempt(key) for key in leased):
-            return None
-        free = [key for key in self._pending if not self._on_last_attempt(key)]
-        if free:
-            return min(free, key=self._rank)
-        return self._pending[0] if self._pending and not leased else None
-
     def _rank(self, key: TaskKey) -> tuple[bool, int, int, Any]:
+        """Folds that workers lost first, then the earliest trial, and of it the fold that is furthest behind."""
         entry = self._entries[key]
-        return not entry.history, entry.order, entry.epoch, key[1]
+        return not entry.returned, entry.order, entry.epoch, key[1]

@@ -1,36 +1,23 @@
 """The queue actor: workers pull folds from it and report to it, drivers submit and read events.
 
 All of a pool's traffic goes through here, as small messages; `raysys.cluster.leases` holds the rules. The actor takes
-no CPU and dies with the pool.
+no CPU, lives on the driver's node and ends with the pool. When its process dies, Ray starts another, which reads the
+journal of the first; calls that were not answered are made again.
 """
 
 import asyncio
 import time
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysys.cluster.leases import LeaseBook, StaleWorkerError, TaskKey, Ticket, Verdict
-
-CANCELLED = "cancelled"
-"""Reason of a task that was dropped before it ended."""
-EventKind = Literal["hello", "taken", "epoch", "paused", "done", "failed"]
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a worker or a task, in the order in which it happened."""
-
-    kind: EventKind
-    key: TaskKey | None
-    """Task; None for hello."""
-    rank: int
-    seconds: float
-    """Wall clock of the queue, for differences."""
-    payload: Any = None
-    """epoch: what the fold reported; done: its result; failed: list of reasons; hello: process id."""
+from raysys.cluster.leases import StaleWorkerError, TaskKey, Ticket, Verdict
+from raysys.cluster.ledger import Event, Journal, Ledger
 
 
 @dataclass(frozen=True)
@@ -42,111 +29,121 @@ class Pulled:
     """A `Ticket`, with the verdict task."""
 
 
-@dataclass
-class _State:
-    book: LeaseBook
-    events: list[Event] = field(default_factory=list)
-    closed: bool = False
+@dataclass(frozen=True)
+class News:
+    """Answer to a driver that asks for events."""
+
+    events: list[Event]
+    life: str
+    """Which process of the queue this is: what tasks share must be given to a new one again."""
 
 
 class FoldQueue:
-    """See the module; made into an actor by `start_queue`."""
+    """See the module; made into an actor by `start_queue`.
 
-    def __init__(self, max_attempts: int) -> None:
-        self._state = _State(LeaseBook(max_attempts))
+    Args:
+        max_attempts: see `LeaseBook`.
+        folder: on this machine, for the journal.
+    """
+
+    def __init__(self, max_attempts: int, folder: str) -> None:
+        self._ledger = Ledger(max_attempts)
+        self._journal = Journal(Path(folder) / "journal")
+        for name, arguments in self._journal.replay():
+            getattr(self._ledger, name)(*arguments)
         self._shared: dict[str, list[ray.ObjectRef]] = {}
+        """Of the present loan, once the driver has told this life of the queue."""
+        self._life = uuid.uuid4().hex
         self._changed = asyncio.Condition()
 
     async def share(self, key: str, references: list[ray.ObjectRef]) -> None:
-        """Keep what tasks share, as a list of one reference; an empty one drops it."""
-        self._shared[key] = references
+        """Keep what tasks of a loan share, as a list of one reference, or none; the loan before is over."""
+        self._shared = {key: references}
+        await self._notify()
 
     async def shared(self, key: str) -> list[ray.ObjectRef]:
-        """What tasks share."""
-        return self._shared[key]
+        """What tasks of a loan share; none when it is over."""
+        while not self._shared:
+            await self._wait_until(time.monotonic() + 1.0)
+        return self._shared.get(key, [])
 
     async def submit(self, tickets: Sequence[Ticket]) -> None:
-        """Add tasks."""
-        for ticket in tickets:
-            self._state.book.submit(ticket)
-        await self._notify()
+        """See `Ledger.submit`, as of the others."""
+        await self._do("submit", tickets)
 
     async def hello(self, rank: int, token: str, process_id: int) -> None:
         """A worker's loop starts."""
-        failed = self._state.book.hello(rank, token)
-        self._record("hello", None, rank, process_id)
-        for key, history in failed.items():
-            self._record("failed", key, rank, history)
-        await self._notify()
+        await self._do("hello", rank, token, process_id)
+
+    async def lost(self, ranks: Sequence[int]) -> None:
+        """Workers whose node or group is gone."""
+        await self._do("lost", ranks)
+
+    async def leave(self, ranks: Sequence[int]) -> None:
+        """Workers whose node will be gone soon."""
+        await self._do("leave", ranks)
+
+    async def present(self) -> list[int]:
+        """Ranks of the workers that are there."""
+        return self._ledger.present
 
     async def pull(self, rank: int, token: str, wait_seconds: float) -> Pulled:
         """The next task for a worker; waits a bounded time for one."""
         deadline = time.monotonic() + wait_seconds
         while True:
+            arguments = (time.monotonic(), rank, token)
             try:
-                ticket = self._state.book.take(rank, token)
+                ticket = self._ledger.take(*arguments)
             except StaleWorkerError:
                 return Pulled("stale")
             if ticket is not None:
-                self._record("taken", ticket.key, rank)
+                self._journal.write("take", arguments)
                 await self._notify()
                 return Pulled("task", ticket)
-            if self._state.closed:
+            if self._ledger.closed or self._ledger.is_leaving(rank):
                 return Pulled("closed")
             if not await self._wait_until(deadline):
                 return Pulled("idle")
 
     async def epoch(self, key: TaskKey, rank: int, token: str, record: Any) -> Verdict:
         """An epoch of a task is over; the answer tells the worker what to do."""
-        is_new, verdict = self._state.book.report(key, rank, token, record.epoch)
-        if is_new:
-            self._record("epoch", key, rank, record)
-            await self._notify()
-        return "stop" if self._state.closed else verdict
+        verdict: Verdict = await self._do("epoch", key, rank, token, record)
+        return verdict
 
     async def hand_back(self, key: TaskKey, rank: int, token: str) -> None:
-        """A paused task comes back; another worker, or this one, goes on with it later."""
-        if self._state.book.hand_back(key, rank, token):
-            self._record("paused", key, rank)
-        else:
-            self._record("failed", key, rank, [CANCELLED])
-        await self._notify()
+        """A paused task comes back."""
+        await self._do("hand_back", key, rank, token)
 
     async def done(self, key: TaskKey, rank: int, token: str, result: Any) -> None:
-        """A task has its result; accepted once, from the worker that holds it."""
-        if self._state.book.settle(key, rank, token):
-            self._record("done", key, rank, result)
-            await self._notify()
+        """A task has its result."""
+        await self._do("done", key, rank, token, result)
 
     async def failed(self, key: TaskKey, rank: int, token: str, reason: str) -> None:
-        """A task raised inside its worker, which lives on."""
-        if self._state.book.settle(key, rank, token):
-            self._record("failed", key, rank, [reason])
-            await self._notify()
+        """A task raised inside its worker."""
+        await self._do("failed", key, rank, token, reason)
 
-    async def events(self, first: int, wait_seconds: float) -> list[Event]:
+    async def events(self, first: int, wait_seconds: float) -> News:
         """Events from number `first` on; waits a bounded time for one."""
         deadline = time.monotonic() + wait_seconds
-        while len(self._state.events) <= first and await self._wait_until(deadline):
+        while len(self._ledger.events) <= first and await self._wait_until(deadline):
             pass
-        return self._state.events[first:]
+        return News(self._ledger.events[first:], self._life)
 
     async def cancel(self, trial: str) -> None:
         """Stop a trial's folds."""
-        for key in self._state.book.cancel(trial):
-            self._record("failed", key, -1, [CANCELLED])
-        await self._notify()
+        await self._do("cancel", trial)
 
     async def close(self, cancel: bool = False) -> None:
-        """Let the workers' loops end: when no task is pending, or (cancel) after their current epoch."""
-        if cancel:
-            for trial in self._state.book.trials():
-                self._state.book.cancel(trial)
-        self._state.closed = True
-        await self._notify()
+        """Let the workers' loops end."""
+        await self._do("close", cancel)
 
-    def _record(self, kind: EventKind, key: TaskKey | None, rank: int, payload: Any = None) -> None:
-        self._state.events.append(Event(kind, key, rank, time.monotonic(), payload))
+    async def _do(self, name: str, *arguments: Any) -> Any:
+        """A call that changes the ledger; it is in the journal before it is answered."""
+        timed = (time.monotonic(), *arguments)
+        answer = getattr(self._ledger, name)(*timed)
+        self._journal.write(name, timed)
+        await self._notify()
+        return answer
 
     async def _notify(self) -> None:
         async with self._changed:
@@ -165,7 +162,18 @@ class FoldQueue:
         return True
 
 
-def start_queue(max_attempts: int) -> Any:
-    """Start the actor; it lives as long as the returned handle."""
-    options = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 10_000}
-    return ray.remote(FoldQueue).options(**options).remote(max_attempts)
+def start_queue(max_attempts: int, folder: Path) -> Any:
+    """Start the actor on this node; it lives as long as the returned handle.
+
+    Args:
+        max_attempts: see `LeaseBook`.
+        folder: on this machine's own disk, for the journal.
+    """
+    options = {"max_restarts": -1, "max_task_retries": -1, "max_concurrency": 10_000}
+    remote = ray.remote(FoldQueue).options(num_cpus=0, scheduling_strategy=here(), **options)
+    return remote.remote(max_attempts, str(folder))
+
+
+def here() -> NodeAffinitySchedulingStrategy:
+    """On the node of this process: what must live as long as the driver lives there."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

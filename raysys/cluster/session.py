@@ -1,22 +1,23 @@
 """Ray for the length of one command: a local one that ends with it, or a connection to a cluster."""
 
-import math
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 import ray
 
+from raysys.cluster.nodes import lacks, slots
 from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError
 
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how soon a dead worker and the end are noticed
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # processes start slowly beside other work
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # below it, a trial that ends slowly hangs the study
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
@@ -100,45 +101,6 @@ def _connected(config: ClusterConfig) -> Iterator[None]:
 def ray_address(config: ClusterConfig) -> str:
     """Of the cluster; empty for a local Ray."""
     return config.address or os.environ.get("RAY_ADDRESS", "")
-
-
-def slots(config: ClusterConfig) -> int:
-    """Folds that fit into the cluster at the same time: a fold takes all that it needs from one node."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return count_slots(nodes, resources(config))
-
-
-def count_slots(nodes: Sequence[Mapping[str, float]], asked: Mapping[str, float]) -> int:
-    """How often what is asked for is there, node by node.
-
-    Args:
-        nodes: resources of each.
-        asked: amounts above 0.
-    """
-    return sum(
-        min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items())
-        for node in nodes
-    )
-
-
-def resources(config: ClusterConfig) -> dict[str, float]:
-    """What a fold takes."""
-    asked = {"CPU": config.cpus_per_fold}
-    return asked | ({"GPU": config.gpus_per_fold} if config.gpus_per_fold else {})
-
-
-def lacks(config: ClusterConfig, workers: int) -> str:
-    """What was asked for, what there is, and the remedy."""
-    asked, has = _describe(resources(config)), _describe(ray.cluster_resources())
-    return (
-        f"asked for {workers} x {asked}, the cluster has {has}: lower --cluster.workers, --cluster.cpus_per_fold or "
-        "--cluster.gpus_per_fold, or add nodes"
-    )
-
-
-def _describe(resources: Mapping[str, float]) -> str:
-    known = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if name in resources]
-    return ", ".join(known) or "no CPU"
 
 
 def _keep_token_private() -> None:

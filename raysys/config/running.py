@@ -108,6 +108,10 @@ class ClusterConfig:
     """Ray address. Empty: RAY_ADDRESS (set inside a Ray job), else a local Ray that ends with the command."""
     workers: int = 0
     """Folds trained at the same time; 0 is as many as the cluster has room for."""
+    max_workers: int = 0
+    """An autoscaler is asked for nodes for so many workers, where there are folds for them; 0 asks for none."""
+    placement: Literal["spread", "pack"] = "spread"
+    """Workers go to the emptiest node, or to the fullest that has room."""
     cpus_per_fold: float = 1.0
     """CPU cores of a worker; torch uses as many threads."""
     gpus_per_fold: float = 0.0
@@ -115,10 +119,11 @@ class ClusterConfig:
     max_attempts: int = 3
     """Workers that may die on a fold before it is given up."""
     hello_seconds: float = 900.0
-    """Longest wait in seconds for the first worker, for which a growing cluster may have to start a node."""
+    """Longest time in seconds without any worker, for which a growing cluster may have to start a node."""
 
     def __post_init__(self) -> None:
         require(self.workers >= 0, "cluster.workers", self.workers, "0 or more")
+        require(self.max_workers >= 0, "cluster.max_workers", self.max_workers, "0 or more")
         require(self.cpus_per_fold > 0, "cluster.cpus_per_fold", self.cpus_per_fold, "above 0")
         require(self.gpus_per_fold >= 0, "cluster.gpus_per_fold", self.gpus_per_fold, "0 or more")
         require(self.max_attempts >= 1, "cluster.max_attempts", self.max_attempts, "1 or more")

@@ -67,7 +67,7 @@ def _run(
             raise FoldFailedError(outcome.reason)
         aggregate = session.aggregate(outcome)
         baseline = session.baselines.of(config.model.modalities, console)
-        clock, workers = runner.clock, session.pool.workers
+        clock = runner.clock
         startup = (clock.began or session.connecting) - session.connecting
     opened = open_trial(
         plan,
@@ -80,7 +80,7 @@ def _run(
             total=time.monotonic() - begun,
             startup=startup,
             wall=clock.span_seconds,
-            workers=workers,
+            workers=max(1, round(clock.workers)),
         ),
         mlflow=RunIds(log.experiment_id, log.run_id),
         folder=folder,

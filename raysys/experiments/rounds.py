@@ -108,11 +108,11 @@ def search_rounds(
             candidates = [rounds.untuned, *(c for end in ends for c in end.candidates)]
             chosen = choose(candidates, config.objectives[0])
             confirmed = rounds.confirm(chosen)
-        workers, clock = session.pool.workers, runner.clock
+        clock = runner.clock
         seconds = {
             "startup": (clock.began or session.connecting) - session.connecting,
-            "utilisation": clock.utilisation(workers),
-            "workers": float(workers),
+            "utilisation": clock.utilisation,
+            "workers": clock.workers,
         }
         aggregate = rounds.aggregate(chosen)
         baseline = session.baselines.of(config.model.modalities)
@@ -227,7 +227,7 @@ class _Rounds:
             scheduler,
             self._journal,
             round_number=number,
-            in_flight=concurrency(
+            in_flight=lambda: concurrency(
                 config, self._session.pool.workers, 1 if scheduler.in_turn else trainings
             ),
             most_epochs=lambda one: one.training.max_epochs * trainings,

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from raysys.cluster.clock import PoolClock
+from raysys.cluster.ledger import Event
 from raysys.cluster.pool import FoldPool
-from raysys.cluster.queue import Event
 from raysys.corpus.folds import FoldKey
 from raysys.storage import Folder
 from raysys.training.records import FoldResult, FoldTask
@@ -63,7 +63,7 @@ class TrialRunner:
         self._n_folds = n_folds
         self._listeners = listeners
         self._running: dict[str, _Running] = {}
-        self.clock = PoolClock()
+        self.clock = PoolClock(pool.present)
 
     def run(self, source: TrialSource) -> Iterator[TrialOutcome]:
         """Run what a source gives, and yield each trial as soon as it is over.

@@ -54,7 +54,7 @@ class SearchSource:
         scheduler: stops; one that has folds train in turn needs the trial beside as its first rival, and waits for it.
         journal: of the study.
         round_number: from 1.
-        in_flight: trials that run at the same time.
+        in_flight: trials that run at the same time, as many workers as there are now.
         most_epochs: of a configuration, the epochs that its folds could do at most.
         deadline: of `time.monotonic()`, after which nothing is proposed and trials are stopped; None is never.
         beside: a trial that runs beside the search, without which there is no study.
@@ -68,7 +68,7 @@ class SearchSource:
         journal: Journal,
         *,
         round_number: int,
-        in_flight: int,
+        in_flight: Callable[[], int],
         most_epochs: Callable[[Config], int],
         deadline: float | None = None,
         beside: Trial | None = None,
@@ -92,7 +92,7 @@ class SearchSource:
         """Of the search, and the trial beside it."""
         if self._scheduler.in_turn and self._beside:
             return 1
-        return self._in_flight + self._beside
+        return self._in_flight() + self._beside
 
     def next(self) -> Trial | TrialOutcome | None:
         """The trial beside the search, then what is proposed; values that do not go together have failed at once."""

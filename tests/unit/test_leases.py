@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from raysys.cluster.leases import LeaseBook, StaleWorkerError
-from raysys.cluster.session import count_slots
+from raysys.cluster.nodes import count_slots, divide
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,51 @@ A, B = Fold("t", 0), Fold("t", 1)
 
 def test_tasks_are_handed_out_in_order_and_once():
     book = book_with(A, B)
-    book.hello(0, "x")
-    assert [book.take(0, "x"), book.take(0, "x"), book.take(0, "x")] == [A, B, None]
+    for rank in range(3):
+        book.hello(rank, "x")
+    assert [book.take(rank, "x") for rank in range(3)] == [A, B, None]
 
 
 def test_a_task_submitted_twice_is_done_once():
     book = book_with(A, A)
     book.hello(0, "x")
-    assert [book.take(0, "x"), book.take(0, "x")] == [A, None]
+    book.hello(1, "x")
+    assert [book.take(0, "x"), book.take(1, "x")] == [A, None]
+
+
+def test_a_worker_that_asks_again_has_not_heard_the_answer_and_gets_the_same_task():
+    book = book_with(A, B)
+    book.hello(0, "x")
+    assert [book.take(0, "x"), book.take(0, "x")] == [A, A]
+    assert book.settle(A.key, 0, "x")
+    assert book.take(0, "x") == B
+
+
+def test_a_lost_node_costs_its_fold_no_attempt_and_its_worker_is_a_stranger_afterwards():
+    book = book_with(A, B, max_attempts=1)
+    book.hello(0, "x")
+    book.hello(1, "y")
+    assert book.take(0, "x") == A
+    assert book.lost(0)
+    assert not book.lost(0)
+    assert book.present == [1]
+    assert book.take(1, "y") == A  # before B: it was lost
+    assert book.report(A.key, 0, "x", 1) == (False, "stop")
+    with pytest.raises(StaleWorkerError):
+        book.take(0, "x")
+
+
+def test_a_worker_whose_node_leaves_hands_back_after_the_epoch_and_takes_nothing():
+    book = book_with(A, B)
+    book.hello(0, "x")
+    assert book.take(0, "x") == A
+    book.leave(0)
+    assert book.report(A.key, 0, "x", 1) == (True, "pause")
+    assert book.hand_back(A.key, 0, "x") == "back"
+    assert book.hand_back(A.key, 0, "x") == "ignored"
+    assert book.take(0, "x") is None
+    book.hello(1, "y")
+    assert book.take(1, "y") == B  # A has an epoch already
 
 
 def test_a_new_token_returns_the_lease_of_the_dead_worker_to_the_front():
@@ -101,23 +138,6 @@ def test_a_death_after_a_new_epoch_starts_the_count_again():
     assert book.hello(0, "last") == {}
 
 
-def test_the_last_attempt_of_a_suspect_runs_alone_so_an_innocent_fold_is_never_failed():
-    book = book_with(A, B, max_attempts=2)
-
-    def start(life: int) -> None:
-        book.hello(0, f"a{life}")
-        book.hello(1, f"b{life}")
-
-    start(0)
-    assert (book.take(0, "a0"), book.take(1, "b0")) == (A, B)
-    start(1)  # the group died: A or B is poisonous
-    first = book.take(0, "a1")
-    assert first in (A, B)
-    assert book.take(1, "b1") is None
-    assert book.settle(first.key, 0, "a1")
-    assert book.take(1, "b1") in {A, B} - {first}
-
-
 def test_cancelling_a_trial_drops_its_pending_folds_and_stops_its_leased_ones():
     other = Fold("u", 0)
     book = book_with(A, B, other)
@@ -140,7 +160,7 @@ def test_a_fold_at_a_milestone_makes_room_for_those_that_are_behind():
     assert book.take(0, "x") == first
     assert book.report(first.key, 0, "x", 1)[1] == "go"
     assert book.report(first.key, 0, "x", 2)[1] == "pause"
-    assert book.hand_back(first.key, 0, "x")
+    assert book.hand_back(first.key, 0, "x") == "back"
     assert book.take(0, "x") == second
     assert book.report(second.key, 0, "x", 2)[1] == "go"  # nobody is behind it now
     assert book.settle(second.key, 0, "x")
@@ -177,7 +197,9 @@ def test_the_earliest_trial_goes_first_and_of_it_the_fold_furthest_behind():
         book.hand_back(fold.key, 0, "x")
     assert book.take(0, "x") == mine[2]
     book.settle(mine[2].key, 0, "x")
-    assert [book.take(0, "x"), book.take(0, "x"), book.take(0, "x")] == [*mine[:2], *later]
+    for fold in (*mine[:2], *later):
+        assert book.take(0, "x") == fold
+        book.settle(fold.key, 0, "x")
 
 
 def test_a_fold_that_was_cancelled_while_it_paused_does_not_come_back():
@@ -187,7 +209,7 @@ def test_a_fold_that_was_cancelled_while_it_paused_does_not_come_back():
     book.take(0, "x")
     assert book.report(first.key, 0, "x", 1)[1] == "pause"
     assert book.cancel("t") == [second.key]
-    assert not book.hand_back(first.key, 0, "x")
+    assert book.hand_back(first.key, 0, "x") == "dropped"
     assert book.open_count == 0
     assert book.take(0, "x") is None
 
@@ -198,3 +220,16 @@ def test_a_fold_takes_all_that_it_needs_from_one_node():
     assert count_slots([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0}], {"CPU": 2.0, "GPU": 0.5}) == 2
     assert count_slots([{"CPU": 0.3}], {"CPU": 0.1}) == 3
     assert count_slots([], {"CPU": 1.0}) == 0
+
+
+@pytest.mark.parametrize(
+    "placement, count, expected",
+    [
+        ("spread", 3, {"a": 1, "b": 2}),
+        ("pack", 3, {"a": 2, "b": 1}),
+        ("spread", 9, {"a": 2, "b": 3}),
+        ("pack", 0, {}),
+    ],
+)
+def test_workers_are_spread_over_nodes_or_packed(placement, count, expected):
+    assert divide({"a": 2, "b": 3, "c": 0}, {"a": 1}, count, placement) == expected

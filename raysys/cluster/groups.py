@@ -1,0 +1,208 @@
+"""The pool's workers: groups of Ray Train, which come and go with the nodes.
+
+A group lives on one node. When a node with room is there, a group is started on it, at the beginning and at any time
+later; when a node is gone, or will be soon, what its workers held goes back to the queue and others go on. In a group,
+a worker that dies is replaced in its place and the others are not touched: none has anything to say to another.
+"""
+
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.autoscaler.sdk import request_resources
+from ray.train import BackendConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.backend import Backend
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from raysys.cluster.nodes import Node, divide, resources, survey
+from raysys.cluster.worker import worker_loop
+from raysys.config.running import ClusterConfig
+from raysys.storage import Folder
+
+_TICK_SECONDS = 1.0
+_FAILED_STARTS = 3
+"""Groups in a row that end before any of their workers says hello: then the reason is not chance."""
+
+
+class _Apart(Backend):  # type: ignore[misc]
+    """Workers share no process group, so Ray Train may replace one alone.
+
+    The flag is Ray's, made for TorchFT. Without it the group's other workers would be replaced too, and the queue
+    would give their folds out again: slower, not wrong.
+    """
+
+    has_replica_groups = True
+
+
+class _ApartConfig(BackendConfig):  # type: ignore[misc]
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return _Apart
+
+
+@dataclass
+class _Group:
+    node: str
+    ranks: range
+    thread: threading.Thread | None = None
+    failure: BaseException | None = None
+    leaving: bool = False
+    greeted: set[int] = field(default_factory=set)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.thread is not None and not self.thread.is_alive()
+
+
+class WorkerGroups:
+    """Keeps as many workers as are wanted and the cluster has room for.
+
+    Args:
+        queue: the pool's.
+        config: size and number of workers, placement.
+        most: workers that are wanted at most.
+        folder: for Ray Train's own state.
+        settings: of `worker_loop`, but for the ranks.
+    """
+
+    def __init__(
+        self,
+        queue: Any,
+        config: ClusterConfig,
+        *,
+        most: int,
+        folder: Folder,
+        settings: dict[str, Any],
+    ) -> None:
+        self._queue = queue
+        self._config = config
+        self.wanted = min(config.workers or most, most)
+        """Workers at most."""
+        self._folder = folder
+        self._settings = settings
+        self._groups: list[_Group] = []
+        self._next_rank = 0
+        self._failed_starts = 0
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._supervise, name="worker-groups", daemon=True)
+        self.failure: BaseException | None = None
+        """Why there will be no workers."""
+        self.seen = time.monotonic()
+        """`time.monotonic()` when there was a worker last; at first, when they were asked for."""
+        self.heard = time.monotonic()
+        """`time.monotonic()` when the cluster answered last."""
+        self.workers = self._room(survey(config))
+        """Workers that are wanted and for which there is room."""
+
+    def start(self) -> None:
+        """Begin to start workers, here and in the background."""
+        self._ask_autoscaler()
+        self._thread.start()
+
+    def end(self, seconds: float) -> bool:
+        """Start no more; wait for workers that are told to end by the queue.
+
+        Returns:
+            Whether they have ended.
+        """
+        deadline = time.monotonic() + seconds
+        self._ending.set()
+        with suppress(Exception):  # nobody to ask
+            if self._config.max_workers:
+                request_resources(bundles=[])
+        threads = [self._thread, *(group.thread for group in self._groups if group.thread)]
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in threads)
+
+    def _supervise(self) -> None:
+        try:
+            while not self._ending.is_set():
+                self._tick()
+                self._ending.wait(_TICK_SECONDS)
+        except BaseException as error:  # kept for the driver, which asks in `poll`
+            self.failure = error
+
+    def _tick(self) -> None:
+        """Look at the nodes and the groups, and do what has changed."""
+        nodes = survey(self._config)
+        present = set(ray.get(self._queue.present.remote()))
+        self.heard = time.monotonic()
+        for group in self._groups:
+            group.greeted.update(present.intersection(group.ranks))
+        for group in [one for one in self._groups if one.has_ended or one.node not in nodes]:
+            self._let_go(group)
+        for group in self._groups:
+            if nodes[group.node].leaving and not group.leaving:
+                group.leaving = True
+                ray.get(self._queue.leave.remote(list(group.ranks)))
+        if any(group.greeted for group in self._groups):
+            self.seen, self._failed_starts = time.monotonic(), 0
+        self.workers = self._room(nodes)
+        for node, count in self._missing(nodes).items():
+            self._start_group(node, count)
+
+    def _let_go(self, group: _Group) -> None:
+        """A group that has ended, or whose node is gone."""
+        self._groups.remove(group)
+        ray.get(self._queue.lost.remote(list(group.ranks)))
+        if group.failure is not None and not group.greeted:
+            self._failed_starts += 1
+            if self._failed_starts >= _FAILED_STARTS:
+                raise group.failure
+
+    def _missing(self, nodes: dict[str, Node]) -> dict[str, int]:
+        """Node -> workers to start there."""
+        staying = [group for group in self._groups if not group.leaving]
+        taken, coming = Counter[str](), Counter[str]()
+        for group in staying:
+            taken[group.node] += len(group.ranks)
+            coming[group.node] += len(group.ranks) - len(group.greeted)
+        room = {name: one.free - coming[name] for name, one in nodes.items() if not one.leaving}
+        count = self.wanted - taken.total()
+        return divide(room, taken, count, self._config.placement)
+
+    def _room(self, nodes: dict[str, Node]) -> int:
+        there = sum(node.slots for node in nodes.values() if not node.leaving)
+        return max(1, min(self.wanted, there))
+
+    def _start_group(self, node: str, count: int) -> None:
+        group = _Group(node, range(self._next_rank, self._next_rank + count))
+        self._next_rank += count
+        name = f"worker-group-{group.ranks.start}"
+        group.thread = threading.Thread(target=self._fit, args=[group], name=name, daemon=True)
+        self._groups.append(group)
+        group.thread.start()
+
+    def _fit(self, group: _Group) -> None:
+        settings = self._settings | {"first_rank": group.ranks.start}
+        try:
+            DataParallelTrainer(
+                worker_loop,
+                train_loop_config={"settings": ray.cloudpickle.dumps(settings)},
+                backend_config=_ApartConfig(),
+                scaling_config=ScalingConfig(
+                    num_workers=len(group.ranks),
+                    use_gpu=self._config.gpus_per_fold > 0,
+                    resources_per_worker=resources(self._config),
+                    placement_strategy="PACK",
+                    label_selector={"ray.io/node-id": group.node},
+                ),
+                run_config=RunConfig(
+                    name=f"pool-{time.time_ns()}-{group.ranks.start}",
+                    storage_path=self._folder.path(),
+                    failure_config=FailureConfig(max_failures=-1, controller_failure_limit=0),
+                ),
+            ).fit()
+        except BaseException as error:  # kept for `_let_go`
+            group.failure = error
+
+    def _ask_autoscaler(self) -> None:
+        """Tell an autoscaler, where there is one, how many workers there shall be."""
+        if self._config.max_workers:
+            count = min(self.wanted, self._config.max_workers)
+            request_resources(bundles=[resources(self._config)] * count)

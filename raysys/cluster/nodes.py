@@ -1,0 +1,99 @@
+"""The nodes of the cluster, how many workers have room on each, and how workers are spread over them."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import ray
+from ray._private.state import available_resources_per_node, state
+
+from raysys.config.running import ClusterConfig
+
+Placement = Literal["spread", "pack"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that is there, from the view of workers of one size."""
+
+    slots: int
+    """Workers for which it is large enough."""
+    free: int
+    """Workers for which there is room at this moment."""
+    leaving: bool
+    """Whether it has been told to end (a spot node's notice), and takes nothing new."""
+
+
+def survey(config: ClusterConfig) -> dict[str, Node]:
+    """Id of a node -> node, the driver's first."""
+    asked = resources(config)
+    free, leaving = available_resources_per_node(), state.get_draining_nodes()
+    own = ray.get_runtime_context().get_node_id()
+    there = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    return {
+        name: Node(_fit(there[name], asked), _fit(free.get(name, {}), asked), name in leaving)
+        for name in sorted(there, key=lambda name: (name != own, name))
+    }
+
+
+def slots(config: ClusterConfig) -> int:
+    """Folds that fit into the cluster at the same time: a fold takes all that it needs from one node."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return count_slots(nodes, resources(config))
+
+
+def count_slots(nodes: Sequence[Mapping[str, float]], asked: Mapping[str, float]) -> int:
+    """How often what is asked for is there, node by node.
+
+    Args:
+        nodes: resources of each.
+        asked: amounts above 0.
+    """
+    return sum(_fit(node, asked) for node in nodes)
+
+
+def divide(
+    room: Mapping[str, int], taken: Mapping[str, int], count: int, placement: Placement
+) -> dict[str, int]:
+    """On which nodes to start how many workers.
+
+    Args:
+        room: node -> workers that can be started there; of equals, the first is taken.
+        taken: node -> workers that are there already.
+        count: workers to start, where there is room for them.
+        placement: spread (to the emptiest node), or pack (to the fullest).
+    """
+    added: Counter[str] = Counter()
+    for _ in range(count):
+        open_nodes = [node for node in room if room[node] > added[node]]
+        if not open_nodes:
+            break
+        sign = 1 if placement == "spread" else -1
+        added[min(open_nodes, key=lambda node: sign * (taken.get(node, 0) + added[node]))] += 1
+    return dict(added)
+
+
+def resources(config: ClusterConfig) -> dict[str, float]:
+    """What a fold takes."""
+    asked = {"CPU": config.cpus_per_fold}
+    return asked | ({"GPU": config.gpus_per_fold} if config.gpus_per_fold else {})
+
+
+def lacks(config: ClusterConfig, workers: int) -> str:
+    """What was asked for, what there is, and the remedy."""
+    asked, has = _describe(resources(config)), _describe(ray.cluster_resources())
+    return (
+        f"asked for {workers} x {asked}, the cluster has {has}: lower --cluster.workers, --cluster.cpus_per_fold or "
+        "--cluster.gpus_per_fold, or add nodes"
+    )
+
+
+def _fit(node: Mapping[str, float], asked: Mapping[str, float]) -> int:
+    return min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items())
+
+
+def _describe(resources: Mapping[str, float]) -> str:
+    known = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if name in resources]
+    return ", ".join(known) or "no CPU"
