@@ -1,6 +1,6 @@
 """From an argument list to a `Config`, and from an exception to an exit status.
 
-    argv -> [preset.yaml] [--dotted.name value]... [--resume] [--debug] -> Config, Options
+    argv -> [preset.yaml] [--dotted.name value]... [--resume | --retry] [--debug] -> Config, Options
 
 jsonargparse does the typing, the YAML and the help; this module adds what it leaves out: the positional preset and
 its `base` (a preset, relative to the file, that it builds on), unknown keys answered with the nearest field, and
@@ -28,6 +28,7 @@ from raysys.settings import field_names
 
 _OPTIONS = {
     "resume": "Finish the latest unfinished run of exactly this command instead of starting a new one.",
+    "retry": "The same where there is such a run, else start one: for schedulers that repeat a command that failed.",
     "debug": "Show the traceback of an error.",
 }
 
@@ -36,7 +37,8 @@ _OPTIONS = {
 class Options:
     """What a command line says beside the config: how to run, not what."""
 
-    resume: bool = False
+    resume: bool | None = False
+    """None: where there is something to resume."""
     debug: bool = False
 
 
@@ -65,7 +67,8 @@ def parse(argv: Sequence[str], *, program: str) -> tuple[Config, Options]:
         raise
     except Exception as error:
         raise ConfigError(_one_line(error, preset)) from error
-    options = Options(**{name: built.pop(name) for name in _OPTIONS})
+    given = {name: built.pop(name) for name in _OPTIONS}
+    options = Options(None if given["retry"] else given["resume"], given["debug"])
     if not built["name"]:
         built["name"] = preset.stem if preset else "run"
     return Config(**built), options
@@ -125,7 +128,7 @@ def _parser(program: str) -> ArgumentParser:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
         prog=program,
-        usage=f"{program} [PRESET.yaml] [--GROUP.FIELD VALUE]... [--resume] [--debug]",
+        usage=f"{program} [PRESET.yaml] [--GROUP.FIELD VALUE]... [--resume | --retry] [--debug]",
         exit_on_error=False,
     )
     parser.add_class_arguments(Config)

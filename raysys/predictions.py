@@ -1,6 +1,8 @@
 """What a model says of the test part of a fold, and its files. NumPy only: whoever reads it needs no torch."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -17,6 +19,16 @@ class Predictions:
     """Class probabilities, or values, as the task says."""
     truth: Shaped[np.ndarray, "utterance *output"]
     """Classes, or values."""
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """What the aggregation actor does with the test embeddings of a trial."""
+
+    read: Callable[[str], Any]
+    """Fold folder (URI) -> what the fold delivers."""
+    summarise: Callable[[Mapping[Any, Any]], Any]
+    """What all folds delivered, by seed and fold -> the aggregate."""
 
 
 def write_predictions(folder: Folder, test: Predictions, names: tuple[str, str]) -> None:

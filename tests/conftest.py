@@ -156,11 +156,11 @@ class StandingPool:
     def __init__(self) -> None:
         self._open: AbstractContextManager[None] | None = None
 
-    def open(self, folder: Path) -> None:
+    def open(self) -> None:
         from raysys.experiments.session import standing_pool
 
         if self._open is None:
-            self._open = standing_pool(CLUSTER, Folder(str(folder)))
+            self._open = standing_pool(CLUSTER)
             self._open.__enter__()
 
     def close(self) -> None:
@@ -178,9 +178,9 @@ def standing(ray_cluster: None) -> Iterator[StandingPool]:
 
 
 @pytest.fixture(scope="session")
-def pool(standing: StandingPool, tmp_path_factory: pytest.TempPathFactory) -> None:
+def pool(standing: StandingPool) -> None:
     """Commands in this test start at once."""
-    standing.open(tmp_path_factory.mktemp("pool"))
+    standing.open()
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ _FIRST_COUNTED = 2
 _POOL_TRIALS = 30
 _NESTED_TRIALS = 5
 _TRIAL_CPUS = 0.01
+_SLEEP = sleepy_study.Sleep(epochs=10, epoch_seconds=0.1)
 
 
 def trivial_work(task: FoldTask, shared: None, on_epoch: Any) -> FoldResult:
@@ -54,16 +55,19 @@ def measure(console: Console, folder: Folder) -> dict[str, Any]:
     with ray_session(ClusterConfig()):
         cores = slots(ClusterConfig())
         console.print(f"pool: {_POOL_TRIALS} trials of {_FOLDS} trivial folds on {cores} workers")
-        pool = _per_trial(_pool_ends(folder / "pool", cores))
+        pool = _per_trial(_pool_ends(cores))
         console.print(f"nested: {_NESTED_TRIALS} trials of the same folds, a trainer in each")
         nested = _per_trial(_nested_ends(folder / "nested", cores))
-        study = sleepy_study.measure(console, folder / "study", cores)
+        study = sleepy_study.measure(
+            console, folder / "study", ClusterConfig(workers=cores), trials=12, sleep=_SLEEP
+        )
     return {
         "workers": cores,
         "pool_seconds_per_trial": pool,
         "nested_seconds_per_trial": nested,
         "ratio": nested / pool,
-        **study,
+        "study_overhead_seconds_per_trial": study.overhead_seconds,
+        "study_worker_utilisation": study.utilisation,
     }
 
 
@@ -72,10 +76,10 @@ def _per_trial(ends: list[float]) -> float:
     return (ends[-1] - ends[_FIRST_COUNTED - 1]) / (len(ends) - _FIRST_COUNTED)
 
 
-def _pool_ends(folder: Folder, cores: int) -> list[float]:
+def _pool_ends(cores: int) -> list[float]:
     ends: list[float] = []
     config = ClusterConfig(workers=cores)
-    with FoldPool(trivial_work, config, folder=folder, most_tasks=cores) as pool:
+    with FoldPool(trivial_work, config, most_tasks=cores) as pool:
         events = pool.events()
         for trial in range(_POOL_TRIALS):
             pool.submit([FoldTask(str(trial), fold, None, "") for fold in range(_FOLDS)])

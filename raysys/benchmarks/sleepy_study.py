@@ -1,43 +1,98 @@
-"""A study whose folds sleep for a second each: everything but the training is real."""
+"""A study whose folds sleep and learn nothing: everything but the training is real.
 
+Queue, workers, aggregation actor, searcher, journal and MLflow log do what they do in any study. A fold stores made-up
+test embeddings, and those of a trial come to an averaged matrix.
+"""
+
+import os
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from ray._private.state import actors
 from rich.console import Console
 
+from raysys.background import Background
+from raysys.cluster.aggregator import RunningAggregator, running_aggregator
 from raysys.cluster.pool import FoldPool
 from raysys.config import Config
 from raysys.config.running import ClusterConfig, Distribution, SearchConfig
 from raysys.corpus.table import Corpus, Utterance
 from raysys.experiments.runner import TrialRunner
-from raysys.experiments.sources import SearchSource
+from raysys.experiments.sources import SearchSource, concurrency
+from raysys.predictions import Predictions, write_predictions
 from raysys.search.journal import Journal
 from raysys.search.scheduler import Scheduler
 from raysys.search.searcher import StudySearcher
 from raysys.search.space import make_space
 from raysys.settings import replaced
+from raysys.similarity.prior import Origin
 from raysys.storage import Folder
+from raysys.tasks.classification import Classification
 from raysys.tracking.command_log import CommandLog
 from raysys.training.records import EpochRecord, FoldResult, FoldTask
-from raysys.trials.trial import Trial
+from raysys.trials.trial import Trial, TrialOutcome
 
 _FOLDS = 5
-_TRIALS = 12
-_IN_FLIGHT = 3
-_EPOCHS = 10
-_FOLD_SECONDS = 1.0
+_EMOTIONS = ("anger", "calm", "fear", "joy", "sadness")
+_UTTERANCES, _WIDTH = 100, 64
 
 
-def sleep_fold(task: FoldTask, shared: None, on_epoch: Any) -> FoldResult:
-    """A fold of ten epochs that take a tenth of a second each and learn nothing."""
+@dataclass(frozen=True)
+class Sleep:
+    """What all folds share: how long they take."""
+
+    epochs: int
+    epoch_seconds: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a study cost beside its sleep."""
+
+    trials: int
+    span_seconds: float
+    """From the first fold's start to the last one's end."""
+    slept_seconds: float
+    """Of all folds together."""
+    workers: float
+    """Mean number that was there."""
+    cpu_seconds: dict[str, float]
+    """Of the queue, the aggregation actor and the driver, in that time."""
+    memory_mb: dict[str, float]
+    """Of the same, resident at its end."""
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the workers' time in which they slept as they should."""
+        return self.slept_seconds / (self.workers * self.span_seconds)
+
+    @property
+    def overhead_seconds(self) -> float:
+        """A trial, beyond its folds' share of the workers."""
+        return (self.span_seconds - self.slept_seconds / self.workers) / self.trials
+
+
+def sleep_fold(task: FoldTask, sleep: Sleep, on_epoch: Any) -> FoldResult:
+    """A fold whose epochs take their time; its test embeddings are random."""
     history = []
-    for epoch in range(1, _EPOCHS + 1):
-        time.sleep(_FOLD_SECONDS / _EPOCHS)
-        score = task.config.loss.mu1 * epoch / _EPOCHS
+    for epoch in range(1, sleep.epochs + 1):
+        time.sleep(sleep.epoch_seconds)
+        score = task.config.loss.mu1 * epoch / sleep.epochs
         val = {"loss": 1 - score, "wa": score, "ua": score, "weighted_f1": score}
-        history.append(EpochRecord(epoch, 1 - score, val, _FOLD_SECONDS / _EPOCHS))
+        history.append(EpochRecord(epoch, 1 - score, val, sleep.epoch_seconds))
         if not on_epoch(history[-1]):
             break
+    random = np.random.default_rng(task.fold)
+    outputs = random.dirichlet(np.ones(len(_EMOTIONS)), _UTTERANCES).astype(np.float32)
+    embeddings = random.standard_normal((_UTTERANCES, _WIDTH)).astype(np.float32)
+    said = Predictions(embeddings, outputs, np.arange(_UTTERANCES) % len(_EMOTIONS))
+    write_predictions(Folder(task.folder), said, Classification.stored)
     return FoldResult(
         task.trial,
         task.fold,
@@ -46,52 +101,110 @@ def sleep_fold(task: FoldTask, shared: None, on_epoch: Any) -> FoldResult:
         history[-1].val,
         tuple(history),
         task.folder,
-        stopped=len(history) < _EPOCHS,
+        stopped=len(history) < sleep.epochs,
+        seed=task.seed,
     )
 
 
-def measure(console: Console, folder: Folder, cores: int) -> dict[str, float]:
-    """Run it on a connected Ray.
+def measure(
+    console: Console, folder: Folder, cluster: ClusterConfig, *, trials: int, sleep: Sleep
+) -> Measured:
+    """Run a study on a connected Ray.
 
     Args:
         console: for progress.
-        folder: scratch space.
-        cores: workers.
-
-    Returns:
-        Seconds a trial beyond its folds' share of the workers, and the share of the workers' time spent in folds, from
-        the first fold's start to the last one's end.
+        folder: scratch space, on a local disk.
+        cluster: number and size of the workers.
+        trials: to do.
+        sleep: of each fold.
     """
     space = {"loss.mu1": Distribution(0.0, 0.5), "loss.mu2": Distribution(0.0, 0.5)}
-    search = SearchConfig(space=space, num_trials=_TRIALS, concurrency=_IN_FLIGHT, scheduler="none")
-    config = replaced(Config(search=search), {"training.max_epochs": _EPOCHS})
-    one = Utterance("u", "calm")
-    corpus = Corpus("benchmark", folder.local_path, ("calm",), (one,), ("",))  # type: ignore[arg-type]
+    search = SearchConfig(space=space, num_trials=trials, scheduler="none")
+    config = replaced(Config(search=search), {"training.max_epochs": sleep.epochs})
+    rows = tuple(Utterance(emotion, emotion) for emotion in _EMOTIONS)
+    corpus = Corpus("benchmark", Path(folder.path()), _EMOTIONS, rows, ("",) * len(rows))
+    task = Classification.of(corpus)
     log = CommandLog(
         config, corpus, kind="study", runs=folder, name="study", identity="", run_id=""
     )
     console.print(
-        f"study: {_TRIALS} trials of {_FOLDS} folds of {_FOLD_SECONDS:g} s on {cores} workers"
+        f"study: {trials} trials of {_FOLDS} folds of {sleep.epochs} x {sleep.epoch_seconds:g} s on {cluster.workers} "
+        "workers"
     )
-    journal, objectives = Journal(folder), config.objectives
-    source = SearchSource(
-        Trial("", config),
-        StudySearcher(make_space(config), objectives, seed=0, numbers=range(_TRIALS)),
-        Scheduler(),
-        journal,
-        round_number=1,
-        in_flight=lambda: _IN_FLIGHT,
-        most_epochs=lambda config: _EPOCHS * _FOLDS,
-    )
-    with FoldPool(
-        sleep_fold, ClusterConfig(workers=cores), folder=folder / ".pool", most_tasks=cores
-    ) as pool:
+    aggregation = task.aggregation(config.similarity, config.seed)
+    with (
+        running_aggregator(aggregation) as aggregator,
+        FoldPool(
+            sleep_fold,
+            cluster,
+            most_tasks=_FOLDS * trials,
+            shared=sleep,
+            deliver=aggregator.deliver,
+        ) as pool,
+    ):
+        journal = Journal(folder)
+        source = SearchSource(
+            Trial("", config),
+            StudySearcher(make_space(config), config.objectives, seed=0, numbers=range(trials)),
+            Scheduler(),
+            journal,
+            round_number=1,
+            in_flight=lambda: concurrency(config, pool.workers, _FOLDS),
+            most_epochs=lambda config: sleep.epochs * _FOLDS,
+        )
         runner = TrialRunner(pool, journal.folder, n_folds=_FOLDS, listeners=[log])
-        for outcome in runner.run(source):
-            log.close(outcome)
+        _wait_for_workers(pool, cluster.workers)
+        processes = {
+            "queue": _process(pool.queue),
+            "aggregation": _process(aggregator.actor),
+            "driver": os.getpid(),
+        }
+        before = {name: _cpu_seconds(process) for name, process in processes.items()}
+        _close_trials(runner.run(source), partial(_finish, task, aggregator, log))
+        found = Measured(
+            trials,
+            runner.clock.span_seconds,
+            trials * _FOLDS * sleep.epochs * sleep.epoch_seconds,
+            runner.clock.workers,
+            {name: _cpu_seconds(one) - before[name] for name, one in processes.items()},
+            {name: _memory_mb(process) for name, process in processes.items()},
+        )
     log.finish("FINISHED")
-    folds = _TRIALS * _FOLDS * _FOLD_SECONDS / cores
-    return {
-        "study_overhead_seconds_per_trial": (runner.clock.span_seconds - folds) / _TRIALS,
-        "study_worker_utilisation": folds / runner.clock.span_seconds,
-    }
+    return found
+
+
+def _close_trials(outcomes: Any, finish: Callable[[TrialOutcome], None]) -> None:
+    """What a study does with a trial that is over, beside the others."""
+    aside, finishing = Background("matrices"), list[Future[None]]()
+    for outcome in outcomes:
+        finishing.append(aside.do(partial(finish, outcome)))
+    for future in finishing:
+        future.result()
+
+
+def _finish(
+    task: Classification, aggregator: RunningAggregator, log: CommandLog, outcome: TrialOutcome
+) -> None:
+    found = aggregator.summary(outcome.name, {fold.key: fold.folder for fold in outcome.folds})
+    log.of(outcome.name).exhibits(task.show_aggregate(found, Origin("benchmark", ())))
+    log.close(outcome)
+
+
+def _wait_for_workers(pool: FoldPool, count: int) -> None:
+    """All of them: what is measured is the study, not their start."""
+    while len(pool.present) < count:
+        pool.poll(1.0)
+
+
+def _process(actor: Any) -> int:
+    return int(actors(actor._actor_id.hex())["Pid"])
+
+
+def _cpu_seconds(process: int) -> float:
+    times = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_mb(process: int) -> float:
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -22,7 +22,7 @@ class Aggregator:
 
     Args:
         aggregation: what is collected: `read` (fold folder -> what the fold delivers) and `summarise` (what all folds
-            delivered, by key in their order -> the aggregate), such as `raysys.tasks.task.Aggregation`.
+            delivered, by key in their order -> the aggregate), such as `raysys.predictions.Aggregation`.
     """
 
     def __init__(self, aggregation: Any) -> None:

@@ -8,20 +8,19 @@ a worker that dies is replaced in its place and the others are not touched: none
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.autoscaler.sdk import request_resources
 from ray.train import BackendConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.backend import Backend
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from raysys.cluster.nodes import Node, divide, resources, survey
 from raysys.cluster.worker import worker_loop
 from raysys.config.running import ClusterConfig
-from raysys.storage import Folder
 
 _TICK_SECONDS = 1.0
 _FAILED_STARTS = 3
@@ -58,6 +57,34 @@ class _Group:
         return self.thread is not None and not self.thread.is_alive()
 
 
+class _Demand:
+    """Tells an autoscaler, where there is one, for how many more workers there shall be room.
+
+    Placement groups that wait are what an autoscaler sees; one that has found its place is given up at once, and the
+    room is used.
+
+    Args:
+        worker: resources of one.
+    """
+
+    def __init__(self, worker: dict[str, float]) -> None:
+        self._worker = worker
+        self._waiting: list[PlacementGroup] = []
+
+    def withdraw(self) -> None:
+        """Give up what has been placed."""
+        for group in [one for one in self._waiting if one.wait(timeout_seconds=0)]:
+            self._waiting.remove(group)
+            remove_placement_group(group)
+
+    def state(self, count: int) -> None:
+        """Have so many wait from now on."""
+        while len(self._waiting) > max(0, count):
+            remove_placement_group(self._waiting.pop())
+        while len(self._waiting) < count:
+            self._waiting.append(placement_group([self._worker]))
+
+
 class WorkerGroups:
     """Keeps as many workers as are wanted and the cluster has room for.
 
@@ -65,7 +92,7 @@ class WorkerGroups:
         queue: the pool's.
         config: size and number of workers, placement.
         most: workers that are wanted at most.
-        folder: for Ray Train's own state.
+        folder: on this machine, for Ray Train's own state; workers report nothing to it.
         settings: of `worker_loop`, but for the ranks.
     """
 
@@ -75,7 +102,7 @@ class WorkerGroups:
         config: ClusterConfig,
         *,
         most: int,
-        folder: Folder,
+        folder: Path,
         settings: dict[str, Any],
     ) -> None:
         self._queue = queue
@@ -86,6 +113,7 @@ class WorkerGroups:
         self._settings = settings
         self._groups: list[_Group] = []
         self._next_rank = 0
+        self._demand = _Demand(resources(config))
         self._failed_starts = 0
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="worker-groups", daemon=True)
@@ -99,8 +127,7 @@ class WorkerGroups:
         """Workers that are wanted and for which there is room."""
 
     def start(self) -> None:
-        """Begin to start workers, here and in the background."""
-        self._ask_autoscaler()
+        """Begin to start workers, in the background."""
         self._thread.start()
 
     def end(self, seconds: float) -> bool:
@@ -111,9 +138,6 @@ class WorkerGroups:
         """
         deadline = time.monotonic() + seconds
         self._ending.set()
-        with suppress(Exception):  # nobody to ask
-            if self._config.max_workers:
-                request_resources(bundles=[])
         threads = [self._thread, *(group.thread for group in self._groups if group.thread)]
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -124,6 +148,7 @@ class WorkerGroups:
             while not self._ending.is_set():
                 self._tick()
                 self._ending.wait(_TICK_SECONDS)
+            self._demand.state(0)
         except BaseException as error:  # kept for the driver, which asks in `poll`
             self.failure = error
 
@@ -143,8 +168,11 @@ class WorkerGroups:
         if any(group.greeted for group in self._groups):
             self.seen, self._failed_starts = time.monotonic(), 0
         self.workers = self._room(nodes)
+        self._demand.withdraw()
         for node, count in self._missing(nodes).items():
             self._start_group(node, count)
+        there = sum(len(group.ranks) for group in self._groups if not group.leaving)
+        self._demand.state(min(self.wanted, self._config.max_workers) - there)
 
     def _let_go(self, group: _Group) -> None:
         """A group that has ended, or whose node is gone."""
@@ -194,15 +222,9 @@ class WorkerGroups:
                 ),
                 run_config=RunConfig(
                     name=f"pool-{time.time_ns()}-{group.ranks.start}",
-                    storage_path=self._folder.path(),
+                    storage_path=str(self._folder),
                     failure_config=FailureConfig(max_failures=-1, controller_failure_limit=0),
                 ),
             ).fit()
         except BaseException as error:  # kept for `_let_go`
             group.failure = error
-
-    def _ask_autoscaler(self) -> None:
-        """Tell an autoscaler, where there is one, how many workers there shall be."""
-        if self._config.max_workers:
-            count = min(self.wanted, self._config.max_workers)
-            request_resources(bundles=[resources(self._config)] * count)

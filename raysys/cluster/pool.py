@@ -29,10 +29,11 @@ from raysys.cluster.queue import News, start_queue
 from raysys.cluster.worker import Deliver, Work
 from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError
-from raysys.storage import Folder
 
 _POLL_SECONDS = 0.5
 _CLOSE_SECONDS = 30.0
+_HASTY_SECONDS = 1.0
+"""A stopped Ray job is killed after three seconds: by then MLflow must know."""
 _SILENT_SECONDS = 90.0
 """The cluster's head has not answered for so long: it is gone."""
 
@@ -43,7 +44,6 @@ class FoldPool:
     Args:
         work: what a worker does with a task.
         config: workers, resources of each, attempts, deadline.
-        folder: where Ray Train keeps its own state while the pool lives.
         most_tasks: no more workers than this are started.
         shared: what all tasks share; put into the object store once.
         deliver: called in the worker with every result, before it counts.
@@ -58,19 +58,17 @@ class FoldPool:
         work: Work,
         config: ClusterConfig,
         *,
-        folder: Folder,
         most_tasks: int,
         shared: Any = None,
         deliver: Deliver | None = None,
         warm_up: Callable[[], None] | None = None,
     ) -> None:
         self._config = config
-        self._folder = folder
-        self._aside = Path(tempfile.mkdtemp(prefix="raysys-queue-"))
+        self._aside = Path(tempfile.mkdtemp(prefix="raysys-pool-"))
         self.queue = start_queue(config.max_attempts, self._aside)
         settings = {"queue": self.queue, "work": work, "warm_up": warm_up}
         self._groups = WorkerGroups(
-            self.queue, config, most=most_tasks, folder=folder, settings=settings
+            self.queue, config, most=most_tasks, folder=self._aside / "train", settings=settings
         )
         self._loans = 0
         self._life = ""
@@ -95,16 +93,15 @@ class FoldPool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Let the workers end, at once when there was an error, and give their resources back."""
+        """Let the workers end, and give their resources back; after an error, that is not waited for."""
+        patience = _CLOSE_SECONDS if kind is None else _HASTY_SECONDS
         try:
-            ray.get(self.queue.close.remote(cancel=kind is not None), timeout=_CLOSE_SECONDS)
-            if self._groups.end(5.0 if kind is not None else _CLOSE_SECONDS):
+            ray.get(self.queue.close.remote(cancel=kind is not None), timeout=patience)
+            if self._groups.end(patience):
                 ray.kill(self.queue)
         except ray.exceptions.RayError:
             pass  # the queue is gone, and its workers with it
         shutil.rmtree(self._aside, ignore_errors=True)
-        if self._folder.local_path is not None:
-            self._folder.delete()
 
     @contextmanager
     def lend(self, *, shared: Any = None, deliver: Deliver | None = None) -> Iterator[Self]:

@@ -37,12 +37,12 @@ _TABLE_WIDTH = 140
 
 
 @ray_kept()
-def ablate(config: Config, *, resume: bool, console: Console) -> AblationResult:
+def ablate(config: Config, *, resume: bool | None, console: Console) -> AblationResult:
     """Run every variant and compare them.
 
     Args:
         config: everything; `ablation` lists the variants.
-        resume: go on with the latest unfinished run of the same identity.
+        resume: go on with the latest unfinished run of the same identity; None: where there is one.
         console: for progress and report.
 
     Raises:
@@ -79,7 +79,7 @@ def _run(
 ) -> _Ended:
     """The part that needs Ray."""
     n_folds, seeds, ended = len(plan.folds), plan.config.training.seeds, _Ended()
-    with open_session(plan, folder, most_tasks=len(trials) * n_folds * seeds) as session:
+    with open_session(plan, most_tasks=len(trials) * n_folds * seeds) as session:
         for trial in trials:
             session.baselines.begin(trial.config.model.modalities)
         view = TrialsView(

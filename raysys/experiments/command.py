@@ -29,7 +29,7 @@ def carry_out(
     plan: Plan,
     *,
     kind: str,
-    resume: bool,
+    resume: bool | None,
     console: Console,
     work: Callable[[Folder, CommandLog], R],
     finished: Callable[[Folder], bool] = is_finished,
@@ -39,7 +39,7 @@ def carry_out(
     Args:
         plan: what is going to be done; its config names folders and MLflow.
         kind: cross_validation, ablation or study.
-        resume: go on with the latest run of the same identity.
+        resume: go on with the latest run of the same identity; None: where there is one.
         console: for audit and report.
         work: from the run folder and the open MLflow run to the result, which it has written.
         finished: whether a resumed folder needs no more work.
@@ -52,7 +52,7 @@ def carry_out(
     """
     config = plan.config
     runs = resolve_folder(config.storage.runs)
-    folder = choose_folder(
+    folder, resume = choose_folder(
         runs, config.name, plan.identity, resume=resume, settings=to_dict(config)
     )
     if resume and finished(folder):

@@ -21,12 +21,12 @@ from raysys.trials.trial import Trial
 
 
 @ray_kept()
-def cross_validate(config: Config, *, resume: bool, console: Console) -> TrialResult:
+def cross_validate(config: Config, *, resume: bool | None, console: Console) -> TrialResult:
     """Run the folds of one configuration and report them.
 
     Args:
         config: everything.
-        resume: go on with the latest unfinished run of the same identity.
+        resume: go on with the latest unfinished run of the same identity; None: where there is one.
         console: for progress and report.
 
     Raises:
@@ -50,7 +50,7 @@ def _run(
     runs, trial = resolve_folder(config.storage.runs), Trial(folder.name, config, plan.prior)
     log.log.exhibits(plan.show_balance(config))
     seeds = config.training.seeds
-    with open_session(plan, folder, most_tasks=n_folds * seeds) as session:
+    with open_session(plan, most_tasks=n_folds * seeds) as session:
         session.baselines.begin(config.model.modalities)
         view = TrialsView(
             console,

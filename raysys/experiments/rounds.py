@@ -79,7 +79,7 @@ class Searched:
 
 
 def search_rounds(
-    plan: Plan, space: Space, journal: Journal, log: CommandLog, folder: Folder, console: Console
+    plan: Plan, space: Space, journal: Journal, log: CommandLog, console: Console
 ) -> Searched:
     """Run the untuned configuration and all rounds over one pool.
 
@@ -90,7 +90,7 @@ def search_rounds(
     config, search, n_folds = plan.config, plan.config.search, len(plan.folds)
     in_flight = search.concurrency + 1 if search.concurrency else _NO_LIMIT
     most = n_folds * config.training.seeds * in_flight
-    with open_session(plan, folder, most_tasks=most) as session:
+    with open_session(plan, most_tasks=most) as session:
         session.baselines.begin(config.model.modalities)
         view = TrialsView(
             console,

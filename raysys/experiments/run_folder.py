@@ -42,36 +42,37 @@ def choose_folder(
     name: str,
     identity: str,
     *,
-    resume: bool,
+    resume: bool | None,
     settings: Mapping[str, Any] | None = None,
-) -> Folder:
-    """The folder for a command; a new one is created, so that no other command takes it.
+) -> tuple[Folder, bool]:
+    """The folder for a command, and whether it is resumed; a new one is created, so that no other command takes it.
 
     Args:
         runs: folder of all runs.
         name: the run's name.
         identity: digest of the command's plan.
-        resume: look for a run of the same identity.
+        resume: look for a run of the same identity; None: start a new one where there is none.
         settings: of the command, as plain types: what is different in the latest run is named.
 
     Raises:
         StorageError: `resume`, and there is none.
     """
     taken = _numbered(runs, name)
-    if not resume:
-        number = max(taken, default=0) + 1
-        while not (runs / _entry(name, number)).claim():  # another command may be starting too
-            number += 1
-        return runs / _entry(name, number)
     latest = [taken[number] for number in sorted(taken, reverse=True)]
-    same = [folder for folder in latest if read_record(folder).identity == identity]
-    unfinished = [folder for folder in same if read_record(folder).status != "FINISHED"]
-    if same:
-        return (unfinished or same)[0]
-    raise StorageError(
-        f"nothing to resume: no run '{name}' in {runs.path()} has exactly these settings, data and "
-        f"code{_what_differs(latest, settings or {})}: run without --resume"
-    )
+    if resume is not False:
+        same = [folder for folder in latest if read_record(folder).identity == identity]
+        unfinished = [folder for folder in same if read_record(folder).status != "FINISHED"]
+        if same:
+            return (unfinished or same)[0], True
+    if resume:
+        raise StorageError(
+            f"nothing to resume: no run '{name}' in {runs.path()} has exactly these settings, data and "
+            f"code{_what_differs(latest, settings or {})}: run without --resume"
+        )
+    number = max(taken, default=0) + 1
+    while not (runs / _entry(name, number)).claim():  # another command may be starting too
+        number += 1
+    return runs / _entry(name, number), False
 
 
 def read_record(folder: Folder) -> RunRecord:

@@ -97,12 +97,11 @@ class Session:
 
 
 @contextmanager
-def open_session(plan: Plan, folder: Folder, *, most_tasks: int) -> Iterator[Session]:
+def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
     """Connect to Ray and start the pool.
 
     Args:
         plan: what all trials share.
-        folder: of the run.
         most_tasks: folds that can be there at the same time; no more workers are started.
 
     Raises:
@@ -119,7 +118,6 @@ def open_session(plan: Plan, folder: Folder, *, most_tasks: int) -> Iterator[Ses
             lent = FoldPool(
                 run_fold,
                 config.cluster,
-                folder=folder / ".pool",
                 most_tasks=most_tasks,
                 shared=plan.data,
                 deliver=aggregator.deliver,
@@ -130,18 +128,17 @@ def open_session(plan: Plan, folder: Folder, *, most_tasks: int) -> Iterator[Ses
 
 
 @contextmanager
-def standing_pool(config: ClusterConfig, folder: Folder) -> Iterator[None]:
+def standing_pool(config: ClusterConfig) -> Iterator[None]:
     """One pool for all commands inside whose `cluster` settings are these: they start at once.
 
     For notebooks, and for several commands in a row; Ray stays connected.
 
     Args:
         config: of the cluster and its workers.
-        folder: for Ray Train's own state.
     """
     with (
         ray_session(config),
-        FoldPool(run_fold, config, folder=folder, most_tasks=sys.maxsize, warm_up=warm_up) as pool,
+        FoldPool(run_fold, config, most_tasks=sys.maxsize, warm_up=warm_up) as pool,
     ):
         token = STANDING.set((config, pool))
         try:

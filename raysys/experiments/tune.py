@@ -43,12 +43,12 @@ from raysys.tracking.command_log import CommandLog
 
 
 @ray_kept()
-def tune(config: Config, *, resume: bool, console: Console) -> StudyResult:
+def tune(config: Config, *, resume: bool | None, console: Console) -> StudyResult:
     """Search a space and report the choice.
 
     Args:
         config: everything; `search` says what to search.
-        resume: go on with the latest study of the same identity.
+        resume: go on with the latest study of the same identity; None: where there is one.
         console: for progress and report.
 
     Raises:
@@ -60,7 +60,7 @@ def tune(config: Config, *, resume: bool, console: Console) -> StudyResult:
     plan = _make_plan(config)
 
     def work(folder: Folder, log: CommandLog) -> StudyResult:
-        searched = search_rounds(plan, space, Journal(folder), log, folder, console)
+        searched = search_rounds(plan, space, Journal(folder), log, console)
         return _report(plan, space, searched, folder, log, begun)
 
     return carry_out(

@@ -6,8 +6,9 @@
 A class without an utterance in a fold is NaN there and is left out of the average; its count is kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -60,24 +61,26 @@ def class_representatives(
 
 
 def cosine_matrix(
-    representatives: Float[np.ndarray, "class dim"],
-) -> Float64[np.ndarray, "class class"]:
+    representatives: Float[np.ndarray, "*matrices class dim"],
+) -> Float64[np.ndarray, "*matrices class class"]:
     """Cosine similarity of every pair of class representatives, with a unit diagonal.
 
     S[i, j] = <r_i, r_j> / (|r_i| |r_j|). Rows and columns of a class that is NaN, or whose vector is zero, are NaN.
     """
     wide = representatives.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    norms = np.linalg.norm(wide, axis=-1, keepdims=True)
     unit = np.divide(wide, norms, out=np.full_like(wide, np.nan), where=norms > 0)
-    cosine = np.clip(unit @ unit.T, -1.0, 1.0)
-    present = ~np.isnan(unit).any(axis=1)
-    cosine[present, present] = 1.0
-    return cosine
+    cosine = np.clip(unit @ unit.swapaxes(-1, -2), -1.0, 1.0)
+    present = ~np.isnan(unit).any(axis=-1)
+    diagonal = np.eye(wide.shape[-2], dtype=bool) & present[..., None]
+    return np.where(diagonal, 1.0, cosine)
 
 
 def average_matrix(
-    matrices: Float64[np.ndarray, "fold class class"],
-) -> tuple[Float64[np.ndarray, "class class"], Int64[np.ndarray, "class class"]]:
+    matrices: Float64[np.ndarray, "fold *matrices class class"],
+) -> tuple[
+    Float64[np.ndarray, "*matrices class class"], Int64[np.ndarray, "*matrices class class"]
+]:
     """Mean over the folds that have both classes, and how many folds that is (NaN where it is 0)."""
     present = ~np.isnan(matrices)
     counts = present.sum(axis=0)
@@ -88,6 +91,16 @@ def average_matrix(
 
 Delivered = tuple[Float[np.ndarray, "_ _"], Int64[np.ndarray, " _"]]
 """Embeddings [utterance, dim] and class indices of a fold's test part."""
+
+
+def summarise_folds(
+    delivered: Mapping[tuple[int, int], Delivered], **options: Any
+) -> SimilaritySummary:
+    """`summarise`, by seed and fold; options are those of it."""
+    by_fold: dict[int, list[Delivered]] = {}
+    for (_, fold), one in sorted(delivered.items(), key=lambda item: item[0]):
+        by_fold.setdefault(fold, []).append(one)
+    return summarise([by_fold[fold] for fold in sorted(by_fold)], **options)
 
 
 def summarise(
@@ -150,10 +163,9 @@ def _bootstrap_interval(
             for vectors, _ in seeds
         ]
         chosen = of_seeds.integers(len(seeds), size=(resamples, len(seeds)))
-        for draw in range(resamples):
-            # scale does not change a cosine, so sums serve as means
-            draws[draw, fold] = _mean([cosine_matrix(sums[k][draw]) for k in chosen[draw]])
-    means = np.stack([average_matrix(draw)[0] for draw in draws])
+        matrices = cosine_matrix(np.stack(sums))  # scale does not change one: sums serve as means
+        draws[:, fold] = average_matrix(matrices[chosen.T, np.arange(resamples)])[0]
+    means = average_matrix(draws.swapaxes(0, 1))[0]
     tail = 50 * (1 - confidence)
     low = np.full((n_classes, n_classes), np.nan)
     high = low.copy()

@@ -20,14 +20,14 @@ from torch import Tensor
 from raysys.balance.counts import BalanceConfig
 from raysys.balance.plan import BalancePlan, plan_balance
 from raysys.batches.batch import Part
-from raysys.corpus.folds import Fold, FoldKey
+from raysys.corpus.folds import Fold
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import CorpusError, nearest
 from raysys.losses import LossConfig, make_objective
 from raysys.losses.classification import ClassificationLoss, balanced_class_weights, class_counts
 from raysys.losses.objective import Objective
-from raysys.predictions import Predictions, read_embeddings
-from raysys.similarity.matrix import Delivered, SimilarityConfig, SimilaritySummary, summarise
+from raysys.predictions import Aggregation, Predictions, read_embeddings
+from raysys.similarity.matrix import SimilarityConfig, SimilaritySummary, summarise_folds
 from raysys.similarity.prior import Origin, similarity_record, with_null
 from raysys.tasks.exhibits import (
     Bars,
@@ -42,7 +42,6 @@ from raysys.tasks.exhibits import (
 )
 from raysys.tasks.task import (
     LOSS,
-    Aggregation,
     Metric,
     Task,
     by_speaker,
@@ -385,14 +384,6 @@ def target_distributions(
         return one_hot
     total = votes.sum(axis=1, keepdims=True)
     return np.where(total > 0, votes / np.maximum(total, 1), one_hot).astype(np.float32)
-
-
-def summarise_folds(delivered: Mapping[FoldKey, Delivered], **options: Any) -> SimilaritySummary:
-    """Matrices of a configuration's folds and seeds; options are those of `raysys.similarity.matrix.summarise`."""
-    by_fold: dict[int, list[Delivered]] = {}
-    for (_, fold), one in sorted(delivered.items(), key=lambda item: item[0]):
-        by_fold.setdefault(fold, []).append(one)
-    return summarise([by_fold[fold] for fold in sorted(by_fold)], **options)
 
 
 def _bars(rows: Mapping[str, Mapping[str, float]], score: str) -> dict[str, tuple[float, int]]:

@@ -5,7 +5,7 @@ Nothing outside `tasks/` asks which task it has.
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -17,11 +17,11 @@ from raysys.balance.counts import BalanceConfig
 from raysys.balance.plan import BalancePlan
 from raysys.batches.batch import Part
 from raysys.corpus.check import Rules
-from raysys.corpus.folds import Fold, FoldKey
+from raysys.corpus.folds import Fold
 from raysys.corpus.table import Corpus
 from raysys.losses import LossConfig
 from raysys.losses.objective import Objective
-from raysys.predictions import Predictions
+from raysys.predictions import Aggregation, Predictions
 from raysys.similarity.matrix import SimilarityConfig
 from raysys.similarity.prior import Origin
 from raysys.tasks.exhibits import Exhibit, Table
@@ -60,16 +60,6 @@ class Metric:
 
 LOSS = Metric("loss", "loss", "number", higher_is_better=False, in_tables=False)
 """Of the val part: the task's main loss, known for every task."""
-
-
-@dataclass(frozen=True)
-class Aggregation:
-    """What the aggregation actor does with the test embeddings of a trial; picklable, without torch."""
-
-    read: Callable[[str], Any]
-    """Fold folder (URI) -> what the fold delivers."""
-    summarise: Callable[[Mapping[FoldKey, Any]], Any]
-    """What all folds delivered, by seed and fold -> the aggregate."""
 
 
 @runtime_checkable

@@ -27,7 +27,6 @@ def test_a_run_leaves_result_files_and_an_mlflow_run(reference: Ran):
     assert [fold["fold"] for fold in stored["folds"]] == [0, 1, 2, 3, 4]
     assert json.loads((folder / "run.json").read_text())["status"] == "FINISHED"
     assert len(json.loads((folder / "folds.json").read_text())) == 5
-    assert not (folder / ".pool").exists()
     assert "class similarity" in reference.printed
     assert 0 < result.seconds["efficiency"] <= 1
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,16 @@ class Command:
     cache: Path
     gate: Gate
 
-    def start(self, *flags: str, **options: Any) -> subprocess.Popen:
+    def start(
+        self, *flags: str, more: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen:
+        """Begin it, with more in its environment."""
         program = [sys.executable, "-m", "tests.cluster.gate", str(self.gate.folder)]
         arguments = [self.job, str(self.preset), *settings(self.home, self.cache), *flags]
         environment = {"RAYSYS_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
             [*program, *arguments],
-            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **environment, **(more or {}), "PYTHONUNBUFFERED": "1"},
             text=True,
             **options,
         )

@@ -11,7 +11,6 @@ import ray
 from raysys.cluster.pool import FoldPool
 from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError
-from raysys.storage import Folder
 from tests.cluster.work import Errand, square
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("own_pool")]
@@ -35,16 +34,13 @@ def finish(pool: FoldPool, count: int) -> tuple[dict, dict]:
 def test_tasks_get_what_is_shared_and_a_raising_fold_fails_alone(tmp_path: Path):
     tasks = [Errand("t", k, deed="raise" if k == 2 else "") for k in range(5)]
     config = ClusterConfig(workers=2)
-    with FoldPool(
-        square, config, folder=Folder(str(tmp_path / "pool")), most_tasks=5, shared=100
-    ) as pool:
+    with FoldPool(square, config, most_tasks=5, shared=100) as pool:
         pool.submit(tasks)
         results, failures = finish(pool, 5)
         assert results == {("t", k): k**2 + 100 for k in (0, 1, 3, 4)}
         assert "ValueError: bad fold" in failures["t", 2][0]
         pool.submit([Errand("later", 3)])  # the same workers go on
         assert finish(pool, 1)[0] == {("later", 3): 109}
-    assert not (tmp_path / "pool").exists()
     with pytest.raises(ray.exceptions.ActorDiedError):  # the queue ends with its pool, by and by
         for _ in range(1000):
             ray.get(pool.queue.cancel.remote("later"))
@@ -55,7 +51,7 @@ def test_a_killed_worker_returns_its_lease_and_a_poisonous_fold_fails_alone(tmp_
     tasks = [Errand("t", 0, "die once", str(tmp_path)), Errand("t", 1, "die")]
     tasks += [Errand("t", k) for k in (2, 3)]
     config = ClusterConfig(workers=2, max_attempts=2)
-    with FoldPool(square, config, folder=Folder(str(tmp_path / "pool")), most_tasks=4) as pool:
+    with FoldPool(square, config, most_tasks=4) as pool:
         pool.submit(tasks)
         results, failures = finish(pool, 4)
     assert results == {("t", 0): 0, ("t", 2): 4, ("t", 3): 9}
@@ -65,7 +61,7 @@ def test_a_killed_worker_returns_its_lease_and_a_poisonous_fold_fails_alone(tmp_
 
 def test_cancelling_stops_running_and_pending_folds_and_frees_the_cpus(tmp_path: Path):
     config = ClusterConfig(workers=1)
-    with FoldPool(square, config, folder=Folder(str(tmp_path / "pool")), most_tasks=1) as pool:
+    with FoldPool(square, config, most_tasks=1) as pool:
         pool.submit([Errand("t", 0, "forever"), Errand("t", 1)])
         next(e for events in pool.events() for e in events if e.kind == "epoch")
         pool.cancel("t")
@@ -82,7 +78,7 @@ def test_a_pool_without_room_says_what_it_asked_for_and_what_there_is(tmp_path: 
     config = ClusterConfig(workers=1, cpus_per_fold=64, hello_seconds=3)
     with (
         pytest.raises(PoolError, match=r"asked for 1 x 64 CPU, the cluster has 2 CPU"),
-        FoldPool(square, config, folder=Folder(str(tmp_path / "pool")), most_tasks=1) as pool,
+        FoldPool(square, config, most_tasks=1) as pool,
     ):
         pool.submit([Errand("t", 0)])
         finish(pool, 1)

@@ -99,7 +99,6 @@ def test_a_study_reports_its_choice_and_leaves_files(reference: tuple[Config, di
     assert result["chosen"]["name"] == expected
     assert len(result["nested_choice"]) == 5
     assert json.loads((folder / "run.json").read_text())["status"] == "FINISHED"
-    assert not (folder / ".pool").exists()
     for word in ("chosen", "nested estimate", "untuned", "SVM, same folds", "best.yaml"):
         assert word in result["printed"]
 

@@ -131,17 +131,19 @@ def test_a_new_run_never_takes_an_old_folder_and_resume_takes_the_latest_of_its_
 ):
     runs = Folder(str(tmp_path))
     for number, identity in enumerate(["x", "y", "x"], start=1):
-        folder = choose_folder(runs, "demo", identity, resume=False)
+        folder, _ = choose_folder(runs, "demo", identity, resume=False)
         assert folder.name == ("demo" if number == 1 else f"demo-{number}")
         write_record(folder, RunRecord(identity, "1", str(number), "KILLED"))
-    assert choose_folder(runs, "demo", "x", resume=True).name == "demo-3"
-    assert choose_folder(runs, "demo", "y", resume=True).name == "demo-2"
-    assert choose_folder(runs, "demo-2", "z", resume=False).name == "demo-2-2"
+    assert choose_folder(runs, "demo", "x", resume=True)[0].name == "demo-3"
+    assert choose_folder(runs, "demo", "y", resume=True)[0].name == "demo-2"
+    assert choose_folder(runs, "demo", "y", resume=None) == (runs / "demo-2", True)
+    assert choose_folder(runs, "demo", "new", resume=None) == (runs / "demo-4", False)
+    assert choose_folder(runs, "demo-2", "z", resume=False)[0].name == "demo-2-2"
     with pytest.raises(StorageError, match="nothing to resume"):
         choose_folder(runs, "demo", "z", resume=True)
 
 
 def test_two_commands_that_start_together_get_folders_of_their_own(tmp_path: Path):
     runs = Folder(str(tmp_path))
-    names = [choose_folder(runs, "demo", "same", resume=False).name for _ in range(3)]
+    names = [choose_folder(runs, "demo", "same", resume=False)[0].name for _ in range(3)]
     assert names == ["demo", "demo-2", "demo-3"]

@@ -1,0 +1,166 @@
+"""Several nodes of Ray on this machine, started by Ray's own commands, with tokens: what a cluster's users have.
+
+A node can be killed as a machine dies, all at once and without a word, and told that it will be taken away.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_START_SECONDS = 600
+
+
+_DRAIN = """
+import sys
+import ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+found = {one["Labels"].get("place"): one for one in ray.nodes() if one["Alive"]}
+if sys.argv[2] not in found:
+    sys.exit(f"no node {sys.argv[2]} among {list(found)}")
+node = found[sys.argv[2]]
+gcs = ray._private.worker.global_worker.gcs_client
+accepted, reason = gcs.drain_node(node["NodeID"], 2, "spot notice", int(sys.argv[3]))
+assert accepted, reason
+"""
+"""2 is preemption, in Ray's protocol."""
+
+
+@dataclass(frozen=True)
+class LocalNode:
+    """One node: `ray start`, and all processes that came of it."""
+
+    process: subprocess.Popen[bytes]
+    label: str
+
+    def processes(self) -> set[int]:
+        """Ids of its processes, its workers among them."""
+        parents = dict(_parents())
+        found = {self.process.pid}
+        while grown := {one for one, parent in parents.items() if parent in found} - found:
+            found |= grown
+        return found
+
+    def kill(self) -> None:
+        """End it as a power cut does: all at once."""
+        for process in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.process.wait()
+
+
+class LocalCluster:
+    """A head and further nodes; use `running_cluster`.
+
+    Args:
+        folder: for tokens, sockets and logs; its path must be short, as sockets' paths are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port, self._dashboard = free_port(), free_port()
+        self.nodes: list[LocalNode] = []
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        self.environment: Mapping[str, str] = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_ADDRESS": self.address,
+        }
+        """What a process must have in its environment to use the cluster."""
+
+    @property
+    def address(self) -> str:
+        """For `--cluster.address`, and `ray.init`."""
+        return f"127.0.0.1:{self._port}"
+
+    def start_head(self, cpus: int) -> LocalNode:
+        """Start the head; returns when it answers."""
+        ports = [f"--port={self._port}", f"--dashboard-port={self._dashboard}"]
+        ports += [f"--ray-client-server-port={free_port()}", f"--temp-dir={self._folder / 'ray'}"]
+        node = self._start("--head", *ports, "--include-dashboard=false", cpus=cpus)
+        deadline = time.monotonic() + _START_SECONDS
+        while not _listens(self._port):
+            if node.process.poll() is not None or time.monotonic() > deadline:
+                raise OSError(f"the head did not start: see {self._folder}/*.log")
+            time.sleep(0.1)
+        return node
+
+    def add_node(self, cpus: int) -> LocalNode:
+        """Start another node, which joins by and by."""
+        return self._start(f"--address={self.address}", cpus=cpus)
+
+    def give_notice(self, node: LocalNode, seconds: float) -> None:
+        """Tell a node that it will be taken away, as a cloud does with a spot node."""
+        deadline = str(int(1000 * (time.time() + seconds)))
+        program = [sys.executable, "-c", _DRAIN, self.address, node.label, deadline]
+        subprocess.run(program, env={**os.environ, **self.environment}, check=True)
+
+    def stop(self) -> None:
+        """End all nodes."""
+        for node in self.nodes:
+            if node.process.poll() is None:
+                node.kill()
+
+    def _start(self, *flags: str, cpus: int) -> LocalNode:
+        ports = [f"--dashboard-agent-listen-port={free_port()}"]
+        program = [str(Path(sys.executable).with_name("ray")), "start", "--block", *flags, *ports]
+        label = str(len(self.nodes))
+        program += [f"--num-cpus={cpus}", f"--labels=place={label}", "--disable-usage-stats"]
+        log = (self._folder / f"node-{label}.log").open("w")
+        environment = {**os.environ, **self.environment}
+        del environment["RAY_ADDRESS"]  # `ray start` wants to hear it from its own flag
+        node = LocalNode(
+            subprocess.Popen(
+                program, env=environment, stdout=log, stderr=log, start_new_session=True
+            ),
+            label,
+        )
+        self.nodes.append(node)
+        return node
+
+
+@contextmanager
+def running_cluster(folder: Path, *, cpus: int) -> Iterator[LocalCluster]:
+    """A cluster of one node, to which more can be added; it ends with the block.
+
+    Args:
+        folder: see `LocalCluster`.
+        cpus: of the head.
+    """
+    cluster = LocalCluster(folder)
+    try:
+        cluster.start_head(cpus)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on at this moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    """Process, parent."""
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            status = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            yield int(entry.name), int(status[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.settimeout(1.0)
+        return sock.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,70 @@
+"""Many workers and many trials on one machine: workers that sleep their epochs, everything else real.
+
+What a study costs beside its training must stay small, and grow no faster than the number of its trials.
+"""
+
+from typing import Any
+
+from rich.console import Console
+
+from raysys.benchmarks.sleepy_study import Measured, Sleep
+from raysys.benchmarks.sleepy_study import measure as measure_study
+from raysys.cluster.session import ray_session
+from raysys.config.running import ClusterConfig
+from raysys.storage import Folder
+
+_WORKERS = 64
+_SLEEP = Sleep(epochs=10, epoch_seconds=1.0)
+_TRIALS = (100, 1000)
+_CLUSTER = ClusterConfig(workers=_WORKERS, cpus_per_fold=0.01)
+"""Sleeping takes next to nothing, so that they fit onto any machine."""
+
+
+def measure(console: Console, folder: Folder) -> dict[str, Any]:
+    """Run the studies, the small one first.
+
+    Args:
+        console: for progress.
+        folder: scratch space.
+
+    Returns:
+        For both: utilisation of the workers, share of a core that queue, aggregation actor and driver took, their
+        memory, and seconds a trial; and the larger one's figures as multiples of the smaller one's, where the number
+        of trials is ten times as large.
+    """
+    found: list[Measured] = []
+    for trials in _TRIALS:
+        with ray_session(_CLUSTER):
+            found.append(
+                measure_study(console, folder / str(trials), _CLUSTER, trials=trials, sleep=_SLEEP)
+            )
+            console.print(figures(found[-1]))
+    small, large = found
+    return {
+        "workers": _WORKERS,
+        **{str(one.trials): figures(one) for one in found},
+        "growth": {
+            "trials": large.trials / small.trials,
+            "span": large.span_seconds / small.span_seconds,
+            **{
+                f"cpu_{name}": large.cpu_seconds[name] / small.cpu_seconds[name]
+                for name in small.cpu_seconds
+            },
+            **{
+                f"memory_{name}": large.memory_mb[name] / small.memory_mb[name]
+                for name in small.memory_mb
+            },
+        },
+    }
+
+
+def figures(one: Measured) -> dict[str, Any]:
+    """Of one study, rounded."""
+    return {
+        "utilisation": round(one.utilisation, 3),
+        "overhead_seconds_per_trial": round(one.overhead_seconds, 3),
+        "share_of_a_core": {
+            name: round(seconds / one.span_seconds, 4) for name, seconds in one.cpu_seconds.items()
+        },
+        "memory_mb": {name: round(megabytes) for name, megabytes in one.memory_mb.items()},
+    }

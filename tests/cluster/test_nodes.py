@@ -1,0 +1,95 @@
+"""A cluster of several nodes with tokens: nodes that join are used, nodes that go away cost nothing but time."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysys.benchmarks.local_cluster import LocalCluster, running_cluster
+from tests.cluster.conftest import run
+from tests.cluster.gate import Gate, let_go, process_at
+from tests.cluster.test_interrupt import (
+    HANGS_SECONDS,
+    SETTINGS,
+    Command,
+    undisturbed,
+    wait_for,
+)
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder,
+        running_cluster(Path(folder), cpus=1) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("preset") / "small.yaml"
+    path.write_text(SETTINGS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(pool: None, preset: Path, cache_root: Path, tmp_path_factory: Any) -> str:
+    """The numbers of a run that nobody disturbs."""
+    home = tmp_path_factory.mktemp("undisturbed")
+    run(undisturbed(preset, home, cache_root))
+    return numbers(home)
+
+
+def numbers(home: Path) -> str:
+    found = json.loads((home / "runs" / "small" / "result.json").read_text())
+    return json.dumps({k: v for k, v in found.items() if k not in ("seconds", "mlflow")})
+
+
+def reached(points: list[Path]) -> list[Path]:
+    """At which of them a fold waits."""
+    return [one for one in points if one.exists() and Path(f"{one}.reached").exists()]
+
+
+def test_nodes_that_join_are_used_and_those_that_die_or_leave_change_no_bit(
+    expected: str,
+    own_pool: None,
+    cluster: LocalCluster,
+    preset: Path,
+    cache_root: Path,
+    tmp_path: Path,
+):
+    gate = Gate(tmp_path / "gate")
+    first, second = (gate.hold("small", fold, 2) for fold in (0, 1))
+    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate)
+    process = command.start(
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, more=cluster.environment
+    )
+
+    def running() -> bool:
+        return process.poll() is None
+
+    process_at(first, running)  # the head has one CPU, and it is held
+    joined = cluster.add_node(cpus=1)
+    process_at(second, running)
+    joined.kill()
+    later = [gate.hold("small", fold, epoch) for fold, epoch in ((1, 3), (2, 2), (3, 2), (4, 2))]
+    let_go(second)
+    let_go(first)
+    spot = cluster.add_node(cpus=1)
+    wait_for(lambda: len(reached(later)) == 2 or not running())  # one by the head, one by the spot
+    (there,) = [point for point in reached(later) if process_at(point) in spot.processes()]
+    cluster.give_notice(spot, seconds=600)
+    let_go(there)
+    spot.process.wait(timeout=HANGS_SECONDS)  # a node that leaves ends once it has nothing to do
+    for point in later:
+        point.unlink(missing_ok=True)
+    printed, _ = process.communicate(timeout=HANGS_SECONDS)
+    assert process.returncode == 0, printed
+    assert numbers(tmp_path / "home") == expected
