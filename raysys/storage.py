@@ -1,4 +1,4 @@
-"""Files of runs and feature stores, on a local disk or on object storage, through pyarrow.fs.
+"""Files of runs and feature stores, on a disk or on object storage.
 
 A `Folder` is an absolute path or a URI (s3://bucket/runs) and picklable, so workers on other machines can write to
 it. Writes are atomic: a reader sees the old file or the new one, never half of one.
@@ -7,20 +7,20 @@ it. Writes are atomic: a reader sees the old file or the new one, never half of 
 import io
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from pyarrow import fs
 
 from raysys.errors import StorageError
+from raysys.object_storage import SCHEMES, Bucket, open_bucket
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,19 @@ class Folder:
     """
 
     uri: str
-    """Absolute local path, or a URI that pyarrow.fs knows."""
+    """Absolute local path, or a URI of object storage."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "uri", self.uri.rstrip("/") or "/")
-        _open(self.uri)
+        plain = self.uri.removeprefix("file://").rstrip("/") or "/"
+        object.__setattr__(self, "uri", plain)
+        scheme, separator, rest = plain.partition("://")
+        if separator and (scheme not in SCHEMES or not rest or "?" in rest or "@" in rest):
+            raise StorageError(
+                f"'{self.uri}' is neither an absolute path nor a known URI: {', '.join(SCHEMES)}://BUCKET/PATH, with "
+                "credentials, region and endpoint in the environment"
+            )
+        if not separator and not plain.startswith("/"):
+            raise StorageError(f"'{self.uri}' is neither an absolute path nor a known URI")
 
     def __truediv__(self, name: str) -> "Folder":
         return Folder(f"{self.uri}/{name}")
@@ -49,25 +57,25 @@ class Folder:
     @property
     def local_path(self) -> Path | None:
         """The folder on this machine's disk, or None for object storage."""
-        system, path = _open(self.uri)
-        return Path(path) if isinstance(system, fs.LocalFileSystem) else None
+        return None if "://" in self.uri else Path(self.uri)
 
     def path(self, name: str = "") -> str:
         """What to show a user: a plain path for local files, a URI otherwise."""
-        base = str(self.local_path) if self.local_path else self.uri
-        return f"{base}/{name}" if name else base
+        return f"{self.uri}/{name}" if name else self.uri
 
     def exists(self, name: str = "") -> bool:
         """Whether the file (or, without a name, the folder) is there."""
-        system, path = _open(self.uri)
-        target = f"{path}/{name}" if name else path
-        return bool(system.get_file_info(target).type != fs.FileType.NotFound)
+        if self.local_path is not None:
+            return (self.local_path / name).exists()
+        bucket, key = self._object(name)
+        return bucket.exists(key)
 
     def names(self) -> list[str]:
         """Sorted names of the entries; empty when the folder is not there."""
-        system, path = _open(self.uri)
-        selector = fs.FileSelector(path, allow_not_found=True)
-        return sorted(entry.base_name for entry in system.get_file_info(selector))
+        if self.local_path is not None:
+            return sorted(os.listdir(self.local_path)) if self.local_path.is_dir() else []
+        bucket, key = self._object()
+        return bucket.names(key)
 
     def read_bytes(self, name: str) -> bytes:
         """Whole content of a file.
@@ -75,11 +83,12 @@ class Folder:
         Raises:
             StorageError: it is missing or unreadable.
         """
-        system, path = _open(self.uri)
         try:
-            with system.open_input_stream(f"{path}/{name}") as stream:
-                return bytes(stream.read())
-        except OSError as error:
+            if self.local_path is not None:
+                return (self.local_path / name).read_bytes()
+            bucket, key = self._object(name)
+            return bucket.read(key)
+        except (OSError, StorageError) as error:
             raise StorageError(f"cannot read {self.path(name)}: {error}") from error
 
     def write_bytes(self, name: str, content: bytes) -> None:
@@ -91,18 +100,23 @@ class Folder:
         self._write(name, [content])
 
     def _write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
-        system, path = _open(self.uri)
-        local = isinstance(system, fs.LocalFileSystem)
-        aside = f"{path}/.{name}.{uuid.uuid4().hex}" if local else f"{path}/{name}"
         try:
-            system.create_dir(path, recursive=True)
-            with system.open_output_stream(aside) as stream:
-                for piece in pieces:
-                    stream.write(piece)
-            if local:  # an object store shows an object only once it is complete
-                system.move(aside, f"{path}/{name}")
-        except OSError as error:
+            if self.local_path is None:
+                bucket, key = self._object(name)
+                bucket.write(key, pieces)
+                return
+            self.local_path.mkdir(parents=True, exist_ok=True)
+            aside = self.local_path / f".{name}.{uuid.uuid4().hex}"
+            with aside.open("wb") as stream:
+                stream.writelines(pieces)
+            aside.replace(self.local_path / name)
+        except (OSError, StorageError) as error:
             raise StorageError(f"cannot write {self.path(name)}: {error}") from error
+
+    def _object(self, name: str = "") -> tuple[Bucket, str]:
+        scheme, _, rest = self.uri.partition("://")
+        place, _, key = rest.partition("/")
+        return open_bucket(f"{scheme}://{place}"), "/".join(part for part in (key, name) if part)
 
     def read_json(self, name: str) -> Any:
         """Parsed JSON of a file.
@@ -120,19 +134,20 @@ class Folder:
         self.write_bytes(name, as_json(content).encode())
 
     def read_npy(self, name: str) -> np.ndarray[Any, Any]:
-        """An array; memory-mapped read-only where the file is local. Never unpickles.
+        """An array, memory-mapped read-only, from object storage by way of a copy on this machine. Never unpickles.
 
         Raises:
             StorageError: missing, truncated or not an NPY file.
         """
-        local = self.local_path
-        source: Any = local / name if local else io.BytesIO(self.read_bytes(name))
         try:
-            found: np.ndarray = np.load(
-                source, mmap_mode="r" if local else None, allow_pickle=False
-            )
+            if self.local_path is not None:
+                file = self.local_path / name
+            else:
+                bucket, key = self._object(name)
+                file = bucket.copy_here(key)
+            found: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
             return found
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, StorageError) as error:
             reason = " ".join(str(error).split())
             raise StorageError(f"cannot read {self.path(name)}: {reason}") from error
 
@@ -154,12 +169,10 @@ class Folder:
         self._write(name, chain([header.getvalue()], pieces))
 
     def claim(self) -> bool:
-        """Create the folder for oneself alone; False when somebody has it already.
-
-        On object storage, which has no such promise, it is only a look whether there is anything.
-        """
+        """Create the folder for oneself alone; False when somebody has it already."""
         if self.local_path is None:
-            return not self.names()
+            bucket, key = self._object()
+            return bucket.claim(key)
         try:
             self.local_path.parent.mkdir(parents=True, exist_ok=True)
             self.local_path.mkdir()
@@ -170,16 +183,22 @@ class Folder:
         return True
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Iterator[Callable[[], None]]:
         """Keep other commands out of the folder, which exists; ends with the process, however that ends.
 
-        Nothing is held on object storage, nor on a disk that knows no locks.
+        On object storage it is a lease that is renewed: after a crash it ends by itself, within about a minute.
+
+        Returns:
+            What raises StorageError once the folder is no longer held, which may happen on object storage: then this
+            process is interrupted (as by Ctrl-C) and may not write there any more.
 
         Raises:
             StorageError: another command holds it.
         """
         if self.local_path is None:
-            yield
+            bucket, key = self._object()
+            with bucket.held(key) as holder:
+                yield holder.check
             return
         lock = FileLock(self.local_path / ".lock", blocking=False)
         try:
@@ -191,20 +210,25 @@ class Folder:
         except (NotImplementedError, OSError):
             pass  # a disk that knows no locks
         try:
-            yield
+            yield lambda: None
         finally:
             lock.release()
 
     def remove(self, name: str) -> None:
         """Remove one file, which must be there."""
-        system, path = _open(self.uri)
-        system.delete_file(f"{path}/{name}")
+        if self.local_path is not None:
+            (self.local_path / name).unlink()
+            return
+        bucket, key = self._object(name)
+        bucket.remove(key)
 
     def delete(self) -> None:
         """Remove the folder and everything in it; nothing happens when it is not there."""
-        system, path = _open(self.uri)
-        if self.exists():
-            system.delete_dir(path)
+        if self.local_path is None:
+            bucket, key = self._object()
+            bucket.delete(key)
+        elif self.exists():
+            shutil.rmtree(self.local_path)
 
 
 def resolve_folder(place: str) -> Folder:
@@ -218,6 +242,14 @@ def resolve_folder(place: str) -> Folder:
     return Folder(str((home() / Path(place).expanduser()).resolve()))
 
 
+def split_place(file: str) -> tuple[Folder, str]:
+    """Folder and name of a file that a user names: a URI, or a path, also with ~ or relative to the current folder."""
+    if "://" not in file:
+        file = str(Path(file).expanduser().resolve())
+    place, _, name = file.rpartition("/")
+    return Folder(place or "/"), name
+
+
 def home() -> Path:
     """Where relative storage paths start; see `resolve_folder`."""
     if "RAYSYS_HOME" in os.environ:
@@ -229,17 +261,6 @@ def home() -> Path:
 def as_json(content: Any) -> str:
     """Indented JSON; NaN becomes null, so every JSON reader can read it."""
     return json.dumps(_without_nan(content), indent=1, ensure_ascii=False, allow_nan=False)
-
-
-@lru_cache(maxsize=256)
-def _open(uri: str) -> tuple[fs.FileSystem, str]:
-    try:
-        system, path = fs.FileSystem.from_uri(uri)
-    except (ValueError, OSError) as error:
-        raise StorageError(
-            f"'{uri}' is neither an absolute path nor a known URI: {error}"
-        ) from error
-    return system, path.rstrip("/")
 
 
 def _without_nan(content: Any) -> Any:

@@ -25,7 +25,10 @@ CHECKED = (
 )  # fmt: skip
 install_import_hook([f"raysys.{name}" for name in CHECKED], "beartype.beartype")
 
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +135,36 @@ def folds_of(corpus: Corpus, config: FoldsConfig) -> tuple[Fold, ...]:
 def with_training(config: Config, **changes: object) -> Config:
     """The config with other training settings."""
     return replace(config, training=replace(config.training, **changes))
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Mapping[str, str]]:
+    """What a process must have in its environment to use a local S3, which has the bucket `raysys`."""
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "s3_server.py")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    address = f"http://127.0.0.1:{int(server.stdout.readline())}"
+    urllib.request.urlopen(urllib.request.Request(f"{address}/raysys", method="PUT")).close()
+    yield {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    server.terminate()
+    server.wait(timeout=60)
+    server.stdout.close()
+
+
+@pytest.fixture
+def bucket(s3: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """URI of a bucket that this process can use."""
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    return "s3://raysys"
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ it looks at test speakers' audio too, which is why it is off by default and name
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64, Shaped
@@ -82,5 +82,5 @@ def by_speaker(ragged: Ragged, speakers: Sequence[str]) -> BySpeaker:
         Normaliser.fit(ragged.take(np.flatnonzero(speaker == k).tolist()))
         for k in range(len(names))
     ]
-    known = (ragged.shards, ragged.starts, ragged.lengths, ragged.failed)
-    return BySpeaker(*known, tuple(fitted), speaker.astype(np.int64))
+    known = {one.name: getattr(ragged, one.name) for one in fields(Ragged)}
+    return BySpeaker(**known, normalisers=tuple(fitted), speaker=speaker.astype(np.int64))

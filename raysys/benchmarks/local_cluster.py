@@ -48,6 +48,11 @@ class LocalNode:
             found |= grown
         return found
 
+    @property
+    def is_up(self) -> bool:
+        """Whether its raylet runs; `ray start` stays when that has ended in peace."""
+        return any("raylet/raylet" in _command(process) for process in self.processes())
+
     def kill(self) -> None:
         """End it as a power cut does: all at once."""
         for process in self.processes():
@@ -150,6 +155,13 @@ def free_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
     return port
+
+
+def _command(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
 
 
 def _parents() -> Iterator[tuple[int, int]]:

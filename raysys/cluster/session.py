@@ -31,6 +31,8 @@ _ENVIRONMENT = {
 """What every process of the cluster must know; a variable that the user has set stays."""
 
 
+_FORWARDED = ("AWS_ENDPOINT_URL", "AWS_REGION")
+"""Of the user's environment, what workers must know too; what is secret, each node must have by itself."""
 _KEPT: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
 """What ends with `ray_kept`."""
 
@@ -75,7 +77,8 @@ def _connected(config: ClusterConfig) -> Iterator[None]:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         if address:
-            environment = {"env_vars": fresh}
+            known = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+            environment = {"env_vars": fresh | known}
             ray.init(
                 address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR"
             )

@@ -46,6 +46,9 @@ class Ragged:
     """Frames or tokens of each utterance."""
     failed: Mapping[int, str] = field(default_factory=dict)
     """Utterances without features -> why."""
+    folder: str = ""
+    """Where the shards' files are; empty where there are none."""
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -73,14 +76,13 @@ class Ragged:
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
-        files = [getattr(shard, "filename", None) for shard in self.shards]
-        if sum(shard.nbytes for shard in self.shards) > _SENT_BYTES and all(files):
-            state["shards"] = tuple(map(str, files))
+        if self.files and sum(shard.nbytes for shard in self.shards) > _SENT_BYTES:
+            state["shards"] = ()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if isinstance(state["shards"][0], str):
-            state["shards"] = tuple(map(_mapped, state["shards"]))
+        if not state["shards"]:
+            state["shards"] = _mapped(Folder(state["folder"]), state["files"])
         vars(self).update(state)
 
     @property
@@ -104,13 +106,12 @@ class Ragged:
         return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _mapped(file: str) -> np.ndarray:
+def _mapped(folder: Folder, files: Sequence[str]) -> tuple[np.ndarray, ...]:
     try:
-        found: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-        return found
-    except (OSError, ValueError) as error:
+        return tuple(map(folder.read_npy, files))
+    except StorageError as error:
         raise FeatureError(
-            f"cannot read {file} on this machine ({error}): put --storage.cache on a disk that all nodes share"
+            f"{error}, on this machine: put --storage.cache on object storage, or on a disk that all nodes share"
         ) from error
 
 
@@ -166,7 +167,9 @@ def open_store(corpus: Corpus, modality: str, encoder: Encoder, cache: Folder) -
             raise truncated
     lengths = np.concatenate([np.diff(offsets) for _, offsets in parts]).astype(np.int64)
     starts = np.cumsum(lengths) - lengths
-    ragged = Ragged(tuple(values for values, _ in parts), starts, lengths, failed)
+    files = tuple(f"{name}.values.npy" for name in _names(len(corpus)))
+    shards = tuple(values for values, _ in parts)
+    ragged = Ragged(shards, starts, lengths, failed, folder.uri, files)
     whole = [found["total_time"], found["dim"], len(corpus), sorted(failed)]
     empty = np.flatnonzero(lengths == 0).tolist()
     if [ragged.total_time, ragged.dim, len(ragged), empty] != whole:

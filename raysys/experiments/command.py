@@ -61,7 +61,7 @@ def carry_out(
         ui = ui_command(tracking_uri(config.tracking, runs))
         print_result(console, result, folder=folder.path(), ui=ui)
         return result
-    with folder.held():
+    with folder.held() as still_held:
         print_audit(console, plan.audit)
         with recorded(
             folder,
@@ -77,6 +77,7 @@ def carry_out(
                 folds=plan.folds,
             ),
             resume=resume,
+            still_held=still_held,
             console=console,
         ) as log:
             write_plan(plan, folder)

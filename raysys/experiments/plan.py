@@ -31,6 +31,7 @@ from raysys.similarity.prior import Origin
 from raysys.storage import Folder, resolve_folder
 from raysys.tasks.exhibits import Exhibit
 from raysys.tasks.task import Task
+from raysys.tracking.client import tracking_uri
 from raysys.tracking.priors import Prior, resolve_prior
 from raysys.training.fold import FoldData
 
@@ -122,6 +123,7 @@ def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
         RaysysError: anything wrong with settings, corpus, features, folds or the prior.
     """
     models = models or (config.model.name,)
+    tracking_uri(config.tracking, resolve_folder(config.storage.runs))  # refused before all work
     found, cache = prepare_corpus(config, models=models)
     divided = _divide(found, config, models)  # what is wrong is said before hours of extraction
     corpus, store, notes = prepare_store(found, config, cache)

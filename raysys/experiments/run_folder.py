@@ -99,6 +99,7 @@ def recorded(
     open_log: Callable[[str], CommandLog],
     *,
     resume: bool,
+    still_held: Callable[[], None],
     console: Console,
 ) -> Iterator[CommandLog]:
     """Open a command's MLflow run; run.json says RUNNING inside, and afterwards how it ended, as MLflow does.
@@ -108,6 +109,7 @@ def recorded(
         identity: digest of the command's plan.
         open_log: from the id of the MLflow run to go on with, empty for a new one, to the log.
         resume: go on with the folder's MLflow run.
+        still_held: raises when another command has taken the folder over; then nothing is written any more.
         console: for what MLflow says after an error.
     """
     try:
@@ -121,6 +123,7 @@ def recorded(
         write_record(folder, record)
         yield log
     except BaseException as error:
+        still_held()
         status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         write_record(folder, replace(record, status=status))
         try:
@@ -128,6 +131,7 @@ def recorded(
         except TrackingError as unheard:
             console.print(str(unheard), highlight=False, soft_wrap=True)
         raise
+    still_held()
     write_record(folder, replace(record, status="FINISHED"))
 
 

@@ -37,7 +37,7 @@ from raysys.search.journal import Journal
 from raysys.search.searcher import importances
 from raysys.search.space import Space, make_space
 from raysys.settings import digest, replaced, to_dict
-from raysys.storage import Folder, resolve_folder
+from raysys.storage import Folder
 from raysys.tasks.task import Metric, shown
 from raysys.tracking.command_log import CommandLog
 
@@ -174,8 +174,6 @@ def _check(config: Config) -> None:
             "search.rounds needs several folds, since a fold takes the other folds' matrices, and the official split "
             "is one: set --search.rounds 1 or --folds.method"
         )
-    if search.rounds > 1 and resolve_folder(config.storage.runs).local_path is None:
-        raise ConfigError("search.rounds needs storage.runs on a disk that all nodes see")
 
 
 def _choices(config: Config, name: str) -> tuple[Any, ...]:

@@ -7,14 +7,14 @@ S = 1 - distance / largest possible distance. It is a placeholder until a study 
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from raysys.errors import ConfigError, nearest
+from raysys.errors import ConfigError, StorageError, nearest
 from raysys.similarity.matrix import SimilaritySummary, average_matrix
+from raysys.storage import Folder
 
 _CIRCUMPLEX = {
     # valence, arousal in -1..1, written by hand after Russell 1980, Fig. 2
@@ -63,12 +63,13 @@ def preset_similarity(emotions: tuple[str, ...]) -> Float64[np.ndarray, "class c
 
 
 def read_similarity(
-    path: Path, emotions: tuple[str, ...]
+    folder: Folder, name: str, emotions: tuple[str, ...]
 ) -> Float64[np.ndarray, "class class"] | dict[str, Any]:
     """A matrix, or the record of a run, from a file.
 
     Args:
-        path: `.npy` in the order of the emotions, or `.json` with `emotions` and `average` (what runs log).
+        folder: of the file.
+        name: `.npy` in the order of the emotions, or `.json` with `emotions` and `average` (what runs log).
         emotions: the classes wanted, in order.
 
     Returns:
@@ -77,15 +78,16 @@ def read_similarity(
     Raises:
         ConfigError: missing or unreadable file, or an `.npy` that is no similarity matrix of these emotions.
     """
-    if not path.is_file():
+    path = folder.path(name)
+    if not folder.exists(name):
         raise ConfigError(
             f"loss.similarity {path} is not a file: give preset, a file or mlflow:RUN_ID"
         )
     try:
-        if path.suffix == ".npy":
-            return check_similarity(np.load(path, allow_pickle=False), emotions, str(path))
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if name.endswith(".npy"):
+            return check_similarity(np.array(folder.read_npy(name)), emotions, path)
+        content = json.loads(folder.read_bytes(name))
+    except (StorageError, ValueError) as error:
         raise ConfigError(f"loss.similarity {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold 'emotions' and 'average'")

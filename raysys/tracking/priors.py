@@ -26,7 +26,7 @@ from raysys.similarity.prior import (
     read_similarity,
     similarity_from_record,
 )
-from raysys.storage import Folder
+from raysys.storage import Folder, split_place
 from raysys.tracking.client import connect
 
 _PREFIX = "mlflow:"
@@ -63,7 +63,7 @@ def resolve_prior(
     if source.startswith(_PREFIX):
         record: Any = _download(source.removeprefix(_PREFIX), config, runs)
     else:
-        record = read_similarity(Path(source).expanduser(), emotions)
+        record = read_similarity(*split_place(source), emotions)
     if isinstance(record, np.ndarray):
         return Prior(np.stack([record] * len(origin.tests)))
     measured = (

@@ -87,7 +87,7 @@ def test_nodes_that_join_are_used_and_those_that_die_or_leave_change_no_bit(
     (there,) = [point for point in reached(later) if process_at(point) in spot.processes()]
     cluster.give_notice(spot, seconds=600)
     let_go(there)
-    spot.process.wait(timeout=HANGS_SECONDS)  # a node that leaves ends once it has nothing to do
+    wait_for(lambda: not spot.is_up)  # a node that leaves ends once it has nothing to do
     for point in later:
         point.unlink(missing_ok=True)
     printed, _ = process.communicate(timeout=HANGS_SECONDS)

@@ -7,6 +7,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from raysys.errors import ConfigError
 from raysys.similarity.matrix import average_matrix, class_representatives, cosine_matrix, summarise
 from raysys.similarity.prior import preset_similarity, read_similarity, similarity_from_record
+from raysys.storage import Folder
 
 
 def test_the_worked_example_of_source_000_gives_the_true_cosines():
@@ -111,7 +112,7 @@ def test_a_stored_matrix_is_brought_into_the_order_of_the_emotions(tmp_path):
     np.testing.assert_allclose(matrix, [[1, 0.3], [0.3, 1]])
     np.save(tmp_path / "s.npy", np.array(stored["average"]))
     np.testing.assert_allclose(
-        read_similarity(tmp_path / "s.npy", ("a", "b", "c")), stored["average"]
+        read_similarity(Folder(str(tmp_path)), "s.npy", ("a", "b", "c")), stored["average"]
     )
 
 

@@ -11,8 +11,18 @@ from raysys.errors import StorageError
 from raysys.storage import Folder, resolve_folder
 
 
-def test_written_files_are_read_back_and_nothing_is_left_aside(tmp_path: Path):
-    folder = Folder(str(tmp_path)) / "a" / "b"
+@pytest.fixture(params=["disk", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    """An empty folder of either kind."""
+    if request.param == "disk":
+        return Folder(str(tmp_path))
+    return Folder(request.getfixturevalue("bucket")) / tmp_path.name
+
+
+def test_written_files_are_read_back_and_nothing_is_left_aside(place: Folder):
+    folder = place / "a b" / "ü#%"
+    assert not folder.exists()
+    assert folder.names() == []
     folder.write_bytes("x", b"one")
     folder.write_bytes("x", b"two")
     array = np.arange(6.0).reshape(2, 3)
@@ -20,11 +30,27 @@ def test_written_files_are_read_back_and_nothing_is_left_aside(tmp_path: Path):
     assert folder.read_bytes("x") == b"two"
     np.testing.assert_array_equal(folder.read_npy("y.npy"), array)
     assert folder.names() == ["x", "y.npy"]
-    assert (tmp_path / "a" / "b" / "x").read_bytes() == b"two"
+    assert (place / "a b").names() == ["ü#%"]
+    assert [folder.exists(), folder.exists("x"), folder.exists("z")] == [True, True, False]
+    folder.remove("x")
+    assert folder.names() == ["y.npy"]
+    place.delete()
+    assert not place.exists()
 
 
-def test_json_has_null_for_nan_so_that_every_reader_can_read_it(tmp_path: Path):
-    folder = Folder(str(tmp_path))
+def test_a_folder_is_claimed_once(place: Folder):
+    assert place.exists() or place.claim()
+    run = place / "run"
+    assert run.claim()
+    assert not run.claim()
+    assert run.names() == []
+    full = place / "full"
+    full.write_bytes("x", b"")
+    assert not full.claim()
+
+
+def test_json_has_null_for_nan_so_that_every_reader_can_read_it(place: Folder):
+    folder = place
     folder.write_json("x", {"a": [float("nan"), np.float64(1.5)], "b": np.array([1, 2])})
     assert folder.read_json("x") == {"a": [None, 1.5], "b": [1, 2]}
 
@@ -35,8 +61,8 @@ def test_a_pickle_in_an_npy_file_is_refused(tmp_path: Path):
         Folder(str(tmp_path)).read_npy("evil.npy")
 
 
-def test_missing_and_truncated_files_are_named(tmp_path: Path):
-    folder = Folder(str(tmp_path))
+def test_missing_and_truncated_files_are_named(place: Folder):
+    folder = place
     with pytest.raises(StorageError, match="cannot read .*nothing"):
         folder.read_bytes("nothing")
     folder.write_npy("x.npy", np.zeros(100))

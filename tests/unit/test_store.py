@@ -225,7 +225,7 @@ def test_large_features_are_mapped_by_workers_and_not_sent(
         assert same(again, one)
     for file in tmp_path.rglob("*.values.npy"):
         file.unlink()
-    with pytest.raises(FeatureError, match="put --storage.cache on a disk that all nodes share"):
+    with pytest.raises(FeatureError, match="put --storage.cache on object storage, or on a disk"):
         pickle.loads(named)
 
 

@@ -42,7 +42,7 @@ def test_the_uri_is_the_configs_else_the_environments_else_sqlite_beside_the_run
     with pytest.raises(ConfigError, match="no SQLite URI"):
         tracking_uri(TrackingConfig(), Folder(str(tmp_path / "a#b")))
     with pytest.raises(ConfigError, match=r"set --tracking\.uri"):
-        tracking_uri(TrackingConfig(), Folder("s3://bucket/runs?region=eu"))
+        tracking_uri(TrackingConfig(), Folder("s3://bucket/runs"))
 
 
 def test_metrics_params_tags_files_and_the_end_are_written_in_order(client, tmp_path: Path):
