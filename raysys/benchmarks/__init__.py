@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from raysys.benchmarks import extraction, multiemo, orchestration, scale, search, swfc
+from raysys.benchmarks import extraction, faults, multiemo, orchestration, scale, search, swfc
 
 BENCHMARKS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "orchestration": orchestration.measure,
@@ -12,6 +12,7 @@ BENCHMARKS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "multiemo": multiemo.measure,
     "extraction": extraction.measure,
     "scale": scale.measure,
+    "faults": faults.measure,
 }
 """Name -> measurement of (console, temporary folder); what it returns is printed as one JSON object."""
 ON_A_CORPUS = ("extraction",)

@@ -42,16 +42,12 @@ class LocalNode:
 
     def processes(self) -> set[int]:
         """Ids of its processes, its workers among them."""
-        parents = dict(_parents())
-        found = {self.process.pid}
-        while grown := {one for one, parent in parents.items() if parent in found} - found:
-            found |= grown
-        return found
+        return family(self.process.pid)
 
     @property
     def is_up(self) -> bool:
         """Whether its raylet runs; `ray start` stays when that has ended in peace."""
-        return any("raylet/raylet" in _command(process) for process in self.processes())
+        return any("raylet/raylet" in title(process) for process in self.processes())
 
     def kill(self) -> None:
         """End it as a power cut does: all at once."""
@@ -157,11 +153,19 @@ def free_port() -> int:
     return port
 
 
-def _command(process: int) -> str:
-    try:
+def family(process: int) -> set[int]:
+    """Ids of a process and of all that came of it."""
+    parents, found = dict(_parents()), {process}
+    while grown := {one for one, parent in parents.items() if parent in found} - found:
+        found |= grown
+    return found
+
+
+def title(process: int) -> str:
+    """Its command line, or what it calls itself; empty when it is gone."""
+    with suppress(OSError):
         return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
+    return ""
 
 
 def _parents() -> Iterator[tuple[int, int]]:

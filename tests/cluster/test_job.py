@@ -104,8 +104,10 @@ def test_the_readme_s_cluster_works_as_printed(own_pool: None, machines: Machine
     job = "none"
     submitted = ask(submit)
     job = re.findall(r"raysubmit_\w+", submitted)[0]
-    wait_for(lambda: "epoch" in ask(logs) or "failed" in ask(status).lower())
-    assert "RUNNING" in ask(status)
+    wait_for(
+        lambda: bool(re.search(r"fold \d epoch \d", ask(logs))) or "RUNNING" not in ask(status)
+    )
+    assert "RUNNING" in ask(status), ask(logs)
     assert job in ask(listing)
     ask(stop)
     wait_for(lambda: "RUNNING" not in ask(status))
