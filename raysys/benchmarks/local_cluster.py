@@ -57,15 +57,30 @@ class LocalNode:
         self.process.wait()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a node runs: here, or in a network of its own."""
+
+    ip: str = ""
+    """Address of the node; empty lets Ray find it."""
+    enter: tuple[str, ...] = ()
+    """What a command line must begin with to run there, such as `ip netns exec NAME`."""
+
+
+HERE = Place()
+
+
 class LocalCluster:
     """A head and further nodes; use `running_cluster`.
 
     Args:
         folder: for tokens, sockets and logs; its path must be short, as sockets' paths are.
+        head: where the head runs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, head: Place = HERE) -> None:
         self._folder = folder
+        self._head = head
         self._port, self._dashboard = free_port(), free_port()
         self.nodes: list[LocalNode] = []
         token = folder / "token"
@@ -81,23 +96,24 @@ class LocalCluster:
     @property
     def address(self) -> str:
         """For `--cluster.address`, and `ray.init`."""
-        return f"127.0.0.1:{self._port}"
+        return f"{self._head.ip or '127.0.0.1'}:{self._port}"
 
     def start_head(self, cpus: int) -> LocalNode:
         """Start the head; returns when it answers."""
         ports = [f"--port={self._port}", f"--dashboard-port={self._dashboard}"]
         ports += [f"--ray-client-server-port={free_port()}", f"--temp-dir={self._folder / 'ray'}"]
-        node = self._start("--head", *ports, "--include-dashboard=false", cpus=cpus)
+        node = self._start("--head", *ports, "--include-dashboard=false", cpus=cpus, at=self._head)
         deadline = time.monotonic() + _START_SECONDS
-        while not _listens(self._port):
+        log = self._folder / f"node-{node.label}.log"
+        while "Ray runtime started" not in log.read_text():
             if node.process.poll() is not None or time.monotonic() > deadline:
                 raise OSError(f"the head did not start: see {self._folder}/*.log")
             time.sleep(0.1)
         return node
 
-    def add_node(self, cpus: int) -> LocalNode:
+    def add_node(self, cpus: int, at: Place = HERE) -> LocalNode:
         """Start another node, which joins by and by."""
-        return self._start(f"--address={self.address}", cpus=cpus)
+        return self._start(f"--address={self.address}", cpus=cpus, at=at)
 
     def give_notice(self, node: LocalNode, seconds: float) -> None:
         """Tell a node that it will be taken away, as a cloud does with a spot node."""
@@ -111,9 +127,11 @@ class LocalCluster:
             if node.process.poll() is None:
                 node.kill()
 
-    def _start(self, *flags: str, cpus: int) -> LocalNode:
+    def _start(self, *flags: str, cpus: int, at: Place) -> LocalNode:
         ports = [f"--dashboard-agent-listen-port={free_port()}"]
-        program = [str(Path(sys.executable).with_name("ray")), "start", "--block", *flags, *ports]
+        ray = str(Path(sys.executable).with_name("ray"))
+        program = [*at.enter, ray, "start", "--block", *flags, *ports]
+        program += [f"--node-ip-address={at.ip}"] if at.ip else []
         label = str(len(self.nodes))
         program += [f"--num-cpus={cpus}", f"--labels=place={label}", "--disable-usage-stats"]
         log = (self._folder / f"node-{label}.log").open("w")
@@ -130,14 +148,15 @@ class LocalCluster:
 
 
 @contextmanager
-def running_cluster(folder: Path, *, cpus: int) -> Iterator[LocalCluster]:
+def running_cluster(folder: Path, *, cpus: int, at: Place = HERE) -> Iterator[LocalCluster]:
     """A cluster of one node, to which more can be added; it ends with the block.
 
     Args:
         folder: see `LocalCluster`.
         cpus: of the head.
+        at: where the head runs.
     """
-    cluster = LocalCluster(folder)
+    cluster = LocalCluster(folder, at)
     try:
         cluster.start_head(cpus)
         yield cluster
@@ -174,9 +193,3 @@ def _parents() -> Iterator[tuple[int, int]]:
         with suppress(OSError, ValueError):
             status = (entry / "stat").read_text().rsplit(")", 1)[1].split()
             yield int(entry.name), int(status[1])
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as sock:
-        sock.settimeout(1.0)
-        return sock.connect_ex(("127.0.0.1", port)) == 0

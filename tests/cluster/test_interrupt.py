@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,14 @@ class Command:
     gate: Gate
 
     def start(
-        self, *flags: str, more: Mapping[str, str] | None = None, **options: Any
+        self,
+        *flags: str,
+        more: Mapping[str, str] | None = None,
+        enter: Sequence[str] = (),
+        **options: Any,
     ) -> subprocess.Popen:
-        """Begin it, with more in its environment."""
-        program = [sys.executable, "-m", "tests.cluster.gate", str(self.gate.folder)]
+        """Begin it, with more in its environment, or behind a command that enters another place."""
+        program = [*enter, sys.executable, "-m", "tests.cluster.gate", str(self.gate.folder)]
         arguments = [self.job, str(self.preset), *settings(self.home, self.cache), *flags]
         environment = {"RAYSYS_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
