@@ -3,7 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from raysys.benchmarks import extraction, faults, multiemo, orchestration, scale, search, swfc
+from raysys.benchmarks import (
+    extraction,
+    faults,
+    multiemo,
+    orchestration,
+    packing,
+    scale,
+    search,
+    swfc,
+)
 
 BENCHMARKS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "orchestration": orchestration.measure,
@@ -13,7 +22,8 @@ BENCHMARKS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "extraction": extraction.measure,
     "scale": scale.measure,
     "faults": faults.measure,
+    "packing": packing.measure,
 }
 """Name -> measurement of (console, temporary folder); what it returns is printed as one JSON object."""
-ON_A_CORPUS = ("extraction",)
+ON_A_CORPUS = ("extraction", "packing")
 """Those whose first argument is a config."""

@@ -24,6 +24,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
     "RAY_AIR_NEW_OUTPUT": "0",
     "OMP_NUM_THREADS": "1",
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",  # folds that share a GPU lose little to fragments
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DISABLE_SAFETENSORS_CONVERSION": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -115,7 +115,7 @@ class ClusterConfig:
     cpus_per_fold: float = 1.0
     """CPU cores of a worker; torch uses as many threads."""
     gpus_per_fold: float = 0.0
-    """GPUs of a worker; a fraction shares one."""
+    """GPUs of a worker; a fraction shares one, and may use that share of its memory."""
     max_attempts: int = 3
     """Workers that may die on a fold before it is given up."""
     hello_seconds: float = 900.0

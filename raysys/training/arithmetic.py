@@ -22,10 +22,12 @@ def settle(config: Config) -> str:
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.enable_flash_sdp(False)  # their backward passes are not deterministic
     torch.backends.cuda.enable_mem_efficient_sdp(False)
-    wanted = config.training.device
-    if wanted != "auto":
-        return wanted
-    return "cuda" if config.cluster.gpus_per_fold and torch.cuda.is_available() else "cpu"
+    wanted, share = config.training.device, config.cluster.gpus_per_fold
+    if wanted == "auto":
+        wanted = "cuda" if share and torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and 0 < share < 1:  # others are on the same GPU, and must have their part
+        torch.cuda.set_per_process_memory_fraction(share)
+    return wanted
 
 
 @contextmanager
