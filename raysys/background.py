@@ -1,12 +1,14 @@
-"""Work beside the main thread of a command, in order, in one thread that does not keep the command alive."""
+"""Work beside the main thread of a command, in threads that do not keep the command alive."""
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_LAST_WORDS: list[Callable[[], None]] = []
 
 
 class Background:
@@ -33,3 +35,22 @@ class Background:
                 future.set_result(job())
             except BaseException as error:  # whoever asks for the result gets it
                 future.set_exception(error)
+
+
+@contextmanager
+def last_words(say: Callable[[], None]) -> Iterator[None]:
+    """Have something said at once, beside the main thread, when a SIGTERM comes inside the block.
+
+    Whoever sends it may kill the process soon (Ray after three seconds), before the main thread has wound up.
+    """
+    _LAST_WORDS.append(say)
+    try:
+        yield
+    finally:
+        _LAST_WORDS.remove(say)
+
+
+def say_last_words() -> None:
+    """Begin to say them; called by the handler of the signal."""
+    for say in _LAST_WORDS:
+        threading.Thread(target=say, name="last words", daemon=True).start()

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from raysys.background import say_last_words
 from raysys.config import Config
 from raysys.errors import ConfigError, RaysysError, nearest
 from raysys.settings import field_names
@@ -98,6 +99,7 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    say_last_words()
     signal.signal(number, signal.SIG_IGN)  # sent twice, as by timeout(1), it counts once
     raise KeyboardInterrupt(f"signal {number}")
 

@@ -275,8 +275,9 @@ class Holder:
 
     def _lose(self, why: str) -> None:
         self._lost = why
-        if not self._ended.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
+        if not self._ended.is_set():  # a command in the background of a shell ignores Ctrl-C
+            ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGTERM if ignored else signal.SIGINT)
 
     def _put(self, lease: _Lease, etag: str) -> None:
         sent = _clock()

@@ -7,12 +7,13 @@ whose identity (config, corpus, features, code) is that of the command, else the
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from rich.console import Console
 
+from raysys.background import last_words
 from raysys.errors import RaysysError, StorageError, TrackingError
 from raysys.settings import flat
 from raysys.storage import Folder
@@ -119,9 +120,17 @@ def recorded(
             folder.delete()
         raise
     record = RunRecord(identity, log.experiment_id, log.run_id, "RUNNING")
+
+    def was_terminated() -> None:
+        with suppress(RaysysError):  # said again, and heard, when the command winds up
+            still_held()
+            write_record(folder, replace(record, status="KILLED"))
+            log.finish("KILLED", patience_seconds=_GIVE_UP_SECONDS)
+
     try:
         write_record(folder, record)
-        yield log
+        with last_words(was_terminated):
+            yield log
     except BaseException as error:
         still_held()
         status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"

@@ -231,7 +231,7 @@ class CommandLog(Listener):
         Raises:
             TrackingError: see `Writer.finish`.
         """
-        for name, log in self._open.items():
+        for name, log in list(self._open.items()):
             self._end_folds(name, "KILLED")
             if log is not self.log:
                 log.end("KILLED")

@@ -16,7 +16,8 @@ from raysys.object_storage import Holder, open_bucket
 from raysys.storage import Folder
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
 from raysys.object_storage import Holder, open_bucket
 from raysys.storage import Folder
 folder, deed = Folder(sys.argv[1]), sys.argv[2]
