@@ -30,7 +30,9 @@ from raysys.benchmarks.local_cluster import (
     running_cluster,
     title,
 )
+from raysys.config.running import TrackingConfig
 from raysys.storage import Folder
+from raysys.tracking.client import connect
 
 _SEED = 0
 _FAULTS = 50
@@ -144,9 +146,8 @@ class _Site:
 
     def points(self) -> Mapping[str, list[tuple[str, int, float]]]:
         """Trial -> its metrics' points in MLflow."""
-        from mlflow import MlflowClient
-
-        client = MlflowClient(f"http://127.0.0.1:{self.port}")
+        tracking = TrackingConfig(uri=f"http://127.0.0.1:{self.port}")
+        client = connect(tracking, Folder(str(self.folder)))
         experiment = client.get_experiment_by_name("demo")
         assert experiment is not None
         query = "tags.`raysys.kind` = 'trial'"
