@@ -1,5 +1,7 @@
 """The fold pool on a real Ray: faults inside folds, dying workers, cancellation, no room."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from raysys.cluster.ledger import Event
 from raysys.cluster.pool import FoldPool
 from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError
@@ -57,6 +60,48 @@ def test_a_killed_worker_returns_its_lease_and_a_poisonous_fold_fails_alone(tmp_
     assert results == {("t", 0): 0, ("t", 2): 4, ("t", 3): 9}
     assert list(failures) == [("t", 1)]
     assert len(failures["t", 1]) == 2
+
+
+def test_a_killed_worker_costs_the_others_nothing(tmp_path: Path):
+    """The events say it: the other fold is never handed out again, and none of its epochs is missing."""
+    config = ClusterConfig(workers=2, max_attempts=5)
+    events: list[Event] = []
+    with FoldPool(square, config, most_tasks=2) as pool:
+        pool.submit([Errand("t", k, "forever") for k in (0, 1)])
+
+        def seen(kind: str, key: object = None) -> list[Event]:
+            return [one for one in events if one.kind == kind and one.key == key]
+
+        stream = pool.events()
+        while not (seen("epoch", ("t", 0)) and seen("epoch", ("t", 1))):
+            events.extend(next(stream))
+        victim = seen("taken", ("t", 0))[0].rank
+        (process,) = [one.payload for one in seen("hello") if one.rank == victim]
+        os.kill(process, signal.SIGKILL)
+        while len(seen("taken", ("t", 0))) < 2:
+            events.extend(next(stream))
+        since = len(seen("epoch", ("t", 1)))
+        while len(seen("epoch", ("t", 1))) < since + 5:
+            events.extend(next(stream))
+        pool.cancel("t")
+        assert len(seen("taken", ("t", 1))) == 1
+        assert [one.rank for one in seen("gone")] == [victim]
+        epochs = [one.payload.epoch for one in seen("epoch", ("t", 1))]
+        assert epochs == list(range(1, len(epochs) + 1))
+
+
+def test_a_queue_that_is_killed_goes_on_with_all_that_it_knew(tmp_path: Path):
+    tasks = [Errand("t", 0, "forever"), *(Errand("t", k) for k in (1, 2, 3))]
+    with FoldPool(square, ClusterConfig(workers=2), most_tasks=4, shared=10) as pool:
+        pool.submit(tasks)
+        results, failures = finish(pool, 3)
+        ray.kill(pool.queue, no_restart=False)
+        pool.submit([Errand("later", 5)])
+        assert finish(pool, 1) == ({("later", 5): 35}, {})
+        ray.kill(pool.queue, no_restart=False)
+        pool.cancel("t")
+        assert finish(pool, 1) == ({("t", 0): -1}, {})
+    assert (results, failures) == ({("t", 1): 11, ("t", 2): 14, ("t", 3): 19}, {})
 
 
 def test_cancelling_stops_running_and_pending_folds_and_frees_the_cpus(tmp_path: Path):
