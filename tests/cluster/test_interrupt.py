@@ -91,12 +91,12 @@ def ray_processes(home: Path) -> list[str]:
     return found
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool], *, pause_seconds: float = 0.1) -> None:
     """Until it holds; a command that hangs is a failure."""
     deadline = time.monotonic() + HANGS_SECONDS
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(pause_seconds)
 
 
 def undisturbed(preset: Path, home: Path, cache: Path) -> Config:

@@ -16,8 +16,9 @@ from raysys.tasks import TASKS
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
     {"errors", "background"}, {"object_storage"}, {"settings", "storage"}, {"predictions"},
-    {"corpus", "balance", "similarity"}, {"encoders"}, {"batches"}, {"models"}, {"losses"}, {"tasks"}, {"config"}, {"training", "commandline"}, {"trials"},
-    {"report"}, {"tracking", "cluster"}, {"search"}, {"experiments"}, {"benchmarks"},
+    {"corpus", "balance", "similarity"}, {"encoders"}, {"batches"}, {"models"}, {"losses"}, {"tasks"}, {"config"},
+    {"training", "commandline"}, {"trials"}, {"report"}, {"tracking", "cluster"}, {"search"}, {"experiments"},
+    {"benchmarks"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 MODULES = sorted((ROOT / "raysys").rglob("*.py"))
