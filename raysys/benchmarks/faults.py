@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,9 @@ from raysys.benchmarks.local_cluster import (
     running_cluster,
     title,
 )
+from raysys.commandline import parse, run_job
 from raysys.config.running import TrackingConfig
+from raysys.experiments.tune import tune
 from raysys.storage import Folder
 from raysys.tracking.client import connect
 
@@ -275,13 +277,16 @@ def _is_stopped(process: int) -> bool:
 
 def main() -> int:
     """The study, in a process of its own."""
-    from jobs import tune
     from raysys.benchmarks import faults as importable  # workers know it by this name
-    from raysys.commandline import run_job
     from raysys.experiments import session
 
+    def job(arguments: Sequence[str]) -> int:
+        config, options = parse(arguments, program="faults")
+        tune(config, resume=options.resume, console=Console())
+        return 0
+
     setattr(session, "run_fold", importable.slow_fold)  # noqa: B010
-    return run_job(tune.main, sys.argv[1:])
+    return run_job(job, sys.argv[1:])
 
 
 if __name__ == "__main__":
