@@ -121,10 +121,15 @@ class WorkerGroups:
         """Why there will be no workers."""
         self.seen = time.monotonic()
         """`time.monotonic()` when there was a worker last; at first, when they were asked for."""
-        self.heard = time.monotonic()
-        """`time.monotonic()` when the cluster answered last."""
+        self._asked: float | None = None
         self.workers = self._room(survey(config))
         """Workers that are wanted and for which there is room."""
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the cluster's head has not answered what it was asked."""
+        asked = self._asked
+        return 0.0 if asked is None else time.monotonic() - asked
 
     def start(self) -> None:
         """Begin to start workers, in the background."""
@@ -154,9 +159,10 @@ class WorkerGroups:
 
     def _tick(self) -> None:
         """Look at the nodes and the groups, and do what has changed."""
+        self._asked = time.monotonic()
         nodes = survey(self._config)
+        self._asked = None
         present = set(ray.get(self._queue.present.remote()))
-        self.heard = time.monotonic()
         for group in self._groups:
             group.greeted.update(present.intersection(group.ranks))
         for group in [one for one in self._groups if one.has_ended or one.node not in nodes]:

@@ -195,9 +195,9 @@ class FoldPool:
         if groups.failure is not None:
             reason = " ".join(str(groups.failure).split())[:300]
             raise PoolError(f"the fold pool ended: {reason}")
-        if now - groups.heard > _SILENT_SECONDS:
+        if groups.silent_seconds > _SILENT_SECONDS:
             raise PoolError(
-                f"the cluster's head has not answered for {now - groups.heard:.0f} s: start it again, and the same "
+                f"the cluster's head has not answered for {groups.silent_seconds:.0f} s: start it again, and the same "
                 "command with --resume"
             )
         if now - groups.seen > self._config.hello_seconds:

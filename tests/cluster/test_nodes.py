@@ -1,6 +1,8 @@
 """A cluster of several nodes with tokens: nodes that join are used, nodes that go away cost nothing but time."""
 
 import json
+import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raysys.benchmarks.local_cluster import LocalCluster, running_cluster
+from raysys.benchmarks.local_cluster import LocalCluster, running_cluster, title
 from tests.cluster.conftest import run
 from tests.cluster.gate import Gate, let_go, process_at
 from tests.cluster.test_interrupt import (
@@ -93,3 +95,24 @@ def test_nodes_that_join_are_used_and_those_that_die_or_leave_change_no_bit(
     printed, _ = process.communicate(timeout=HANGS_SECONDS)
     assert process.returncode == 0, printed
     assert numbers(tmp_path / "home") == expected
+
+
+def test_a_head_that_dies_ends_the_command_with_one_line(
+    own_pool: None, cluster: LocalCluster, preset: Path, cache_root: Path, tmp_path: Path
+):
+    gate = Gate(tmp_path / "gate")
+    point = gate.hold("small", 0, 2)
+    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate)
+    process = command.start(
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, more=cluster.environment
+    )
+    process_at(point, lambda: process.poll() is None)
+    (head,) = cluster.nodes
+    (store,) = [one for one in head.processes() if "gcs_server" in title(one)]
+    os.kill(store, signal.SIGKILL)
+    printed, _ = process.communicate(timeout=HANGS_SECONDS)
+    assert process.returncode == 2, printed
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "--resume" in errors[0]
+    assert "Traceback" not in printed
