@@ -13,34 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import BackendConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.backend import Backend
+from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from raysys.cluster.nodes import Node, divide, resources, survey
-from raysys.cluster.worker import worker_loop
+from raysys.cluster.worker import ApartConfig, worker_loop
 from raysys.config.running import ClusterConfig
 
 _TICK_SECONDS = 1.0
 _FAILED_STARTS = 3
 """Groups in a row that end before any of their workers says hello: then the reason is not chance."""
-
-
-class _Apart(Backend):  # type: ignore[misc]
-    """Workers share no process group, so Ray Train may replace one alone.
-
-    The flag is Ray's, made for TorchFT. Without it the group's other workers would be replaced too, and the queue
-    would give their folds out again: slower, not wrong.
-    """
-
-    has_replica_groups = True
-
-
-class _ApartConfig(BackendConfig):  # type: ignore[misc]
-    @property
-    def backend_cls(self) -> type[Backend]:
-        return _Apart
 
 
 @dataclass
@@ -218,7 +201,7 @@ class WorkerGroups:
             DataParallelTrainer(
                 worker_loop,
                 train_loop_config={"settings": ray.cloudpickle.dumps(settings)},
-                backend_config=_ApartConfig(),
+                backend_config=ApartConfig(),
                 scaling_config=ScalingConfig(
                     num_workers=len(group.ranks),
                     use_gpu=self._config.gpus_per_fold > 0,

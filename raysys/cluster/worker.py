@@ -1,4 +1,7 @@
-"""What runs in every worker of the pool: pull a fold, do it, report, until the queue closes."""
+"""What runs in every worker of the pool: pull a fold, do it, report, until the queue closes.
+
+Ray Train's controllers import this module, one a group: it imports neither torch nor settings.
+"""
 
 import os
 import traceback
@@ -8,6 +11,8 @@ from typing import Any, Protocol
 
 import ray
 import ray.train
+from ray.train import BackendConfig
+from ray.train.backend import Backend
 
 from raysys.cluster.leases import Ticket
 from raysys.errors import RaysysError
@@ -34,6 +39,25 @@ class Deliver(Protocol):
     def __call__(self, task: Any, result: Any) -> None:
         """Deliver it; may raise, which fails the task."""
         ...
+
+
+class _Apart(Backend):  # type: ignore[misc]
+    """Workers share no process group, so Ray Train may replace one alone.
+
+    The flag is Ray's, made for TorchFT. Without it the group's other workers would be replaced too, and the queue
+    would give their folds out again: slower, not wrong.
+    """
+
+    has_replica_groups = True
+
+
+class ApartConfig(BackendConfig):  # type: ignore[misc]
+    """For a trainer whose workers have nothing to say to each other."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        """What Ray Train asks for."""
+        return _Apart
 
 
 def worker_loop(packed: dict[str, bytes]) -> None:

@@ -1,6 +1,8 @@
 """The tree: imports point one way, Ray and MLflow have their rooms, plug-ins are one module each, jobs are thin."""
 
 import ast
+import subprocess
+import sys
 from collections import deque
 from pathlib import Path
 
@@ -158,3 +160,13 @@ def test_a_job_is_one_thin_main(path: Path):
     assert len(path.read_text().splitlines()) <= 100
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == ["main"]
+
+
+def test_what_ray_s_own_processes_import_is_light():
+    """Controllers, queue and aggregation actor are processes each: torch would cost them seconds and 500 MB."""
+    program = (
+        "import sys, raysys.cluster.worker, raysys.cluster.queue, raysys.cluster.aggregator, "
+        "raysys.similarity.matrix, raysys.predictions; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "False\n", done.stderr
