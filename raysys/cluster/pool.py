@@ -34,8 +34,8 @@ _POLL_SECONDS = 0.5
 _CLOSE_SECONDS = 30.0
 _HASTY_SECONDS = 1.0
 """A stopped Ray job is killed after three seconds: by then MLflow must know."""
-_SILENT_SECONDS = 90.0
-"""The cluster's head has not answered for so long: it is gone."""
+_SILENT_SECONDS = 45.0
+"""The cluster's head has not answered for so long: it is gone. After 60 s Ray would end this process without a word."""
 
 
 class FoldPool:

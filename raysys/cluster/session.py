@@ -17,7 +17,6 @@ from raysys.errors import PoolError
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how soon a dead worker and the end are noticed
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # below it, Ray ends the process before we can say why
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # processes start slowly beside other work
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # below it, a trial that ends slowly hangs the study
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
