@@ -143,15 +143,7 @@ def measure(
         ) as pool,
     ):
         journal = Journal(folder)
-        source = SearchSource(
-            Trial("", config),
-            StudySearcher(make_space(config), config.objectives, seed=0, numbers=range(trials)),
-            Scheduler(),
-            journal,
-            round_number=1,
-            in_flight=lambda: concurrency(config, pool.workers, _FOLDS),
-            most_epochs=lambda config: sleep.epochs * _FOLDS,
-        )
+        source = _source(config, journal, lambda: concurrency(config, pool.workers, _FOLDS))
         runner = TrialRunner(pool, journal.folder, n_folds=_FOLDS, listeners=[log])
         _wait_for_workers(pool, cluster.workers)
         processes = {
@@ -171,6 +163,19 @@ def measure(
         )
     log.finish("FINISHED")
     return found
+
+
+def _source(config: Config, journal: Journal, in_flight: Callable[[], int]) -> SearchSource:
+    numbers = range(config.search.num_trials)
+    return SearchSource(
+        Trial("", config),
+        StudySearcher(make_space(config), config.objectives, seed=0, numbers=numbers),
+        Scheduler(),
+        journal,
+        round_number=1,
+        in_flight=in_flight,
+        most_epochs=lambda config: config.training.max_epochs * _FOLDS,
+    )
 
 
 def _close_trials(outcomes: Any, finish: Callable[[TrialOutcome], None]) -> None:

@@ -44,9 +44,6 @@ def carry_out(
         work: from the run folder and the open MLflow run to the result, which it has written.
         finished: whether a resumed folder needs no more work.
 
-    Returns:
-        The result.
-
     Raises:
         RaysysError: as `work`, or nothing to resume, or MLflow does not answer.
     """
