@@ -82,8 +82,13 @@ def test_a_slip_is_seen(path: str, value: Any):
 
 
 def test_kubernetes_knows_the_server():
-    for document in yaml.safe_load_all((FOLDER / "mlflow.yaml").read_text()):
+    documents = list(yaml.safe_load_all((FOLDER / "mlflow.yaml").read_text()))
+    assert [one["kind"] for one in documents] == ["Service", "PersistentVolumeClaim", "Deployment"]
+    for document in documents:
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    documents[0]["spec"]["port"] = 5000  # a slip
+    with pytest.raises(kubernetes_validate.ValidationError, match="port"):
+        kubernetes_validate.validate(documents[0], KUBERNETES, strict=True)
 
 
 @pytest.mark.parametrize("name", KINDS)
