@@ -24,7 +24,7 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 
 from raysys.background import say_last_words
 from raysys.config import Config
-from raysys.errors import ConfigError, RaysysError, nearest
+from raysys.errors import ConfigError, HeadLostError, RaysysError, nearest
 from raysys.settings import field_names
 
 _OPTIONS = {
@@ -89,6 +89,10 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         if "--debug" in argv:
             traceback.print_exc()
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        if isinstance(error, HeadLostError):  # what Ray does when a process ends would wait for the head
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(2)
         return 2
     except KeyboardInterrupt:
         print(

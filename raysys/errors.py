@@ -37,6 +37,10 @@ class PoolError(RaysysError):
     """The fold pool cannot start or has lost its workers."""
 
 
+class HeadLostError(PoolError):
+    """The cluster's head is gone, and with it all that Ray would need to wind up."""
+
+
 class FoldFailedError(RaysysError):
     """A fold did not end with a result: it raised, diverged, or lost its worker too often."""
 

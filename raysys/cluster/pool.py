@@ -28,7 +28,7 @@ from raysys.cluster.nodes import lacks
 from raysys.cluster.queue import News, start_queue
 from raysys.cluster.worker import Deliver, Work
 from raysys.config.running import ClusterConfig
-from raysys.errors import PoolError
+from raysys.errors import HeadLostError, PoolError
 
 _POLL_SECONDS = 0.5
 _CLOSE_SECONDS = 30.0
@@ -196,7 +196,7 @@ class FoldPool:
             reason = " ".join(str(groups.failure).split())[:300]
             raise PoolError(f"the fold pool ended: {reason}")
         if groups.silent_seconds > _SILENT_SECONDS:
-            raise PoolError(
+            raise HeadLostError(
                 f"the cluster's head has not answered for {groups.silent_seconds:.0f} s: start it again, and the same "
                 "command with --resume"
             )

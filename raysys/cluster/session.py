@@ -12,7 +12,7 @@ import ray
 
 from raysys.cluster.nodes import lacks, slots
 from raysys.config.running import ClusterConfig
-from raysys.errors import PoolError
+from raysys.errors import HeadLostError, PoolError
 
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how soon a dead worker and the end are noticed
@@ -93,13 +93,18 @@ def _connected(config: ClusterConfig) -> Iterator[None]:
         raise PoolError(f"cannot reach Ray {place} ({reason}): check --cluster.address") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would abort the process
+    head_is_there = True
     try:
         workers = max(1, config.workers)
         if not address and slots(config) < workers:  # a local Ray does not grow
             raise PoolError(lacks(config, workers))
         yield
+    except HeadLostError:
+        head_is_there = False
+        raise
     finally:
-        ray.shutdown()
+        if head_is_there:  # else it would be waited for, until Ray ends the process without a word
+            ray.shutdown()
 
 
 def ray_address(config: ClusterConfig) -> str:
