@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the benchmark of the given name."""
     from rich.console import Console
 
-    from raysys.benchmarks import BENCHMARKS, ON_A_CORPUS
+    from raysys.benchmarks.registry import BENCHMARKS, ON_A_CORPUS
     from raysys.errors import ConfigError, lookup
     from raysys.storage import Folder
 

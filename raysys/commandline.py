@@ -89,7 +89,9 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         if "--debug" in argv:
             traceback.print_exc()
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        if isinstance(error, HeadLostError):  # what Ray does when a process ends would wait for the head
+        if isinstance(
+            error, HeadLostError
+        ):  # what Ray does when a process ends would wait for the head
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(2)

@@ -20,11 +20,13 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from rich.console import Console
 
 from raysys.benchmarks import sleepy_study
+from raysys.benchmarks.sleep import Sleep
 from raysys.cluster.nodes import slots
 from raysys.cluster.pool import FoldPool
 from raysys.cluster.session import ray_session
 from raysys.config.running import ClusterConfig
 from raysys.storage import Folder
+from raysys.tasks.classification import Classification
 from raysys.training.records import FoldResult, FoldTask
 
 _FOLDS = 5
@@ -32,7 +34,7 @@ _FIRST_COUNTED = 2
 _POOL_TRIALS = 30
 _NESTED_TRIALS = 5
 _TRIAL_CPUS = 0.01
-_SLEEP = sleepy_study.Sleep(epochs=10, epoch_seconds=0.1)
+_SLEEP = Sleep(epochs=10, epoch_seconds=0.1, stored=Classification.stored)
 
 
 def trivial_work(task: FoldTask, shared: None, on_epoch: Any) -> FoldResult:

@@ -3,18 +3,21 @@
 What a study costs beside its training must stay small, and grow no faster than the number of its trials.
 """
 
+import os
 from typing import Any
 
 from rich.console import Console
 
-from raysys.benchmarks.sleepy_study import Measured, Sleep
+from raysys.benchmarks.sleep import Sleep
+from raysys.benchmarks.sleepy_study import Measured
 from raysys.benchmarks.sleepy_study import measure as measure_study
 from raysys.cluster.session import ray_session
 from raysys.config.running import ClusterConfig
 from raysys.storage import Folder
+from raysys.tasks.classification import Classification
 
 _WORKERS = 64
-_SLEEP = Sleep(epochs=10, epoch_seconds=1.0)
+_SLEEP = Sleep(epochs=10, epoch_seconds=1.0, stored=Classification.stored)
 _TRIALS = (100, 1000)
 _CLUSTER = ClusterConfig(workers=_WORKERS, cpus_per_fold=0.01)
 """Sleeping takes next to nothing, so that they fit onto any machine."""
@@ -33,6 +36,8 @@ def measure(console: Console, folder: Folder) -> dict[str, Any]:
         of trials is ten times as large.
     """
     found: list[Measured] = []
+    # Ray Train asks every worker whether it is well: here all of them would answer on one machine, every second.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "10")
     for trials in _TRIALS:
         with ray_session(_CLUSTER):
             found.append(

@@ -19,6 +19,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raysys.cluster.leases import StaleWorkerError, TaskKey, Ticket, Verdict
 from raysys.cluster.ledger import Event, Journal, Ledger
 
+_FREES_NOTHING = ("epoch", "done", "failed")
+"""Calls after which no worker that waits for a task can have one."""
+
 
 @dataclass(frozen=True)
 class Pulled:
@@ -54,17 +57,19 @@ class FoldQueue:
         self._shared: dict[str, list[ray.ObjectRef]] = {}
         """Of the present loan, once the driver has told this life of the queue."""
         self._life = uuid.uuid4().hex
-        self._changed = asyncio.Condition()
+        self._told, self._freed = asyncio.Condition(), asyncio.Condition()
+        """What drivers wait for, any event; and what workers wait for, that there may be a task for them or none more.
+        Apart, since with many workers most events are epochs, which no waiting worker needs to hear of."""
 
     async def share(self, key: str, references: list[ray.ObjectRef]) -> None:
         """Keep what tasks of a loan share, as a list of one reference, or none; the loan before is over."""
         self._shared = {key: references}
-        await self._notify()
+        await self._notify(self._freed)
 
     async def shared(self, key: str) -> list[ray.ObjectRef]:
         """What tasks of a loan share; none when it is over."""
         while not self._shared:
-            await self._wait_until(time.monotonic() + 1.0)
+            await self._wait_until(time.monotonic() + 1.0, self._freed)
         return self._shared.get(key, [])
 
     async def submit(self, tickets: Sequence[Ticket]) -> None:
@@ -98,11 +103,11 @@ class FoldQueue:
                 return Pulled("stale")
             if ticket is not None:
                 self._journal.write("take", arguments)
-                await self._notify()
+                await self._notify(self._told)
                 return Pulled("task", ticket)
             if self._ledger.closed or self._ledger.is_leaving(rank):
                 return Pulled("closed")
-            if not await self._wait_until(deadline):
+            if not await self._wait_until(deadline, self._freed):
                 return Pulled("idle")
 
     async def epoch(self, key: TaskKey, rank: int, token: str, record: Any) -> Verdict:
@@ -125,7 +130,7 @@ class FoldQueue:
     async def events(self, first: int, wait_seconds: float) -> News:
         """Events from number `first` on; waits a bounded time for one."""
         deadline = time.monotonic() + wait_seconds
-        while len(self._ledger.events) <= first and await self._wait_until(deadline):
+        while len(self._ledger.events) <= first and await self._wait_until(deadline, self._told):
             pass
         return News(self._ledger.events[first:], self._life)
 
@@ -142,21 +147,23 @@ class FoldQueue:
         timed = (time.monotonic(), *arguments)
         answer = getattr(self._ledger, name)(*timed)
         self._journal.write(name, timed)
-        await self._notify()
+        await self._notify(self._told)
+        if name not in _FREES_NOTHING:
+            await self._notify(self._freed)
         return answer
 
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    async def _notify(self, condition: asyncio.Condition) -> None:
+        async with condition:
+            condition.notify_all()
 
-    async def _wait_until(self, deadline: float) -> bool:
-        """Wait for any change; False when the deadline has passed."""
+    async def _wait_until(self, deadline: float, condition: asyncio.Condition) -> bool:
+        """Wait for a change; False when the deadline has passed."""
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        async with self._changed:
+        async with condition:
             try:
-                await asyncio.wait_for(self._changed.wait(), left)
+                await asyncio.wait_for(condition.wait(), left)
             except TimeoutError:
                 return False
         return True

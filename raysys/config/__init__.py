@@ -114,10 +114,10 @@ class Config:
             require(bool(value_of(self, name)), name, [], what)
         assert self.selects
         assert self.objectives
-        percent = self.compared.format == "percent"
-        for variant in self.ablation.variants.values():
-            if variant.published is not None and percent and not 1 < variant.published <= 100:
+        published = (one.reported(self.compared.name) for one in self.ablation.cells)
+        for name, value in (pair for one in published for pair in one.items()):
+            known = self._metric(name, "ablation.variants: published")
+            if known.format == "percent" and not 1 < value <= 100:
                 raise ConfigError(
-                    f"ablation.variants: published is {variant.published:g}, but must be in per cent: above 1, at "
-                    "most 100"
+                    f"ablation.variants: published is {value:g}, but must be in per cent: above 1, at most 100"
                 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, nearest
 from raysys.settings import require
 
 
@@ -73,12 +73,43 @@ class Variant:
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Dotted name of a setting of model, loss (but similarity), balance or training -> its value."""
-    published: float | None = None
-    """What a paper reports for it: ablation.metric as tables show it (per cent, where it is a share)."""
+    published: float | Mapping[str, Any] | None = None
+    """What a paper reports for it, as tables show it (per cent, where it is a share): ablation.metric, or
+    {metric: value}; with columns, {column: one of the two}."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.settings, Mapping):
             raise ConfigError("ablation.variants: 'settings:' must be followed by {setting: value}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration of an ablation: a variant, in one of the columns where there are some."""
+
+    variant: str
+    column: str
+    """Empty where there are none."""
+    settings: Mapping[str, Any]
+    published: Any
+
+    @property
+    def name(self) -> str:
+        """Of its trial."""
+        return f"{self.variant}, {self.column}" if self.column else self.variant
+
+    def reported(self, metric: str) -> dict[str, float]:
+        """Metric -> published value.
+
+        Args:
+            metric: of a value that stands alone.
+        """
+        if self.published is None:
+            return {}
+        return (
+            dict(self.published)
+            if isinstance(self.published, Mapping)
+            else {metric: self.published}
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +118,10 @@ class AblationConfig:
 
     variants: Mapping[str, Variant] = field(default_factory=dict)
     """Name -> {settings: {dotted name: value}[, published: per cent]}. The others are compared with the first."""
+    columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Name -> {dotted name: value}: every variant runs in every column, and is compared with itself in the first."""
+    curve: str = ""
+    """A setting that every variant gives a number: their scores are drawn over it."""
     metric: str = ""
     """Score of the task that is compared. Empty: the task's own (ua, ccc)."""
     source: str = ""
@@ -98,6 +133,31 @@ class AblationConfig:
         published = any(one.published is not None for one in self.variants.values())
         rule = "where the published figures come from"
         require(bool(self.source) or not published, "ablation.source", self.source, rule)
+        for name, settings in self.columns.items():
+            if not isinstance(settings, Mapping):
+                raise ConfigError(
+                    f"ablation.columns: {name} must be followed by {{setting: value}}"
+                )
+        for name, one in self.variants.items():
+            given = one.published if isinstance(one.published, Mapping) else {}
+            for unknown in [key for key in given if self.columns and key not in self.columns]:
+                remedy = nearest(str(unknown), self.columns)
+                raise ConfigError(
+                    f"ablation.variants: {name}: published is for '{unknown}', which is no column: {remedy}"
+                )
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every configuration, variant by variant."""
+        found = []
+        for name, one in self.variants.items():
+            given = one.published if isinstance(one.published, Mapping) else {}
+            for column, settings in self.columns.items():
+                merged = {**one.settings, **settings}
+                found.append(Cell(name, column, merged, given.get(column)))
+            if not self.columns:
+                found.append(Cell(name, "", one.settings, one.published))
+        return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ class FoldsConfig:
     """What may never be in two parts of a fold."""
     n_splits: int = 5
     """Number of folds for stratified_group."""
+    tested: tuple[int, ...] = ()
+    """leave_one_group_out: which groups are test, counted from 1 in the order of their names; empty: each in turn. On
+    IEMOCAP's sessions, [5] is the split of many papers."""
     val_fraction: float = 0.2
     """Share of the non-test utterances, in whole groups, that choose epoch and configuration."""
     seed: int = 0
@@ -45,6 +48,11 @@ class FoldsConfig:
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "folds.seed", self.seed, "0 to 2**32 - 1")
         require(self.n_splits >= 2, "folds.n_splits", self.n_splits, "2 or more")
+        apart = len(set(self.tested)) == len(self.tested) and min(self.tested, default=1) >= 1
+        require(apart, "folds.tested", list(self.tested), "different numbers from 1")
+        by_group = self.method == "leave_one_group_out" or not self.tested
+        rule = "empty unless folds.method is leave_one_group_out"
+        require(by_group, "folds.tested", list(self.tested), rule)
         share = self.val_fraction
         require(0 < share <= 0.5, "folds.val_fraction", share, "in (0, 0.5]")
 
@@ -97,10 +105,10 @@ def make_folds(
     _check_group_count(groups, config)
     folds = []
     validated = np.zeros(len(corpus), dtype=np.int64)
-    for index, (rest, test) in enumerate(_outer(strata, groups, config)):
+    for rest, test in _outer(strata, groups, config):
         train, val = _inner(rest, strata, groups, config, validated)
         validated[val] += 1
-        folds.append(_checked(Fold(index, np.sort(train), np.sort(val), np.sort(test))))
+        folds.append(_checked(Fold(len(folds), np.sort(train), np.sort(val), np.sort(test))))
     return tuple(folds)
 
 
@@ -123,6 +131,8 @@ def _check_group_count(groups: np.ndarray, config: FoldsConfig) -> None:
         raise CorpusError(
             f"{count} {name}(s) cannot fill train, val and test: choose another --folds.groups"
         )
+    if max(config.tested, default=0) > count:
+        raise CorpusError(f"folds.tested is {list(config.tested)}, but there are {count} {name}s")
     if config.method == "stratified_group" and count < config.n_splits:
         raise CorpusError(
             f"{count} {name}s are fewer than {config.n_splits} folds: set --folds.n_splits {count} or less"
@@ -135,7 +145,9 @@ def _outer(
     if config.method == "leave_one_group_out":
         from sklearn.model_selection import LeaveOneGroupOut  # a second, which workers are spared
 
-        yield from LeaveOneGroupOut().split(strata, strata, groups)
+        for place, split in enumerate(LeaveOneGroupOut().split(strata, strata, groups), start=1):
+            if place in config.tested or not config.tested:
+                yield split
         return
     yield from _stratified(config.n_splits, strata, groups, config.seed)
 

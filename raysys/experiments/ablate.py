@@ -10,11 +10,13 @@ import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 
 from raysys.cluster.session import ray_kept
 from raysys.config import Config
+from raysys.config.names import folder_name
 from raysys.errors import FoldFailedError
 from raysys.experiments.command import carry_out
 from raysys.experiments.plan import Plan
@@ -22,12 +24,13 @@ from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import Scores, Session, open_session, open_trial
 from raysys.experiments.sources import ListSource
 from raysys.experiments.variants import make_ablation
-from raysys.report.ablation import compare_variants
+from raysys.report.ablation import ablation_pictures, compare_variants
 from raysys.report.results import AblationResult, RunIds, TrialResult, write_result
 from raysys.report.statistics import mean_and_std
 from raysys.report.terminal import print_result
 from raysys.report.view import TrialsView
 from raysys.storage import Folder
+from raysys.tasks.exhibits import Exhibit
 from raysys.tasks.task import shown
 from raysys.tracking.client import ui_command
 from raysys.tracking.command_log import CommandLog
@@ -148,5 +151,19 @@ def _report(
     write_result(folder, result)
     paper = Console(file=io.StringIO(), width=_TABLE_WIDTH, record=True)
     print_result(paper, result, folder=folder.path(), ui=ui_command(log.uri))
-    log.ablation_result(result, paper.export_text())
+    pictures = [*ablation_pictures(result, ablation.curve), *_beside(plan, ended)]
+    log.ablation_result(result, paper.export_text(), pictures)
     return result
+
+
+def _beside(plan: Plan, ended: _Ended) -> list[Exhibit]:
+    """What the columns of every line show beside each other."""
+    rows: dict[str, dict[str, Any]] = {}
+    for cell in plan.config.ablation.cells:
+        if cell.column and cell.name in ended.results:
+            rows.setdefault(cell.variant, {})[cell.column] = ended.results[cell.name].summary
+    return [
+        exhibit
+        for row, one in rows.items()
+        for exhibit in plan.task.show_beside(row, one, folder_name(row))
+    ]

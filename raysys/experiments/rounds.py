@@ -35,7 +35,7 @@ from raysys.search.space import Space
 from raysys.settings import replaced
 from raysys.similarity.prior import similarity_from_record
 from raysys.storage import Folder, resolve_folder
-from raysys.tasks.exhibits import File
+from raysys.tasks.exhibits import File, Tree
 from raysys.tracking.command_log import CommandLog
 from raysys.tracking.priors import resolve_prior
 from raysys.training.fold import read_result
@@ -263,7 +263,8 @@ class _Rounds:
 
     def _finish_complete(self, outcome: TrialOutcome) -> None:
         plan, folder = self._plan, self._journal.folder / outcome.name
-        shown = plan.task.show_aggregate(self.aggregate(outcome), plan.origin)
+        every = plan.task.show_aggregate(self.aggregate(outcome), plan.origin)
+        shown = [one for one in every if not isinstance(one, Tree)]  # that of the choice is enough
         for one in shown:
             if isinstance(one, File) and one.path == _RECORD:
                 place, name = one.path.rsplit("/", 1)

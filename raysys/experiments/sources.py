@@ -175,11 +175,13 @@ class SearchSource:
 
 
 def concurrency(config: Config, workers: int, at_once: int) -> int:
-    """Trials of a search in flight: enough that no worker waits while one trial's last folds train.
+    """Trials of a search in flight: enough that no worker waits while one trial's last folds train, or, with many
+    workers, while a number of trials that ended together are replaced.
 
     Args:
         config: may say it.
         workers: of the pool.
         at_once: trainings of a trial that may run at the same time.
     """
-    return config.search.concurrency or math.ceil(workers / at_once) + 1
+    needed = math.ceil(workers / at_once)
+    return config.search.concurrency or needed + max(1, needed // 4)

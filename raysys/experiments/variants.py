@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from raysys.config import Config
 from raysys.config.names import check_effect, check_name, folder_name, typed
@@ -24,10 +23,10 @@ def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
     """
     configs = variant_configs(config)
     plan = make_plan(_widest(configs), models={one.model.name for one in configs.values()})
-    trials = []
+    trials, settings = [], {cell.name: cell.settings for cell in config.ablation.cells}
     for variant, one in configs.items():
         prior = plan.prior if one.loss.omega else None
-        values = dict(config.ablation.variants[variant].settings)
+        values = dict(settings[variant])
         trials.append(Trial(folder_name(variant), one, prior, values=values, variant=variant))
     what = [(trial.name, to_dict(trial.config)) for trial in trials]
     identity = digest("ablation", plan.identity, to_dict(config), what)
@@ -35,20 +34,20 @@ def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
 
 
 def variant_configs(config: Config) -> dict[str, Config]:
-    """Name -> the config with the variant's settings.
+    """Name -> the config with the settings of a variant, in each column where there are some.
 
     Raises:
         ConfigError: no variants, two of one name, or settings that cannot be.
     """
-    variants = config.ablation.variants
-    if not variants:
+    if not config.ablation.variants:
         raise ConfigError(
             "ablation.variants is empty: name configurations to compare, as in configs/ablations/"
         )
     known, slugs = field_names(type(config)), dict[str, str]()
     base = replace(config, ablation=AblationConfig())
     configs = {}
-    for name, variant in variants.items():
+    for cell in config.ablation.cells:
+        name, values = cell.name, cell.settings
         if not folder_name(name):
             raise ConfigError(
                 f"ablation.variants: '{name}' needs a letter (a-z) or digit, to name its folder"
@@ -59,7 +58,6 @@ def variant_configs(config: Config) -> dict[str, Config]:
                 f"ablation.variants: '{other}' and '{name}' would share a folder: name them apart"
             )
         where = f"ablation.variants: {name}"
-        values: Mapping[str, Any] = variant.settings
         for setting in values:
             check_name(setting, known, where=where)
         try:
@@ -73,7 +71,20 @@ def variant_configs(config: Config) -> dict[str, Config]:
         same = [other for other in configs if other != name and configs[other] == configs[name]]
         if same:
             raise ConfigError(f"{where}: is the same configuration as '{same[0]}': leave one out")
+    _check_curve(config.ablation)
     return configs
+
+
+def _check_curve(ablation: AblationConfig) -> None:
+    if not ablation.curve:
+        return
+    for name, variant in ablation.variants.items():
+        value = variant.settings.get(ablation.curve)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ConfigError(
+                f"ablation.curve is '{ablation.curve}', but '{name}' gives it no number: set it there, or leave out "
+                "ablation.curve"
+            )
 
 
 def _widest(configs: Mapping[str, Config]) -> Config:

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from raysys.errors import lookup
+from raysys.errors import ConfigError, lookup
+from raysys.models.bimodal_attention import BimodalAttentionConfig
 from raysys.models.cltnet import CltnetConfig
+from raysys.models.mat import MatConfig
+from raysys.models.mcsan import McsanConfig
 from raysys.models.multiemo import MultiemoConfig
 from raysys.models.output import ModelSettings
+from raysys.models.speechtext import SpeechtextConfig
 from raysys.settings import groups_with, require
 
 
@@ -16,7 +20,7 @@ class ModelConfig:
     """Which model, on which modalities."""
 
     name: str = "cltnet"
-    """Model: cltnet (each utterance by itself) or multiemo (whole dialogues)."""
+    """Model: one of the groups below; multiemo reads whole dialogues, the others each utterance by itself."""
     modalities: tuple[Literal["audio", "text", "video"], ...] = ("audio", "text")
     """Input streams that the model sees."""
     # A new model is one module and one line here: the field's name is the model's.
@@ -24,10 +28,26 @@ class ModelConfig:
     """Sizes of CLTNet."""
     multiemo: MultiemoConfig = field(default_factory=MultiemoConfig)
     """Sizes of MultiEMO."""
+    bimodal_attention: BimodalAttentionConfig = field(default_factory=BimodalAttentionConfig)
+    """Sizes and parts of BimodalAttention, for BERT and AST."""
+    speechtext: SpeechtextConfig = field(default_factory=SpeechtextConfig)
+    """Sizes of SpeechText."""
+    mat: MatConfig = field(default_factory=MatConfig)
+    """Sizes of MAT, and of MNT."""
+    mcsan: McsanConfig = field(default_factory=McsanConfig)
+    """Sizes of MCSAN."""
 
     def __post_init__(self) -> None:
         distinct = len(self.modalities) == len(set(self.modalities)) > 0
         require(distinct, "model.modalities", list(self.modalities), "one or more, each once")
+        kind = model_names().get(self.name)  # an unknown name is answered where it is looked up
+        unread = [m for m in self.modalities if kind is not None and m not in kind.reads]
+        if kind is not None and unread:
+            able = [name for name, one in model_names().items() if set(unread) <= set(one.reads)]
+            raise ConfigError(
+                f"model.name is '{self.name}', which reads {' and '.join(kind.reads)}, not {' or '.join(unread)}: set "
+                f"--model.modalities, or a --model.name among {', '.join(able)}"
+            )
 
     @property
     def title(self) -> str:

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from raysys.batches.batch import Layout, Padded
-from raysys.models.output import ModelOutput, ModelSettings
-from raysys.settings import require
+from raysys.models.layers import masked_max
+from raysys.models.output import ModelOutput, ModelSettings, check_sizes
 
 _KERNELS = (3, 4, 5)
 
@@ -41,11 +41,8 @@ class CltnetConfig(ModelSettings):
     """Share of values dropped in training; the paper names none."""
 
     def __post_init__(self) -> None:
-        for name in ("channels", "text_dim", "dim", "layers", "heads"):
-            require(getattr(self, name) >= 1, f"model.cltnet.{name}", getattr(self, name), ">= 1")
-        rule = f"a divisor of model.cltnet.text_dim ({self.text_dim})"
-        require(self.text_dim % self.heads == 0, "model.cltnet.heads", self.heads, rule)
-        require(0 <= self.dropout < 1, "model.cltnet.dropout", self.dropout, "in [0, 1)")
+        counts = ("channels", "text_dim", "dim", "layers", "heads")
+        check_sizes("cltnet", self, counts=counts, width="text_dim")
 
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
@@ -157,10 +154,3 @@ class Cltnet(nn.Module):
         fused = self.fuse(self.dropout(torch.cat(list(vectors.values()), dim=1)))
         embedding = fused + torch.relu(self.residual(fused))
         return ModelOutput(self.classify(embedding), embedding, vectors)
-
-
-def masked_max(
-    values: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
-) -> Float[Tensor, "batch dim"]:
-    """Largest value over the time steps whose mask is True; each row must have one."""
-    return values.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)

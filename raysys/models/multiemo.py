@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from raysys.batches.batch import Layout, Padded
 from raysys.models.dialogue_rnn import DialogueRnn, reverse_turns, reversed_order
-from raysys.models.output import ModelOutput, ModelSettings
-from raysys.settings import require
+from raysys.models.layers import AttentionPool
+from raysys.models.output import ModelOutput, ModelSettings, check_sizes
 
 _ORDER = ("text", "audio", "video")
 """Which of the other modalities a modality queries first (MultiAttn_text: audio, video; _audio: text, video; _visual:
@@ -61,11 +61,8 @@ class MultiemoConfig(ModelSettings):
     """Share of values dropped in training; 0 in the authors' script."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "state", "layers", "heads", "feedforward", "hidden"):
-            require(getattr(self, name) >= 1, f"model.multiemo.{name}", getattr(self, name), ">= 1")
-        rule = f"a divisor of model.multiemo.dim ({self.dim})"
-        require(self.dim % self.heads == 0, "model.multiemo.heads", self.heads, rule)
-        require(0 <= self.dropout < 1, "model.multiemo.dropout", self.dropout, "in [0, 1)")
+        counts = ("dim", "state", "layers", "heads", "feedforward", "hidden")
+        check_sizes("multiemo", self, counts=counts, width="dim")
 
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
@@ -127,27 +124,6 @@ class Multiemo(nn.Module):
     def _others(modality: str, vectors: Mapping[str, Tensor]) -> list[Tensor]:
         """What a modality queries, in turn."""
         return [vectors[m] for m in _ORDER if m in vectors and m != modality] or [vectors[modality]]
-
-
-class AttentionPool(nn.Module):
-    """Linear, then a softmax-weighted mean over time with learnt scores."""
-
-    def __init__(self, input_dim: int, dim: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(input_dim, dim)
-        self.score = nn.Linear(dim, 1)
-
-    def forward(
-        self, values: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch out"]:
-        """A vector an utterance."""
-        # Of real frames alone: most of a batch of texts is padding.
-        states = self.linear(values[mask])
-        scores = states.new_full(mask.shape, -torch.inf)
-        scores[mask] = self.score(torch.tanh(states)).squeeze(-1)
-        weighted = states * scores.softmax(dim=1)[mask][:, None]
-        blank = states.new_zeros(len(mask), states.shape[1])
-        return blank.index_add(0, mask.nonzero()[:, 0], weighted)
 
 
 class DialogueContext(nn.Module):

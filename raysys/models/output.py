@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from raysys.settings import require
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class ModelSettings:
 
     reads_dialogues: ClassVar[bool]
     """Whether its batches must be whole dialogues, with their layout."""
+    reads: ClassVar[tuple[str, ...]] = ("audio", "text", "video")
+    """Modalities that it can read."""
 
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
@@ -40,3 +44,35 @@ class ModelSettings:
             n_outputs: width of the head.
         """
         raise TypeError(f"{type(self).__name__} does not say how it is built")
+
+
+def check_sizes(
+    name: str,
+    settings: Any,
+    *,
+    counts: Sequence[str],
+    width: str = "",
+    shares: Sequence[str] = ("dropout",),
+) -> None:
+    """The rules that hold for the sizes of every model.
+
+    Args:
+        name: of the model.
+        settings: of it.
+        counts: settings that are at least 1.
+        width: the setting that `heads` must divide; empty where there is none.
+        shares: settings in [0, 1).
+
+    Raises:
+        ConfigError: one does not hold.
+    """
+    for count in counts:
+        value = getattr(settings, count)
+        require(value >= 1, f"model.{name}.{count}", value, ">= 1")
+    for share in shares:
+        value = getattr(settings, share)
+        require(0 <= value < 1, f"model.{name}.{share}", value, "in [0, 1)")
+    if width:
+        dim, heads = getattr(settings, width), settings.heads
+        rule = f"a divisor of model.{name}.{width} ({dim})"
+        require(dim % heads == 0, f"model.{name}.heads", heads, rule)

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from raysys.config import Config
+from raysys.config.names import symbol
 from raysys.corpus.folds import Fold
-from raysys.report.results import AblationResult, TrialResult, VariantResult
+from raysys.report.results import AblationResult, Scores, TrialResult, VariantResult
 from raysys.report.statistics import seed_difference
 from raysys.report.tables import Line, cells, interval
 from raysys.tasks import TASKS
-from raysys.tasks.exhibits import Table
-from raysys.tasks.task import shown
+from raysys.tasks.exhibits import Curve, Exhibit, Table
+from raysys.tasks.task import Metric, shown
 
 _SELECTED = {"test": "best on test", "val": "best on val", "unknown": "how chosen?"}
 """By which part's score somebody chose the epoch that is reported."""
@@ -24,29 +25,35 @@ def compare_variants(
     """Means, spreads and differences of every variant, in their order.
 
     Args:
-        config: of the ablation: variants, their settings and published figures.
-        results: variant -> its result; those that failed are left out.
+        config: of the ablation: variants, columns, their settings and published figures.
+        results: name of a variant (and column) -> its result; those that failed are left out.
         folds: of all of them.
 
     Returns:
-        Means and deviations as of each result; `difference` from the first variant, metric by metric: over folds (each
-        the mean of its seeds) with the corrected interval, or over seeds where there is one fold.
+        Means and deviations as of each result; `difference`, metric by metric, from the first variant, or with columns
+        from the same variant in the first column: over folds (each the mean of its seeds) with the corrected interval,
+        or over seeds where there is one fold.
     """
     compared = []
-    names = [metric.name for metric in shown(config.task_type.metrics)]
-    first: dict[str, np.ndarray] = {}
-    for name, one in results.items():
-        variant = config.ablation.variants[name]
+    ablation, names = config.ablation, [metric.name for metric in shown(config.task_type.metrics)]
+    bases: dict[str, dict[str, np.ndarray]] = {}
+    for cell in [one for one in ablation.cells if one.name in results]:
+        one = results[cell.name]
         tests = {m: _by_seed(one, m) for m in names}
+        row = cell.variant if cell.column else ""
+        base = bases.get(row)
         difference = (
-            {m: seed_difference(tests[m], first[m], folds=folds) for m in names} if first else None
+            {m: seed_difference(tests[m], base[m], folds=folds) for m in names} if base else None
         )
-        first = first or tests
+        if cell.column in ("", next(iter(ablation.columns), "")):
+            bases.setdefault(row, tests)
         compared.append(
             VariantResult(
-                name,
-                dict(variant.settings),
-                variant.published,
+                cell.name,
+                cell.variant,
+                cell.column,
+                dict(cell.settings),
+                cell.reported(config.compared.name),
                 {part: one.mean[part] for part in _PARTS},
                 {part: one.std[part] for part in _PARTS},
                 {part: one.seed_std[part] for part in _PARTS},
@@ -58,8 +65,13 @@ def compare_variants(
 
 
 def ablation_lines(result: AblationResult) -> Iterator[Line]:
-    """The table, details of the task, and what it rests on."""
-    yield variant_table(result)
+    """The tables, details of the task, and what they rest on."""
+    main = next(one for one in result.metrics if one.name == result.metric)
+    published = {name for one in result.variants for name in one.published}
+    draw = column_table if any(one.column for one in result.variants) else variant_table
+    yield draw(result, main)
+    for metric in [one for one in result.metrics if one != main and one.name in published]:
+        yield draw(result, metric)
     for line in result.failed:
         yield f"failed       {line}"
     if result.source:
@@ -72,17 +84,16 @@ def ablation_lines(result: AblationResult) -> Iterator[Line]:
     )
     over = "folds (Nadeau & Bengio 2003)" if folds > 1 else "seeds: what the training's chance does"
     with_interval = f", with a 95 % interval over {over}" if seeds * folds > 1 else ""
-    yield f"difference   from the first line{with_interval}"
+    first = "the same line in the first column" if draw is column_table else "the first line"
+    yield f"difference   from {first}{with_interval}"
     yield _detail_table(result)
     yield f"time         {result.seconds['total']:.0f} s"
 
 
-def variant_table(result: AblationResult) -> Table:
+def variant_table(result: AblationResult, metric: Metric) -> Table:
     """A line a variant, then the baseline."""
-    task = TASKS[result.task]
-    metric = next(one for one in result.metrics if one.name == result.metric)
     others = [one for one in shown(result.metrics) if one != metric]
-    has_published = any(one.published is not None for one in result.variants)
+    has_published = any(metric.name in one.published for one in result.variants)
     published = f"published,\n{_SELECTED[result.selected_on]}"
     heads = [
         "variant",
@@ -94,27 +105,104 @@ def variant_table(result: AblationResult) -> Table:
     ]
     rows: list[Sequence[str]] = []
     for one in result.variants:
-        test = one.mean["test"]
-        std = one.std["test"] if result.n_folds > 1 else one.seed_std["test"]
-        shown_before = "-" if one.published is None else f"{one.published:.2f}"
-        found = one.difference and one.difference.get(metric.name)
         rows.append(
             (
                 one.name,
-                *([shown_before] if has_published else []),
-                f"{metric.show(test[metric.name])} +- {metric.show(std[metric.name])}",
-                interval(metric, found) if found else "",
+                *([_published(one, metric)] if has_published else []),
+                _ours(result, one, metric),
+                _difference(one, metric),
                 metric.show(one.mean["val"].get(metric.name)),
-                *cells(others, test),
+                *cells(others, one.mean["test"]),
             )
         )
     baseline = result.baseline.mean
-    rival = f"{task.baseline_name}, the first's input"
     blank = [""] if has_published else []
     own = metric.show(baseline[metric.name])
-    rows += [(), (rival, *blank, own, "", "", *cells(others, baseline))]
-    title = f"{result.corpus}: test {metric.title}, scores {task.caption}"
-    return Table(title, heads, rows, faint=(published,))
+    rows += [(), (_rival(result), *blank, own, "", "", *cells(others, baseline))]
+    return Table(_title(result, metric), heads, rows, faint=(published,))
+
+
+def column_table(result: AblationResult, metric: Metric) -> Table:
+    """A line a variant, with its columns side by side: published, ours, and what each column changes."""
+    columns = list(dict.fromkeys(one.column for one in result.variants))
+    has_published = any(metric.name in one.published for one in result.variants)
+    how = f"\npublished,\n{_SELECTED[result.selected_on]}"
+    heads, faint = ["variant"], []
+    for place, column in enumerate(columns):
+        if has_published:
+            heads.append(column + how)
+            faint.append(column + how)
+        heads.append(f"{column}\nours,\n{_SELECTED['val']}")
+        heads += [f"{column}\ndifference"] if place else []
+    rows: list[Sequence[str]] = []
+    found = {(one.row, one.column): one for one in result.variants}
+    for row in dict.fromkeys(one.row for one in result.variants):
+        line = [row]
+        for place, column in enumerate(columns):
+            cell = found.get((row, column))
+            line += [_published(cell, metric) if cell else "-"] if has_published else []
+            line.append(_ours(result, cell, metric) if cell else "failed")
+            line += [_difference(cell, metric) if cell else ""] if place else []
+        rows.append(line)
+    own = metric.show(result.baseline.mean[metric.name])
+    blank = [""] * (len(heads) - 2 - has_published)
+    rows += [(), (_rival(result), *([""] if has_published else []), own, *blank)]
+    return Table(_title(result, metric), heads, rows, faint=faint)
+
+
+def ablation_pictures(result: AblationResult, curve: str) -> list[Exhibit]:
+    """Scores over the setting that variants change, where they change one.
+
+    Args:
+        result: what was found.
+        curve: the setting; empty for none.
+    """
+    if not curve:
+        return []
+    metric = next(one for one in result.metrics if one.name == result.metric)
+    scale = 100 if metric.format == "percent" else 1
+    lines: dict[str, list[tuple[float, float, float]]] = {}
+    for one in result.variants:
+        std = _std(result, one)[metric.name]
+        point = (float(one.settings[curve]), one.mean["test"][metric.name], std)
+        lines.setdefault(one.column or "ours", []).append(
+            (point[0], scale * point[1], scale * point[2])
+        )
+    for one in result.variants:
+        if metric.name in one.published:
+            name = f"published {one.column}".strip()
+            value = (float(one.settings[curve]), one.published[metric.name], 0.0)
+            lines.setdefault(name, []).append(value)
+    unit = f"test {metric.title}" + (" in %" if scale == 100 else "")
+    title = f"{result.corpus}: {unit}, mean +- std"
+    return [Curve("curve.png", title, symbol(curve), unit, lines)]
+
+
+def _published(one: VariantResult, metric: Metric) -> str:
+    value = one.published.get(metric.name)
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _ours(result: AblationResult, one: VariantResult, metric: Metric) -> str:
+    std = _std(result, one)
+    return f"{metric.show(one.mean['test'][metric.name])} +- {metric.show(std[metric.name])}"
+
+
+def _std(result: AblationResult, one: VariantResult) -> Scores:
+    return one.std["test"] if result.n_folds > 1 else one.seed_std["test"]
+
+
+def _difference(one: VariantResult, metric: Metric) -> str:
+    found = one.difference and one.difference.get(metric.name)
+    return interval(metric, found) if found else ""
+
+
+def _rival(result: AblationResult) -> str:
+    return f"{TASKS[result.task].baseline_name}, the first's input"
+
+
+def _title(result: AblationResult, metric: Metric) -> str:
+    return f"{result.corpus}: test {metric.title}, scores {TASKS[result.task].caption}"
 
 
 def _detail_table(result: AblationResult) -> Table:

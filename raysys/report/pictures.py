@@ -4,7 +4,7 @@ Drawn without pyplot, so nothing is global and no screen is needed.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
 
 import numpy as np
@@ -14,8 +14,11 @@ from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
 from raysys.tasks.exhibits import (
+    Attention,
     Bars,
+    ConfusionRow,
     Confusions,
+    Curve,
     HeatMap,
     PairCounts,
     Picture,
@@ -41,8 +44,7 @@ def draw(exhibit: Picture) -> Figure:
 def _heat_map(one: HeatMap) -> Figure:
     """Each cell's value and, below it, its interval."""
     average, low, high, emotions, title = one.values, one.low, one.high, one.names, one.title
-    figure = Figure(figsize=(1.5 + 1.05 * len(emotions), 0.9 + 0.95 * len(emotions)))
-    axes = figure.add_subplot()
+    figure, axes, scale = _square(emotions)
     smallest = float(np.nanmin(average)) if np.isfinite(average).any() else 0.0
     image = axes.imshow(average, cmap="viridis", vmin=min(smallest, 0.99), vmax=1.0)
     middle = (smallest + 1) / 2
@@ -59,9 +61,29 @@ def _heat_map(one: HeatMap) -> Figure:
         dark = not average[i, j] > middle
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
     _label(axes, emotions, title)
-    figure.colorbar(image, ax=axes, label="cosine similarity", shrink=0.8)
-    figure.tight_layout()
+    figure.colorbar(image, cax=scale, label="cosine similarity")
     return figure
+
+
+def _square(names: Sequence[str]) -> tuple[Figure, Axes, Axes]:
+    """A figure for a matrix over names, its axes, and those of its colour scale.
+
+    Studies draw one a trial, so places are computed in inches: a layout engine would have to draw it twice.
+    """
+    longest, side = max(map(len, names)), 0.95 * len(names)
+    left, bottom, top, right = 0.4 + 0.085 * longest, 0.4 + 0.06 * longest, 0.45, 1.1
+    width, height = left + side + right, bottom + side + top
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    scale = figure.add_axes(
+        (
+            (left + side + 0.2) / width,
+            (bottom + 0.1 * side) / height,
+            0.16 / width,
+            0.8 * side / height,
+        )
+    )
+    return figure, axes, scale
 
 
 @draw.register
@@ -88,19 +110,62 @@ def _tree(one: Tree) -> Figure:
 @draw.register
 def _confusions(one: Confusions) -> Figure:
     """Colour is the share of the row, the number is utterances."""
-    counts, emotions, title = one.counts, one.names, one.title
-    figure = Figure(figsize=(1.5 + 0.95 * len(emotions), 0.9 + 0.85 * len(emotions)))
+    return _confusion_figure(one.names, {one.title: one.counts})
+
+
+@draw.register
+def _confusion_row(one: ConfusionRow) -> Figure:
+    """Those of several configurations, in the same colours."""
+    figure = _confusion_figure(one.names, one.counts)
+    figure.suptitle(one.title)
+    return figure
+
+
+def _confusion_figure(names: Sequence[str], panels: Mapping[str, np.ndarray]) -> Figure:
+    side = 0.95 * len(names)
+    figure = Figure(
+        figsize=(1.5 + (side + 0.8) * len(panels), 1.2 + 0.85 * len(names)), layout="constrained"
+    )
+    every = np.atleast_1d(figure.subplots(1, len(panels)))
+    for axes, (title, counts) in zip(every, panels.items(), strict=True):
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for i, j in np.ndindex(counts.shape):
+            colour = "w" if shares[i, j] > 0.5 else "k"
+            axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=9, color=colour)
+        _label(axes, names, title)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+    figure.colorbar(image, ax=list(every), label="share of the true emotion", shrink=0.8)
+    return figure
+
+
+@draw.register
+def _curve(one: Curve) -> Figure:
+    """Points with their deviation; published ones dashed."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for i, j in np.ndindex(counts.shape):
-        colour = "w" if shares[i, j] > 0.5 else "k"
-        axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=9, color=colour)
-    _label(axes, emotions, title)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    figure.colorbar(image, ax=axes, label="share of the true emotion", shrink=0.8)
-    figure.tight_layout()
+    for name, points in one.lines.items():
+        x, y, std = zip(*sorted(points), strict=True)
+        axes.errorbar(x, y, yerr=std if any(std) else None, label=name, marker="o", capsize=3)
+    axes.set_xlabel(one.setting)
+    axes.set_ylabel(one.score)
+    axes.set_title(one.title)
+    axes.legend()
+    return figure
+
+
+@draw.register
+def _attention(one: Attention) -> Figure:
+    """A row a querying place, over the seconds of what it looks at."""
+    figure = Figure(figsize=(8, 1.4 + 0.3 * len(one.rows)), layout="constrained")
+    axes = figure.add_subplot()
+    extent = (0.0, one.seconds, len(one.rows) - 0.5, -0.5)
+    image = axes.imshow(one.weights, aspect="auto", cmap="magma", extent=extent, vmin=0)
+    axes.set_yticks(range(len(one.rows)), one.rows, fontsize=9)
+    axes.set_xlabel(f"seconds of {one.across}")
+    axes.set_title(one.title, fontsize=10)
+    figure.colorbar(image, ax=axes, label="share of the attention")
     return figure
 
 

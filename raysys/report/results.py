@@ -139,14 +139,18 @@ class VariantResult:
     """One line of an ablation."""
 
     name: str
+    row: str
+    """The variant's own name, which several columns share."""
+    column: str
+    """Empty where there are none."""
     settings: dict[str, Any]
-    published: float | None
+    published: Scores
     mean: dict[str, Scores]
     """As of a `TrialResult`: val, test."""
     std: dict[str, Scores]
     seed_std: dict[str, Scores]
     difference: dict[str, Difference] | None
-    """From the first line; None for that itself."""
+    """From the first line, or from the same line in the first column; None for those themselves."""
     details: Scores
     """The task's further scores, such as F1 by emotion."""
 

@@ -138,6 +138,15 @@ def _mean(matrices: Sequence[np.ndarray]) -> np.ndarray:
     return average_matrix(np.stack(matrices))[0]
 
 
+def _times_drawn(
+    random: np.random.Generator, size: int, resamples: int
+) -> Float64[np.ndarray, "resample utterance"]:
+    """How often each of `size` utterances is among `size` that are drawn with replacement."""
+    drawn = random.integers(size, size=(resamples, size)) + size * np.arange(resamples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=resamples * size)
+    return counts.reshape(resamples, size).astype(np.float64)
+
+
 def _bootstrap_interval(
     delivered: Sequence[Sequence[Delivered]],
     n_classes: int,
@@ -153,13 +162,10 @@ def _bootstrap_interval(
         size = len(classes)
         if size == 0:
             continue
-        times = random.multinomial(size, np.full(size, 1 / size), size=resamples)
-        one_hot = np.eye(n_classes)[classes]
+        times = _times_drawn(random, size, resamples)
+        of_class = [classes == k for k in range(n_classes)]
         sums = [
-            np.stack(
-                [(times * one_hot[:, k]) @ vectors.astype(np.float64) for k in range(n_classes)],
-                axis=1,
-            )
+            np.stack([times[:, own] @ vectors[own].astype(np.float64) for own in of_class], axis=1)
             for vectors, _ in seeds
         ]
         chosen = of_seeds.integers(len(seeds), size=(resamples, len(seeds)))

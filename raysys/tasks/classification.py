@@ -31,6 +31,7 @@ from raysys.similarity.matrix import SimilarityConfig, SimilaritySummary, summar
 from raysys.similarity.prior import Origin, similarity_record, with_null
 from raysys.tasks.exhibits import (
     Bars,
+    ConfusionRow,
     Confusions,
     Exhibit,
     File,
@@ -329,6 +330,14 @@ class Classification(Task):
             HeatMap("similarity/heat_map.png", title, self.outputs, average, low, high),
             Tree("similarity/dendrogram.png", f"{origin.corpus}: emotions", self.outputs, average),
         ]
+
+    def show_beside(
+        self, row: str, summaries: Mapping[str, ClassificationSummary], file: str
+    ) -> list[Exhibit]:
+        """Confusions (Liang et al. 2023, arXiv:2302.08650, Fig. 5)."""
+        counts = {column: np.array(one.confusion) for column, one in summaries.items()}
+        title = f"{row}: all test utterances"
+        return [ConfusionRow(f"confusion/{file}.png", title, self.outputs, counts)]
 
     def show_summary(
         self, summary: ClassificationSummary, predictions: Sequence[Predictions], corpus: str

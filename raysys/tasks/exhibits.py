@@ -61,6 +61,36 @@ class Confusions(Picture):
 
 
 @dataclass(frozen=True)
+class ConfusionRow(Picture):
+    """Confusions over the same names beside each other: heading -> counts."""
+
+    names: Sequence[str]
+    counts: Mapping[str, Int[np.ndarray, "name name"]]
+
+
+@dataclass(frozen=True)
+class Curve(Picture):
+    """Lines over a setting: name -> (its value, score, deviation)."""
+
+    setting: str
+    score: str
+    lines: Mapping[str, Sequence[tuple[float, float, float]]]
+
+
+@dataclass(frozen=True)
+class Attention(Picture):
+    """How much of what is queried each place of the query looks at."""
+
+    rows: Sequence[str]
+    """Names of the places that query, such as tokens."""
+    seconds: float
+    """Length of what is queried."""
+    weights: Float[np.ndarray, "row place"]
+    across: str
+    """What is queried."""
+
+
+@dataclass(frozen=True)
 class Bars(Picture):
     """Groups of horizontal bars side by side: heading -> name -> (value in per cent or as it is, utterances)."""
 

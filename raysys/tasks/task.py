@@ -206,6 +206,16 @@ class Task(Rules):
         """What is known of a trial without its test scores."""
         return []
 
+    def show_beside(self, row: str, summaries: Mapping[str, Any], file: str) -> list[Exhibit]:
+        """What the configurations of one line of an ablation show beside each other.
+
+        Args:
+            row: the line's name.
+            summaries: column -> summary.
+            file: name for files, without an ending.
+        """
+        return []
+
     @abstractmethod
     def show_summary(
         self, summary: Any, predictions: Sequence[Predictions], corpus: str

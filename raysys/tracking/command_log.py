@@ -189,10 +189,11 @@ class CommandLog(Listener):
         self._end_folds(trial, "FINISHED")
         log.exhibits(shown)
 
-    def ablation_result(self, result: AblationResult, table: str) -> None:
-        """The end of an ablation, and what the terminal shows."""
+    def ablation_result(self, result: AblationResult, table: str, shown: Iterable[Exhibit]) -> None:
+        """The end of an ablation, what the terminal shows, and its pictures."""
         self._tell(self.log, self._name, result, ablation_metrics(result))
         self.log.file(table.encode(), "table.txt")
+        self.log.exhibits(shown)
 
     def study_result(
         self,

@@ -1,23 +1,63 @@
 """What every model must hold; a new one joins by its registry line."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from raysys.batches.batch import Layout, Padded
 from raysys.models import ModelConfig, model_names
-from raysys.models.cltnet import CltnetConfig
-from raysys.models.multiemo import MultiemoConfig
 
 DIMS = {"audio": 6, "text": 5, "video": 3}
 LENGTHS = {"audio": [2, 9, 5, 30], "text": [1, 3, 7, 2], "video": [4, 1, 1, 2]}
-SETS = [("audio", "text"), ("audio",), ("text", "video"), ("audio", "text", "video")]
+SETS = [
+    ("audio",),
+    ("text",),
+    ("audio", "text"),
+    ("text", "audio"),
+    ("text", "video"),
+    ("audio", "text", "video"),
+]
+SMALL: dict[str, list[dict[str, Any]]] = {
+    "cltnet": [{"channels": 7, "text_dim": 8, "dim": 9, "layers": 2, "heads": 2}],
+    "multiemo": [{"dim": 8, "state": 6, "layers": 2, "heads": 2, "feedforward": 16}],
+    "bimodal_attention": [
+        {"dim": 8, "heads": 2, "feedforward": 16, **parts}
+        for parts in (
+            {},
+            {"layers": 0},
+            {"fusion": "sequence"},
+            {"fusion": "concatenation"},
+            {"fusion": "average"},
+            {"fusion": "gate"},
+        )
+    ],
+    "speechtext": [{"hidden": 8}],
+    "mat": [
+        {"hidden": 8, "heads": 2, "feedforward": 16, "head_dropout": 0.0, "modulation": kind}
+        for kind in ("attention", "normalisation")
+    ],
+    "mcsan": [{"dim": 8, "heads": 2, "feedforward": 16}],
+}
+"""Model -> sizes that a test can train, one for each of its ways."""
+CASES = [
+    pytest.param(name, sizes, modalities, id=f"{name}{k}-{'+'.join(modalities)}")
+    for name, ways in SMALL.items()
+    for k, sizes in enumerate(ways)
+    for modalities in SETS
+    if set(modalities) <= set(model_names()[name].reads)
+]
+every_case = pytest.mark.parametrize(("name", "sizes", "modalities"), CASES)
 
 
-def build(name: str, modalities: tuple[str, ...]) -> torch.nn.Module:
+def test_every_model_is_covered():
+    assert set(SMALL) == set(model_names())
+
+
+def build(name: str, sizes: dict[str, Any], modalities: tuple[str, ...]) -> torch.nn.Module:
     torch.manual_seed(0)
-    sizes = CltnetConfig(channels=7, text_dim=8, dim=9, layers=2, heads=2)
-    dialogue = MultiemoConfig(dim=8, state=6, layers=2, heads=2, feedforward=16, dropout=0.0)
-    config = ModelConfig(name=name, modalities=modalities, cltnet=sizes, multiemo=dialogue)
+    settings = model_names()[name](**({"dropout": 0.0} | sizes))
+    config = ModelConfig(name=name, modalities=modalities, **{name: settings})
     return config.chosen.build(modalities, dims=DIMS, n_outputs=4).eval()
 
 
@@ -32,7 +72,7 @@ def alone(count: int) -> Layout:
     return Layout(places, torch.ones(count, 1, dtype=torch.bool), torch.zeros_like(places))
 
 
-def padded(modalities: tuple[str, ...], rows: list[int], extra: int = 0, rubbish: float = 0.0):
+def padded(modalities: tuple[str, ...], rows: list[int], extra: int = 0):
     batch = {}
     for modality in modalities:
         chosen = [utterances(modality)[k] for k in rows]
@@ -46,10 +86,9 @@ def padded(modalities: tuple[str, ...], rows: list[int], extra: int = 0, rubbish
     return batch
 
 
-@pytest.mark.parametrize("name", model_names())
-@pytest.mark.parametrize("modalities", SETS, ids="+".join)
-def test_padding_order_and_company_change_nothing(name: str, modalities: tuple[str, ...]):
-    model = build(name, modalities)
+@every_case
+def test_padding_order_and_company_change_nothing(name: str, sizes, modalities):
+    model = build(name, sizes, modalities)
     with torch.inference_mode():
         together = model(padded(modalities, [0, 1, 2, 3]), alone(4))
         reversed_ = model(padded(modalities, [3, 2, 1, 0], extra=11), alone(4))
@@ -62,12 +101,12 @@ def test_padding_order_and_company_change_nothing(name: str, modalities: tuple[s
     )
 
 
-@pytest.mark.parametrize("name", model_names())
-@pytest.mark.parametrize("modalities", SETS, ids="+".join)
-def test_the_logits_are_one_linear_layer_from_the_embedding(name: str, modalities):
-    model = build(name, modalities)
+@every_case
+def test_the_logits_are_one_linear_layer_from_the_embedding(name: str, sizes, modalities):
+    model = build(name, sizes, modalities)
     output = model(padded(modalities, [0, 1, 2, 3]), alone(4))
     assert set(output.vectors) == set(modalities)
+    assert all(len(vector) == 4 for vector in output.vectors.values())
     assert output.logits.shape == (4, 4)
     last = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1]
     torch.testing.assert_close(last(output.embedding), output.logits)
@@ -75,15 +114,17 @@ def test_the_logits_are_one_linear_layer_from_the_embedding(name: str, modalitie
 
 @pytest.mark.parametrize("name", model_names())
 def test_a_missing_modality_is_not_a_zero_one(name: str):
-    both, one = build(name, ("audio", "text")), build(name, ("audio",))
+    sizes = SMALL[name][0]
+    both, one = build(name, sizes, ("audio", "text")), build(name, sizes, ("audio",))
     assert sum(p.numel() for p in one.parameters()) < sum(p.numel() for p in both.parameters())
     assert "text" not in one(padded(("audio",), [0, 1]), alone(2)).vectors
 
 
-@pytest.mark.parametrize("name", model_names())
-@pytest.mark.parametrize("modalities", SETS, ids="+".join)
-def test_every_weight_gets_a_gradient_and_the_loss_overfits_eight_utterances(name: str, modalities):
-    model = build(name, modalities).train()
+@every_case
+def test_every_weight_gets_a_gradient_and_the_loss_overfits_eight_utterances(
+    name: str, sizes, modalities
+):
+    model = build(name, sizes, modalities).train()
     torch.manual_seed(1)
     batch = {
         m: Padded(torch.randn(8, 12, DIMS[m]), torch.ones(8, 12, dtype=torch.bool))
@@ -104,3 +145,13 @@ def test_every_weight_gets_a_gradient_and_the_loss_overfits_eight_utterances(nam
         optimizer.step()
     model.eval()
     assert (model(batch, layout).logits.argmax(dim=1) == labels).all()
+
+
+@every_case
+def test_attention_between_modalities_is_found_where_a_model_says_so(name: str, sizes, modalities):
+    model = build(name, sizes, modalities)
+    attentions = model.attentions() if hasattr(model, "attentions") else {}
+    for (one, other), layers in attentions.items():
+        assert {one, other} <= set(modalities)
+        assert one != other
+        assert all(isinstance(layer, torch.nn.MultiheadAttention) for layer in layers)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from raysys.benchmarks import BENCHMARKS
 from raysys.benchmarks.multiemo import DIMS, MODEL, measure_step
+from raysys.benchmarks.registry import BENCHMARKS
 from raysys.commandline import parse
 from raysys.errors import ConfigError, lookup
 from raysys.models.multiemo import Multiemo, MultiemoConfig
