@@ -2,9 +2,9 @@
 
     argv -> [preset.yaml] [--dotted.name value]... [--resume | --retry] [--debug] -> Config, Options
 
-jsonargparse does the typing, the YAML and the help; this module adds what it leaves out: the positional preset and
-its `base` (a preset, relative to the file, that it builds on), unknown keys answered with the nearest field, and
-one-line errors.
+jsonargparse does the typing, the YAML and the help; this module adds what it leaves out: the positional preset, its
+`base` (a preset, relative to the file, that it builds on) and its `corpora` (name of a corpus: a preset that is laid
+over it there), unknown keys answered with the nearest field, and one-line errors.
 """
 
 import os
@@ -59,7 +59,7 @@ def parse(argv: Sequence[str], *, program: str) -> tuple[Config, Options]:
     preset = Path(arguments.pop(0)) if has_preset else None
     _refuse_unknown_flags(arguments)
     parser = _parser(program)
-    values = _read_preset(preset) if preset else {}
+    values = _for_corpus(_read_preset(preset), arguments) if preset else {}
     try:
         defaults = parser.parse_object(values)
         parsed = parser.parse_args(arguments, namespace=defaults)
@@ -163,19 +163,33 @@ def _read_preset(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(
             f"preset {path} must be a mapping of settings, not {type(values).__name__}"
         )
-    base = values.pop("base", None)
+    base, corpora = values.pop("base", None), values.pop("corpora", None)
     _refuse_unknown_keys(values, path, prefix="")
+    if corpora is not None:
+        if not isinstance(corpora, dict):
+            raise ConfigError(f"preset {path}: corpora is {{corpus name: PRESET}}, not {corpora!r}")
+        values["corpora"] = {name: path.parent / str(file) for name, file in corpora.items()}
     if base is None:
         return values
     return _merged(_read_preset(path.parent / str(base), (*above, path.resolve())), values)
 
 
+def _for_corpus(values: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """A preset with what its `corpora` lay over it for the corpus that is used."""
+    corpora = values.pop("corpora", {})
+    name = values.get("corpus", {}).get("name")
+    for place, argument in enumerate(arguments):
+        flag, _, value = argument.partition("=")
+        if flag == "--corpus.name":
+            name = value or next(iter(arguments[place + 1 :]), "")
+    return _merged(values, _read_preset(corpora[name])) if name in corpora else values
+
+
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Settings of `above` in front of those of `below`, group by group; a study's space is one, so are variants."""
+    """Settings of `above` in front of those of `below`, group by group; a study's space is one, as are variants."""
     both = {**below, **above}
-    groups = {
-        key for key in both if key not in ("space", "variants") and key in below and key in above
-    }
+    whole = ("space", "variants", "columns")
+    groups = {key for key in both if key not in whole and key in below and key in above}
     for key in groups:
         if isinstance(below[key], dict) and isinstance(above[key], dict):
             both[key] = _merged(below[key], above[key])

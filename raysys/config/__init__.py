@@ -21,7 +21,7 @@ from raysys.corpus.folds import FoldsConfig
 from raysys.encoders import FeaturesConfig
 from raysys.errors import ConfigError, lookup, nearest
 from raysys.losses import LossConfig
-from raysys.models import ModelConfig
+from raysys.models import ModelConfig, model_names
 from raysys.settings import require, value_of
 from raysys.similarity.matrix import SimilarityConfig
 from raysys.tasks import TASKS
@@ -73,6 +73,7 @@ class Config:
         rule = "0 with a single modality, since Soft-HGR compares modalities"
         require(pairs, "loss.mu2", self.loss.mu2, rule)
         self._check_task()
+        self._check_attention()
 
     @property
     def task_type(self) -> type[Task]:
@@ -103,6 +104,21 @@ class Config:
                 f"{setting} is '{name}', but the task {self.task} is scored otherwise: {nearest(name, known)}"
             )
         return known[name]
+
+    def _check_attention(self) -> None:
+        if not self.tracking.attention or self.model.name not in model_names():
+            return
+        given = self.tracking.attention
+        rule = "0 unless the task is classification, whose predictions are right or wrong"
+        require(self.task == "classification", "tracking.attention", given, rule)
+        modalities = self.model.modalities
+        able = [n for n in model_names() if getattr(self.model, n).attends(("audio", "text"))]
+        rule = (
+            f"0 with {self.model.title}, which has no attention between modalities (with two of them have: "
+            f"{', '.join(able)})"
+        )
+        attends = self.model.chosen.attends(modalities)
+        require(attends, "tracking.attention", given, rule)
 
     def _check_task(self) -> None:
         lookup(TASKS, self.task, kind="task")

@@ -126,6 +126,8 @@ class AblationConfig:
     """Score of the task that is compared. Empty: the task's own (ua, ccc)."""
     source: str = ""
     """Where the published figures come from, printed below them."""
+    published_on: str = ""
+    """corpus.name of the published figures, which are left out on any other. Empty: any."""
     selected_on: Literal["test", "val", "unknown"] = "unknown"
     """Part whose score chose the published figures' epochs or settings; shown above them."""
 
@@ -210,7 +212,11 @@ class TrackingConfig:
     """Experiment name. Empty: the corpus name."""
     patience_seconds: float = 600.0
     """How long the end of a run waits for a tracking server that does not answer."""
+    attention: int = 0
+    """Test utterances of each emotion, right and wrong, whose attention between text and audio is drawn, the most
+    certain ones; 0 draws none. For models that attend between modalities."""
 
     def __post_init__(self) -> None:
+        require(self.attention >= 0, "tracking.attention", self.attention, "0 or more")
         wait = self.patience_seconds
         require(wait >= 0, "tracking.patience_seconds", wait, "0 or more")

@@ -68,6 +68,10 @@ class Encoder(ABC):
             FeatureError, CorpusError: it cannot be read, which costs this utterance alone.
         """
 
+    def names(self, row: Utterance) -> list[str]:
+        """What the frames of an utterance are, such as its tokens; none where they have no names."""
+        return []
+
     def load(self) -> None:  # noqa: B027
         """Load what `encode` needs, ahead of time.
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float32
 
+from raysys.corpus.table import Utterance
 from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest
 from raysys.settings import require
 
@@ -59,6 +60,10 @@ class HashedEncoder(Encoder):
     def read(self, source: Source, root: Path) -> str:
         """The text."""
         return source.row.text
+
+    def names(self, row: Utterance) -> list[str]:
+        """Its tokens."""
+        return tokens(row.text)
 
     def encode(self, items: Sequence[str]) -> Iterator[tuple[int, Frames]]:
         """A vector for every token of each text, in order."""

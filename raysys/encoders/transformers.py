@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 
 from raysys.corpus.audit import Finding
+from raysys.corpus.table import Utterance
 from raysys.encoders import pretrained
 from raysys.encoders.audio_models import FAMILIES
 from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest, marked
@@ -162,6 +163,12 @@ class TransformersEncoder(Encoder):
     def read(self, source: Source, root: Path) -> tuple[str, ...]:
         """The text, and the turns before it."""
         return (source.row.text, *(turn.text for turn in source.before))
+
+    def names(self, row: Utterance) -> list[str]:
+        """Its word pieces."""
+        pieces = self._pieces(row.text)
+        names: list[str] = self._tokenizer.convert_ids_to_tokens(pieces.ids[pieces.kept])
+        return names
 
     def load(self) -> None:
         """The model."""

@@ -22,6 +22,7 @@ from raysys.cluster.session import ray_session
 from raysys.config.running import ClusterConfig
 from raysys.corpus.folds import FoldKey
 from raysys.encoders.encoder import own_frames
+from raysys.experiments.attention import show_attention
 from raysys.experiments.plan import Plan
 from raysys.predictions import Predictions, read_predictions
 from raysys.report.results import FoldScores, PartScores, RunIds, TrialResult, write_result
@@ -210,6 +211,7 @@ def open_trial(
     exhibits = [
         *task.show_aggregate(aggregate, plan.origin),
         *task.show_summary(summary, predictions, plan.corpus.name),
+        *show_attention(plan, config, outcome.folds, opened),
     ]
     return Opened(result, exhibits)
 

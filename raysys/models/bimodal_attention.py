@@ -52,6 +52,10 @@ class BimodalAttentionConfig(ModelSettings):
         check_sizes("bimodal_attention", self, counts=("dim", "heads", "feedforward"), width="dim")
         require(self.layers >= 0, "model.bimodal_attention.layers", self.layers, "0 or more")
 
+    def attends(self, modalities: Sequence[str]) -> bool:
+        """By cross-attention."""
+        return len(modalities) > 1 and self.fusion == "cross_attention"
+
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
     ) -> "BimodalAttention":

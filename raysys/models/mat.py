@@ -49,6 +49,10 @@ class MatConfig(ModelSettings):
         counts = ("hidden", "heads", "feedforward", "layers")
         check_sizes("mat", self, counts=counts, width="hidden", shares=("dropout", "head_dropout"))
 
+    def attends(self, modalities: Sequence[str]) -> bool:
+        """The audio to the text."""
+        return len(modalities) > 1 and self.modulation == "attention"
+
     @property
     def vector_dim(self) -> int:
         """Width of a modality's vector, and of the embedding: the authors' in MAT and MNT."""

@@ -45,6 +45,10 @@ class McsanConfig(ModelSettings):
     def __post_init__(self) -> None:
         check_sizes("mcsan", self, counts=("dim", "heads", "feedforward", "layers"), width="dim")
 
+    def attends(self, modalities: Sequence[str]) -> bool:
+        """By cross-attention."""
+        return len(modalities) > 1
+
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
     ) -> "Mcsan":

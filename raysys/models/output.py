@@ -33,6 +33,10 @@ class ModelSettings:
     reads: ClassVar[tuple[str, ...]] = ("audio", "text", "video")
     """Modalities that it can read."""
 
+    def attends(self, modalities: Sequence[str]) -> bool:
+        """Whether places of one modality attend to those of another; its model then has `attentions`."""
+        return False
+
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
     ) -> nn.Module:

@@ -5,9 +5,9 @@
     concat -> ReLU(linear) = embedding [hidden] -> linear -> logits
 
 Atmaja, Shirai & Akagi 2019, "Speech Emotion Recognition Using Speech Feature and Word Embedding", APSIPA ASC, 519-523.
-The paper takes 34 acoustic features of 100 frames without silences, two unidirectional LSTM layers of 256 units for text
-and dense layers of 256. For speech its best are dense layers over the 100 frames, flattened; utterances of any length
-need an LSTM, which it tried too: here one layer, as wide as the text's.
+The paper takes 34 acoustic features of 100 frames without silences, two unidirectional LSTM layers of 256 units for
+text, and dense layers of 256. For speech its best are dense layers over the 100 frames, flattened; utterances of any
+length need an LSTM, which it tried too: here one layer, as wide as the text's.
 """
 
 from collections.abc import Mapping, Sequence

@@ -37,6 +37,7 @@ def compare_variants(
     compared = []
     ablation, names = config.ablation, [metric.name for metric in shown(config.task_type.metrics)]
     bases: dict[str, dict[str, np.ndarray]] = {}
+    comparable = ablation.published_on in ("", config.corpus.name)
     for cell in [one for one in ablation.cells if one.name in results]:
         one = results[cell.name]
         tests = {m: _by_seed(one, m) for m in names}
@@ -53,7 +54,7 @@ def compare_variants(
                 cell.variant,
                 cell.column,
                 dict(cell.settings),
-                cell.reported(config.compared.name),
+                cell.reported(config.compared.name) if comparable else {},
                 {part: one.mean[part] for part in _PARTS},
                 {part: one.std[part] for part in _PARTS},
                 {part: one.seed_std[part] for part in _PARTS},

@@ -157,15 +157,19 @@ def _curve(one: Curve) -> Figure:
 
 @draw.register
 def _attention(one: Attention) -> Figure:
-    """A row a querying place, over the seconds of what it looks at."""
-    figure = Figure(figsize=(8, 1.4 + 0.3 * len(one.rows)), layout="constrained")
-    axes = figure.add_subplot()
-    extent = (0.0, one.seconds, len(one.rows) - 0.5, -0.5)
-    image = axes.imshow(one.weights, aspect="auto", cmap="magma", extent=extent, vmin=0)
-    axes.set_yticks(range(len(one.rows)), one.rows, fontsize=9)
-    axes.set_xlabel(f"seconds of {one.across}")
-    axes.set_title(one.title, fontsize=10)
-    figure.colorbar(image, ax=axes, label="share of the attention")
+    """Names down, the other modality's time across; each panel in its own colours, since its shares sum otherwise."""
+    count = len(one.panels)
+    figure = Figure(figsize=(8, 0.6 + (0.9 + 0.24 * len(one.rows)) * count), layout="constrained")
+    for axes, (heading, weights) in zip(
+        np.atleast_1d(figure.subplots(count, 1)), one.panels.items(), strict=True
+    ):
+        extent = (0.0, one.seconds or weights.shape[1], len(one.rows) - 0.5, -0.5)
+        image = axes.imshow(weights, aspect="auto", cmap="magma", extent=extent, vmin=0)
+        axes.set_yticks(range(len(one.rows)), one.rows, fontsize=8)
+        axes.set_xlabel(f"{'seconds' if one.seconds else 'frames'} of {one.across}")
+        axes.set_title(heading, fontsize=9)
+        figure.colorbar(image, ax=axes, label="share")
+    figure.suptitle(one.title, fontsize=10)
     return figure
 
 

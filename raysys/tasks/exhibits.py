@@ -79,15 +79,16 @@ class Curve(Picture):
 
 @dataclass(frozen=True)
 class Attention(Picture):
-    """How much of what is queried each place of the query looks at."""
+    """How much the places of two modalities look at each other."""
 
     rows: Sequence[str]
-    """Names of the places that query, such as tokens."""
-    seconds: float
-    """Length of what is queried."""
-    weights: Float[np.ndarray, "row place"]
+    """Names of the places of one modality, such as tokens."""
     across: str
-    """What is queried."""
+    """The other modality."""
+    seconds: float | None
+    """Its length, where it is known."""
+    panels: Mapping[str, Float[np.ndarray, "row place"]]
+    """Who looks at whom -> share of the attention."""
 
 
 @dataclass(frozen=True)

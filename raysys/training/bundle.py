@@ -110,24 +110,32 @@ class Predictor:
         Raises:
             FeatureError: a modality is missing, has another width, or was made by another encoder.
         """
-        bundle = self.bundle
-        _check_features(bundle, features, encoders or {})
-        used = {modality: features[modality] for modality in bundle.dims}
-        count = len(next(iter(used.values())))
-        chosen = np.arange(count) if rows is None else np.asarray(rows)
-        turns = None if places is None else Turns(*torch.tensor(places).unbind(dim=1))
-        part = make_part(
-            used,
-            chosen,
-            labels=np.zeros(count, dtype=np.int64),
-            targets=np.zeros((count, len(self.outputs)), dtype=np.float32),
-            normalisers=bundle.normalisers,
-            device=str(next(bundle.model.parameters()).device),
-            turns=turns,
-        )
-        with settled(bundle.config):
-            found = bundle.predict(part)
+        _check_features(self.bundle, features, encoders or {})
+        part = unlabelled_part(self.bundle, features, rows=rows, places=places)
+        with settled(self.bundle.config):
+            found = self.bundle.predict(part)
         return Predictions(found.embeddings, found.outputs, found.truth[:0])
+
+
+def unlabelled_part(
+    bundle: Bundle,
+    features: Mapping[str, Ragged],
+    *,
+    rows: Int64[np.ndarray, " row"] | None,
+    places: Int64[np.ndarray, "utterance 3"] | None,
+) -> Part:
+    """Utterances as a bundle's model reads them; arguments are those of `Predictor.predict`."""
+    used = {modality: features[modality] for modality in bundle.dims}
+    count = len(next(iter(used.values())))
+    return make_part(
+        used,
+        np.arange(count) if rows is None else np.asarray(rows),
+        labels=np.zeros(count, dtype=np.int64),
+        targets=np.zeros((count, len(bundle.task.outputs)), dtype=np.float32),
+        normalisers=bundle.normalisers,
+        device=str(next(bundle.model.parameters()).device),
+        turns=None if places is None else Turns(*torch.tensor(places).unbind(dim=1)),
+    )
 
 
 def save_bundle(folder: Folder, bundle: Bundle) -> None:

@@ -184,6 +184,47 @@ def test_published_figures_need_their_source_and_are_per_cents():
         Config(ablation=AblationConfig({"whole": Variant(published=0.7)}, source="a paper"))
 
 
+def test_every_variant_runs_in_every_column_and_is_compared_with_itself_in_the_first():
+    published = {"plain": {"ua": 50.0, "wa": 60.0}, "mixed": {"ua": 55.0, "wa": 61.0}}
+    ablation = AblationConfig(
+        {"one": Variant({"loss.mu1": 0.1}, published), "two": Variant()},
+        columns={"plain": {}, "mixed": {"balance.method": "pdds"}},
+        source="a paper",
+    )
+    assert [cell.name for cell in ablation.cells] == [
+        f"{row}, {column}" for row in ("one", "two") for column in ("plain", "mixed")
+    ]
+    assert ablation.cells[1].settings == {"loss.mu1": 0.1, "balance.method": "pdds"}
+    results = {
+        "one, plain": result([0.5, 0.6]),
+        "one, mixed": result([0.6, 0.8]),
+        "two, mixed": result(
+            [0.9, 0.9]
+        ),  # its first column failed: there is nothing to compare with
+    }
+    found = {
+        one.name: one for one in compare_variants(Config(ablation=ablation), results, folds(2))
+    }
+    assert found["one, plain"].difference is None
+    assert found["one, mixed"].difference["ua"].mean == pytest.approx(0.15)
+    assert found["one, mixed"].published == {"ua": 55.0, "wa": 61.0}
+    assert found["two, mixed"].difference is None
+    elsewhere = Config(ablation=replace(ablation, published_on="iemocap"))
+    assert not any(one.published for one in compare_variants(elsewhere, results, folds(2)))
+
+
+def test_columns_and_curves_that_cannot_be_are_refused_in_one_line():
+    with pytest.raises(ConfigError, match="published is for 'mixd', which is no column: did you"):
+        AblationConfig(
+            {"one": Variant({}, {"mixd": 50.0})}, columns={"plain": {}, "mixed": {}}, source="it"
+        )
+    with pytest.raises(ConfigError, match="is scored otherwise: did you mean 'ua'"):
+        Config(ablation=AblationConfig({"one": Variant({}, {"uaa": 50.0})}, source="it"))
+    curved = AblationConfig({"low": Variant({"loss.mu1": 0.1}), "off": Variant()}, curve="loss.mu1")
+    with pytest.raises(ConfigError, match="'off' gives it no number"):
+        make_ablation(Config(ablation=curved))
+
+
 def test_settings_that_are_not_there_are_named(tmp_path: Path):
     (tmp_path / "a.yaml").write_text("ablation: {variants: {a: {}, b: {settings: }}}\n")
     with pytest.raises(ConfigError, match="'settings:' must be followed by|an entry is NAME"):

@@ -1,6 +1,7 @@
 """The tree: imports point one way, Ray and MLflow have their rooms, plug-ins are one module each, jobs are thin."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import deque
@@ -170,3 +171,30 @@ def test_what_ray_s_own_processes_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "False\n", done.stderr
+
+
+def spoken(path: Path) -> set[str]:
+    """Words of a module's code: names, parts of imports, and of strings that are no docstrings."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [
+                line
+                for line in body
+                if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
+            ]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= set(re.findall(r"\w+", node.value))
+        found |= {getattr(node, key, None) or "" for key in ("id", "attr", "arg")}
+    return found | {part for name in imports(path) for part in name.split(".")}
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_a_model_is_one_module_its_settings_and_one_line(name: str):
+    own = {ROOT / "raysys" / "models" / f"{name}.py", ROOT / "raysys" / "models" / "__init__.py"}
+    assert (ROOT / "raysys" / "models" / f"{name}.py").is_file()
+    outside = [path for path in MODULES if path not in own and room(path) != "benchmarks"]
+    assert [str(path) for path in [*outside, *JOBS] if name in spoken(path)] == []

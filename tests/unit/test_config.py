@@ -31,7 +31,7 @@ def test_every_preset_parses_and_begins_with_its_record(preset: Path):
     config = parse_all(str(preset))
     assert config.name == preset.stem
     if config.ablation.variants:
-        assert variant_configs(config).keys() == config.ablation.variants.keys()
+        assert list(variant_configs(config)) == [cell.name for cell in config.ablation.cells]
     record = preset.read_text().split("\n\n")[0]
     for word in ("command", "source", "hardware", "expected"):
         assert word in record.lower(), f"the head comment of {preset.name} does not tell its {word}"
@@ -54,6 +54,60 @@ def test_a_preset_builds_on_its_base_group_by_group(tmp_path: Path):
     config = parse_all(str(preset))
     assert (config.seed, config.training.batch_size, config.training.patience) == (4, 7, 5)
     assert config.name == "above"
+
+
+def test_a_preset_may_have_another_laid_over_it_for_a_corpus(tmp_path: Path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "small.yaml").write_text("training: {batch_size: 7}\n")
+    preset = tmp_path / "table.yaml"
+    preset.write_text(
+        "corpora: {demo: sub/small.yaml}\ncorpus: {name: meld}\ntraining: {batch_size: 64, patience: 3}\n"
+    )
+    sizes = {
+        flags: parse_all(str(preset), *flags).training.batch_size
+        for flags in [(), ("--corpus.name", "demo"), ("--corpus.name=demo",)]
+    }
+    assert list(sizes.values()) == [64, 7, 7]
+    on_demo = parse_all(str(preset), "--corpus.name", "demo", "--training.batch_size", "9").training
+    assert (on_demo.batch_size, on_demo.patience) == (9, 3)
+    preset.write_text("corpora: small.yaml\n")
+    with pytest.raises(ConfigError, match="corpora is {corpus name: PRESET}, not 'small.yaml'"):
+        parse_all(str(preset))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--model.name", "mat", "--model.modalities", "[video]"],
+            "model.name is 'mat', which reads audio and text, not video: set --model.modalities, or a --model.name "
+            "among cltnet, multiemo, bimodal_attention",
+        ),
+        (
+            ["--model.name", "speechtext", "--model.modalities", "[audio,video]"],
+            "which reads audio and text, not video",
+        ),
+        (
+            ["--tracking.attention", "1"],
+            "tracking.attention is 1, but must be 0 with cltnet (audio + text), which has no attention between "
+            "modalities (with two of them have: bimodal_attention, mat, mcsan)",
+        ),
+        (
+            ["--tracking.attention", "1", "--model.name", "mcsan", "--model.modalities", "[text]"],
+            "must be 0 with mcsan (text), which has no attention between modalities",
+        ),
+        (["--folds.tested", "[5]"], "folds.tested is [5], but must be empty unless folds.method"),
+        (
+            ["--folds.tested", "[0]", "--folds.method", "leave_one_group_out"],
+            "must be different numbers from 1",
+        ),
+    ],
+)
+def test_what_a_model_or_split_cannot_do_is_one_clear_line(flags: list[str], message: str):
+    with pytest.raises(ConfigError) as caught:
+        parse_all(*flags)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("off", ["off", "'off'"])

@@ -140,3 +140,15 @@ def test_the_audit_names_speaker_normalisation_and_encoders_trained_on_the_corpu
     folds = folds_of(corpus, config.folds)
     kinds = {f.kind for f in audited(corpus, folds, replace(config, features=features))}
     assert {"speaker_normalisation", "encoder_trained_on_corpus"} <= kinds
+
+
+def test_chosen_groups_alone_are_test_counted_in_the_order_of_their_names(cache_root: Path):
+    config = Config(corpus=CorpusConfig(demo=DemoConfig(utterances=150)))
+    corpus = corpus_of(config, cache_root)
+    every = FoldsConfig(method="leave_one_group_out", groups="session")
+    folds = folds_of(corpus, replace(every, tested=(5, 2)))
+    names = groups_of(corpus, every)
+    assert [set(names[fold.test]) for fold in folds] == [{"S2"}, {"S5"}]
+    assert [fold.index for fold in folds] == [0, 1]
+    with pytest.raises(CorpusError, match=r"folds.tested is \[6\], but there are 5 sessions"):
+        folds_of(corpus, replace(every, tested=(6,)))
