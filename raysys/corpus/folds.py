@@ -103,7 +103,7 @@ def make_folds(
     if config.method == "official":
         return (_checked(_official(corpus)),)
     _check_group_count(groups, config)
-    folds = []
+    folds: list[Fold] = []
     validated = np.zeros(len(corpus), dtype=np.int64)
     for rest, test in _outer(strata, groups, config):
         train, val = _inner(rest, strata, groups, config, validated)

@@ -115,7 +115,9 @@ class BimodalAttention(nn.Module):
         return {
             (m, other): [block.attention]
             for m, querying in self.cross.items()
+            if isinstance(querying, _Querying)
             for other, block in querying.blocks.items()
+            if isinstance(block, AttentionBlock)
         }
 
 

@@ -82,10 +82,7 @@ class Mat(nn.Module):
         second = _AttendingLayer if sizes.modulation == "attention" else _NormedLayer
         kinds = dict(zip(self.names, (_PlainLayer, second), strict=False))
         self.layers = nn.ModuleDict(
-            {
-                m: nn.ModuleList(kind(sizes) for _ in range(sizes.layers))
-                for m, kind in kinds.items()
-            }
+            {m: _Layers([kind(sizes) for _ in range(sizes.layers)]) for m, kind in kinds.items()}
         )
         self.reductions = nn.ModuleDict({m: AttentionReduction(sizes) for m in self.names})
         self.norm = nn.LayerNorm(sizes.vector_dim)
@@ -99,8 +96,7 @@ class Mat(nn.Module):
         for m in self.names:
             mask = modalities[m].mask
             states, _ = self.lstms[m](modalities[m].values)
-            for layer in self.layers[m]:
-                states = layer(states, mask, first)
+            states = self.layers[m](states, mask, first)
             vectors[m] = self.reductions[m](states, mask)
             first = _Read(states, mask, vectors[m])
         embedding = self.norm(torch.stack(list(vectors.values())).sum(dim=0))
@@ -108,12 +104,11 @@ class Mat(nn.Module):
 
     def attentions(self) -> Mapping[tuple[str, str], Sequence[nn.MultiheadAttention]]:
         """(querying modality, queried modality) -> the attention between them, layer by layer."""
-        across = [
-            layer.across.attention
-            for layer in self.layers[self.names[-1]]
-            if isinstance(layer, _AttendingLayer)
-        ]
-        return {(self.names[-1], self.names[0]): across} if across else {}
+        return {
+            (m, self.names[0]): layers.across
+            for m, layers in self.layers.items()
+            if isinstance(layers, _Layers) and layers.across
+        }
 
 
 @dataclass(frozen=True)
@@ -123,6 +118,25 @@ class _Read:
     states: Float[Tensor, "batch time dim"]
     mask: Bool[Tensor, "batch time"]
     vector: Float[Tensor, "batch out"]
+
+
+class _Layers(nn.Module):
+    """One layer after the other."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    @property
+    def across(self) -> list[nn.MultiheadAttention]:
+        """The attention to another modality, where the layers have one."""
+        return [one.across.attention for one in self.layers if isinstance(one, _AttendingLayer)]
+
+    def forward(self, states: Tensor, mask: Tensor, first: _Read | None) -> Tensor:
+        """The last layer's states [batch, time, hidden]."""
+        for layer in self.layers:
+            states = layer(states, mask, first)
+        return states
 
 
 class _PlainLayer(nn.Module):

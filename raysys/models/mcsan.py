@@ -89,11 +89,11 @@ class Mcsan(nn.Module):
 
     def attentions(self) -> Mapping[tuple[str, str], Sequence[nn.MultiheadAttention]]:
         """(querying modality, queried modality) -> the attention between them, block by block."""
-        across = {
-            (m, self.other[m]): [block.attention for block in stream.inter]
+        return {
+            (m, self.other[m]): stream.across
             for m, stream in self.streams.items()
+            if isinstance(stream, _Stream) and stream.across
         }
-        return {pair: found for pair, found in across.items() if found}
 
 
 class _Stream(nn.Module):
@@ -112,6 +112,11 @@ class _Stream(nn.Module):
         )
         self.gate = None if alone else nn.Linear(2 * sizes.dim, sizes.dim)
         self.pool = AttentionPool(sizes.dim, sizes.dim)
+
+    @property
+    def across(self) -> list[nn.MultiheadAttention]:
+        """The attention to the other modality, block by block."""
+        return [block.attention for block in self.inter if isinstance(block, AttentionBlock)]
 
     def forward(self, own: Padded, other: Padded) -> Float[Tensor, "batch dim"]:
         """Its vector."""

@@ -58,6 +58,7 @@ def _keep(seen: list[Tensor]) -> Any:
         layer: nn.MultiheadAttention, given: tuple[Any, ...], named: dict[str, Any], output: Any
     ) -> None:
         _, weights = layer.forward(*given, **{**named, "need_weights": True})
+        assert weights is not None
         seen.append(weights)
 
     return hook
