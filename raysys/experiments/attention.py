@@ -63,12 +63,14 @@ def show_attention(
         plan, {k: one for k, one in opened.items() if k[0] == first}, config.tracking.attention
     )
     shown: list[Exhibit] = [File("attention/utterances.json", [asdict(one) for one in chosen])]
-    names = config.features.build("text").names
+    reads_text = "text" in config.model.modalities
+    names = config.features.build("text").names if reads_text else _no_names
     for fold in [one for one in folds if one.seed == first]:
         own = [one for one in chosen if one.fold == fold.fold]
         if own:
             maps = _maps(plan, fold, [one.row for one in own])
-            shown += [_exhibit(plan, names, *pair) for pair in zip(own, maps, strict=True)]
+            for one, found in zip(own, maps, strict=True):
+                shown += _exhibits(plan, names, one, found)
     return shown
 
 
@@ -111,35 +113,44 @@ def _judged(plan: Plan, fold: int, part: Predictions) -> Iterator[Chosen]:
         )
 
 
-def _exhibit(
+def _exhibits(
     plan: Plan, names: Callable[[Utterance], list[str]], one: Chosen, maps: Maps
-) -> Attention:
-    modalities = {m for pair in maps for m in pair}
-    down = "text" if "text" in modalities else min(modalities)
-    (across,) = modalities - {down}
-    panels = {
-        f"{query} looks at {queried}": weights if query == down else weights.T
-        for (query, queried), weights in maps.items()
-    }
+) -> Iterator[Attention]:
+    """A picture for text, or the first modality, and each other one."""
+    modalities = sorted({m for pair in maps for m in pair})
+    down = "text" if "text" in modalities else modalities[0]
     utterance = plan.corpus.utterances[one.row]
-    count = len(next(iter(panels.values())))
     known = names(utterance) if down == "text" else []
-    said = utterance.text[:_TITLE_LETTERS]
     title = f"{one.utterance}, {one.emotion}, predicted {one.predicted} ({one.certainty:.2f})"
+    if utterance.text:
+        title += f": {utterance.text[:_TITLE_LETTERS]}"
     kind = "right" if one.is_right else "wrong"
-    name = re.sub(r"[^\w\-.]", "_", one.utterance)
-    return Attention(
-        f"attention/{one.emotion}/{kind}_{name}.png",
-        f"{title}: {said}" if said else title,
-        known if len(known) == count else [str(k) for k in range(1, count + 1)],
-        across,
-        _seconds(plan, utterance) if across == "audio" else None,
-        panels,
-    )
+    folder, name = (re.sub(r"[^\w\-.]", "_", said) for said in (one.emotion, one.utterance))
+    for across in [m for m in modalities if m != down]:
+        panels = {
+            f"{query} looks at {queried}": weights if query == down else weights.T
+            for (query, queried), weights in maps.items()
+            if {query, queried} == {down, across}
+        }
+        count = len(next(iter(panels.values())))
+        yield Attention(
+            f"attention/{folder}/{kind}_{name}_{across}.png",
+            title,
+            known if len(known) == count else [str(k) for k in range(1, count + 1)],
+            across,
+            _seconds(plan, utterance) if across == "audio" else None,
+            panels,
+        )
+
+
+def _no_names(utterance: Utterance) -> list[str]:
+    return []
 
 
 def _seconds(plan: Plan, utterance: Utterance) -> float | None:
     """Length of the utterance's audio, where there is a file of it."""
+    if not utterance.audio:
+        return None
     try:
         path = plan.corpus.root / utterance.audio
         samples, rate = read_audio(utterance, path, utterance.utterance_id)
