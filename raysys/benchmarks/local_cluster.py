@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_START_SECONDS = 600
+_START_SECONDS, _STARTS = 600, 5
 
 
 _DRAIN = """
@@ -99,21 +99,20 @@ class LocalCluster:
         return f"{self._head.ip or '127.0.0.1'}:{self._port}"
 
     def start_head(self, cpus: int) -> LocalNode:
-        """Start the head; returns when it answers."""
+        """Start the head; returns when it answers.
+
+        Raises:
+            OSError: it does not start.
+        """
         ports = [f"--port={self._port}", f"--dashboard-port={self._dashboard}"]
         ports += [f"--ray-client-server-port={free_port()}", f"--temp-dir={self._folder / 'ray'}"]
-        node = self._start("--head", *ports, "--include-dashboard=false", cpus=cpus, at=self._head)
-        deadline = time.monotonic() + _START_SECONDS
-        log = self._folder / f"node-{node.label}.log"
-        while "Ray runtime started" not in log.read_text():
-            if node.process.poll() is not None or time.monotonic() > deadline:
-                raise OSError(f"the head did not start: see {self._folder}/*.log")
-            time.sleep(0.1)
-        return node
+        return self._started(
+            "--head", *ports, "--include-dashboard=false", cpus=cpus, at=self._head
+        )
 
     def add_node(self, cpus: int, at: Place = HERE) -> LocalNode:
-        """Start another node, which joins by and by."""
-        return self._start(f"--address={self.address}", cpus=cpus, at=at)
+        """Start another node; returns when it has joined."""
+        return self._started(f"--address={self.address}", cpus=cpus, at=at)
 
     def give_notice(self, node: LocalNode, seconds: float) -> None:
         """Tell a node that it will be taken away, as a cloud does with a spot node."""
@@ -126,6 +125,20 @@ class LocalCluster:
         for node in self.nodes:
             if node.process.poll() is None:
                 node.kill()
+
+    def _started(self, *flags: str, cpus: int, at: Place) -> LocalNode:
+        """Start a node, and again where Ray gives up on it: it waits for 30 s, which a busy machine may need."""
+        for _ in range(_STARTS):
+            node = self._start(*flags, cpus=cpus, at=at)
+            log = self._folder / f"node-{node.label}.log"
+            deadline = time.monotonic() + _START_SECONDS
+            while node.process.poll() is None and time.monotonic() < deadline:
+                if "Ray runtime started" in log.read_text():
+                    return node
+                time.sleep(0.1)
+            node.kill()
+            self.nodes.remove(node)
+        raise OSError(f"a node did not start: {' '.join(log.read_text().split())[-300:]}")
 
     def _start(self, *flags: str, cpus: int, at: Place) -> LocalNode:
         ports = [f"--dashboard-agent-listen-port={free_port()}"]

@@ -17,7 +17,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
-from raysys.cluster.nodes import Node, divide, resources, survey
+from raysys.cluster.nodes import Node, divide, release_orphans, resources, survey
 from raysys.cluster.worker import ApartConfig, worker_loop
 from raysys.config.running import ClusterConfig
 
@@ -158,6 +158,7 @@ class WorkerGroups:
             self.seen, self._failed_starts = time.monotonic(), 0
         self.workers = self._room(nodes)
         self._demand.withdraw()
+        release_orphans()
         for node, count in self._missing(nodes).items():
             self._start_group(node, count)
         there = sum(len(group.ranks) for group in self._groups if not group.leaving)

@@ -8,6 +8,8 @@ from typing import Literal
 
 import ray
 from ray._private.state import available_resources_per_node, state
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from raysys.config.running import ClusterConfig
 
@@ -36,6 +38,20 @@ def survey(config: ClusterConfig) -> dict[str, Node]:
         name: Node(_fit(there[name], asked), _fit(free.get(name, {}), asked), name in leaving)
         for name in sorted(there, key=lambda name: (name != own, name))
     }
+
+
+def release_orphans() -> None:
+    """Give back what controllers of this job hold that have died.
+
+    Ray Train has a cleaner for it, which must ask the dashboard; a cluster may have none.
+    """
+    job = ray.get_runtime_context().get_job_id()
+    for packed in state._connect_and_get_accessor().get_placement_group_table():
+        group = PlacementGroupTableData.FromString(packed)
+        held = group.state != PlacementGroupTableData.PlacementGroupState.REMOVED
+        if held and group.creator_actor_dead and group.creator_job_id.hex() == job:
+            found = ray.PlacementGroupID(group.placement_group_id)
+            remove_placement_group(PlacementGroup(found))
 
 
 def slots(config: ClusterConfig) -> int:

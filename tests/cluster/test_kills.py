@@ -1,5 +1,7 @@
 """Processes killed in the middle of a run, which then ends in the same bits."""
 
+import os
+import signal
 import threading
 import time
 from functools import partial
@@ -10,11 +12,12 @@ import pytest
 import ray
 from mlflow import MlflowClient
 
+from raysys.benchmarks.local_cluster import family, title
 from raysys.config import Config
 from raysys.experiments import session
 from raysys.settings import replaced
 from tests.cluster.conftest import Ran, fold_curve, run
-from tests.cluster.gate import Gate, gated_fold, kill_at
+from tests.cluster.gate import Gate, gated_fold, kill_at, let_go, process_at
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("own_pool")]
 
@@ -42,6 +45,29 @@ def test_workers_killed_in_the_middle_of_folds_change_no_bit(
     for fold in range(5):
         curve = fold_curve(client, again.result.mlflow.run_id, fold, "val/ua")
         assert sorted(curve) == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_a_killed_controller_gives_its_room_back(
+    reference: Ran, own_pool: None, small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Without a dashboard, Ray Train's own cleaner cannot see that its controller has died."""
+    gate = Gate(tmp_path / "gate")
+    point = gate.hold("small", 1, 2)
+    monkeypatch.setattr(session, "run_fold", partial(gated_fold, gate))
+
+    def kill() -> None:
+        process_at(point)
+        (controller,) = [one for one in family(os.getpid()) if "ray::TrainCon" in title(one)]
+        os.kill(controller, signal.SIGKILL)
+        let_go(point)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    again = run(small)
+    thread.join(10)
+    assert not point.exists()
+    assert again.numbers == reference.numbers
 
 
 @pytest.mark.slow
