@@ -1,6 +1,6 @@
 """A study while things break: processes and nodes killed, or stopped for a minute, at random moments.
 
-Two clusters of three nodes on this machine do the same study, one of them disturbed. Folds train in earnest, slowed
+Two clusters of three nodes do the same study on this machine, one after the other, the first disturbed. Folds train in earnest, slowed
 down to a second an epoch, so that there is time to break something. In the end both must have the same numbers, and
 MLflow the same points.
 """
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from raysys.benchmarks.local_cluster import (
 )
 from raysys.commandline import parse, run_job
 from raysys.config.running import TrackingConfig
+from raysys.errors import PoolError
 from raysys.experiments.tune import tune
 from raysys.storage import Folder
 from raysys.tracking.client import connect
@@ -42,6 +43,7 @@ _STOP_SECONDS = 60.0
 _GAP_SECONDS = (1.0, 15.0)
 _EPOCH_SECONDS = 1.0
 _TRIALS = 40
+_LAST_LETTERS = 1500
 _PROCESSES = {
     "worker": "ray::RayTrainWorker",
     "queue": "ray::FoldQueue",
@@ -94,24 +96,34 @@ def measure(console: Console, folder: Folder) -> dict[str, Any]:
     """
     place = Path(folder.path())
     place.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        calm, wild = (stack.enter_context(_running(place / name)) for name in ("calm", "wild"))
-        console.print(f"two studies of {_TRIALS} trials; seed of the faults {_SEED}")
-        faults = _disturb(wild, console)
-        for site in (calm, wild):
-            site.study.wait()
-        calm_points, wild_points = calm.points(), wild.points()
-        same = calm.numbers() == wild.numbers()
+    console.print(f"two studies of {_TRIALS} trials; seed of the faults {_SEED}")
+    with _running(place / "wild") as site:
+        faults = _disturb(site, console)
+        wild = site.outcome()
+    with _running(place / "calm") as site:
+        calm = site.outcome()
     return {
         "seed": _SEED,
         "faults": sum(faults.values()),
         "by_kind": dict(sorted(faults.items())),
-        "same_numbers": same,
-        "same_mlflow_points": calm_points == wild_points,
-        "mlflow_points": sum(map(len, wild_points.values())),
-        "seconds_undisturbed": round(calm.seconds()),
-        "seconds_disturbed": round(wild.seconds()),
+        "same_numbers": calm.numbers == wild.numbers,
+        "same_mlflow_points": calm.points == wild.points,
+        "mlflow_points": sum(map(len, wild.points.values())),
+        "seconds_undisturbed": round(calm.seconds),
+        "seconds_disturbed": round(wild.seconds),
     }
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a study comes to."""
+
+    numbers: Any
+    """Of the result, but times and ids."""
+    seconds: float
+    """Of the whole command."""
+    points: Mapping[str, list[tuple[str, int, float]]]
+    """Trial -> its metrics' points in MLflow."""
 
 
 @dataclass
@@ -136,18 +148,20 @@ class _Site:
         self.server.wait()
         self.server = _start_server(self.folder, self.port)
 
-    def numbers(self) -> Any:
-        """Of the result, but times and ids."""
-        found = json.loads((self.folder / "runs" / "study" / "result.json").read_text())
-        return {name: value for name, value in found.items() if name not in ("seconds", "mlflow")}
+    def outcome(self) -> _Outcome:
+        """Wait for the study.
 
-    def seconds(self) -> float:
-        """Of the whole command."""
+        Raises:
+            PoolError: it failed.
+        """
+        if self.study.wait():
+            said = " ".join((self.folder / "study.log").read_text().split())
+            raise PoolError(f"the study ended early: {said[-_LAST_LETTERS:]}")
         found = json.loads((self.folder / "runs" / "study" / "result.json").read_text())
-        return float(found["seconds"]["total"])
+        numbers = {key: value for key, value in found.items() if key not in ("seconds", "mlflow")}
+        return _Outcome(numbers, float(found["seconds"]["total"]), self._points())
 
-    def points(self) -> Mapping[str, list[tuple[str, int, float]]]:
-        """Trial -> its metrics' points in MLflow."""
+    def _points(self) -> Mapping[str, list[tuple[str, int, float]]]:
         tracking = TrackingConfig(uri=f"http://127.0.0.1:{self.port}")
         client = connect(tracking, Folder(str(self.folder)))
         experiment = client.get_experiment_by_name("demo")
