@@ -1,8 +1,8 @@
 """A study while things break: processes and nodes killed, or stopped for a minute, at random moments.
 
-Two clusters of three nodes do the same study on this machine, one after the other, the first disturbed. Folds train in earnest, slowed
-down to a second an epoch, so that there is time to break something. In the end both must have the same numbers, and
-MLflow the same points.
+Two clusters of three nodes do the same study on this machine, one after the other, the first one disturbed. Folds
+train in earnest, slowed down to a second an epoch, so that there is time to break something. In the end both must have
+the same numbers, and MLflow the same points.
 """
 
 import json
