@@ -73,7 +73,7 @@ def test_a_variant_scores_as_its_cross_validation_does(
 def test_the_report_has_a_line_a_variant(result: dict[str, Any]):
     assert [one["name"] for one in result["variants"]] == list(VARIANTS)
     whole, text, _ = result["variants"]
-    assert whole["published"] == 70.0
+    assert whole["published"] == {"ua": 70.0}
     assert whole["difference"] is None
     gap = text["mean"]["test"]["ua"] - whole["mean"]["test"]["ua"]
     assert text["difference"]["ua"]["mean"] == pytest.approx(gap)
