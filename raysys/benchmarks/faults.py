@@ -207,9 +207,10 @@ def _running(folder: Path) -> Iterator[_Site]:
             yield one
         finally:
             for process in (one.study, one.server):
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
+                for own in family(process.pid) if process.poll() is None else ():
+                    with suppress(ProcessLookupError):
+                        os.kill(own, signal.SIGKILL)
+                process.wait()
 
 
 def _disturb(site: _Site, console: Console) -> Counter[str]:
