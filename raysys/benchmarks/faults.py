@@ -42,7 +42,7 @@ _FAULTS = 50
 _STOP_SECONDS = 60.0
 _GAP_SECONDS = (1.0, 15.0)
 _EPOCH_SECONDS = 1.0
-_TRIALS = 40
+_TRIALS = 12
 _LAST_LETTERS = 1500
 _PROCESSES = {
     "worker": "ray::RayTrainWorker",
