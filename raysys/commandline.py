@@ -89,12 +89,8 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         if "--debug" in argv:
             traceback.print_exc()
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        if isinstance(
-            error, HeadLostError
-        ):  # what Ray does when a process ends would wait for the head
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(2)
+        if isinstance(error, HeadLostError):
+            _end_at_once(2)
         return 2
     except KeyboardInterrupt:
         print(
@@ -102,6 +98,13 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 130
+
+
+def _end_at_once(status: int) -> None:
+    """End the process without what Ray does at its end, which would wait for the head."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

@@ -44,6 +44,8 @@ _GAP_SECONDS = (1.0, 15.0)
 _EPOCH_SECONDS = 1.0
 _TRIALS = 12
 _LAST_LETTERS = 1500
+_TIMELY = ("seconds", "mlflow", "epochs")
+"""Of a result, what is a matter of time; so are the epochs that a pruned trial's other folds had done by then."""
 _PROCESSES = {
     "worker": "ray::RayTrainWorker",
     "queue": "ray::FoldQueue",
@@ -119,7 +121,7 @@ class _Outcome:
     """What a study comes to."""
 
     numbers: Any
-    """Of the result, but times and ids."""
+    """Of the result, but what is a matter of time, and ids."""
     seconds: float
     """Of the whole command."""
     points: Mapping[str, list[tuple[str, int, float]]]
@@ -158,7 +160,10 @@ class _Site:
             said = " ".join((self.folder / "study.log").read_text().split())
             raise PoolError(f"the study ended early: {said[-_LAST_LETTERS:]}")
         found = json.loads((self.folder / "runs" / "study" / "result.json").read_text())
-        numbers = {key: value for key, value in found.items() if key not in ("seconds", "mlflow")}
+        numbers = {key: value for key, value in found.items() if key not in _TIMELY}
+        for trial in numbers["trials"]:
+            if trial["state"] == "PRUNED":
+                del trial["epochs"]
         return _Outcome(numbers, float(found["seconds"]["total"]), self._points())
 
     def _points(self) -> Mapping[str, list[tuple[str, int, float]]]:

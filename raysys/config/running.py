@@ -148,6 +148,10 @@ class AblationConfig:
                     f"ablation.variants: {name}: published is for '{unknown}', which is no column: {remedy}"
                 )
 
+    def has_published(self, corpus: str) -> bool:
+        """Whether the published figures are of this corpus, so that they may stand beside ours."""
+        return self.published_on in ("", corpus)
+
     @property
     def cells(self) -> tuple[Cell, ...]:
         """Every configuration, variant by variant."""

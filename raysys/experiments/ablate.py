@@ -137,7 +137,7 @@ def _report(
         task=plan.task.name,
         corpus=plan.corpus.name,
         metric=plan.config.compared.name,
-        source=ablation.source if ablation.published_on in ("", plan.config.corpus.name) else "",
+        source=ablation.source if ablation.has_published(plan.config.corpus.name) else "",
         selected_on=ablation.selected_on,
         seeds=plan.config.training.seeds,
         n_folds=len(plan.folds),

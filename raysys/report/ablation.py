@@ -37,7 +37,7 @@ def compare_variants(
     compared = []
     ablation, names = config.ablation, [metric.name for metric in shown(config.task_type.metrics)]
     bases: dict[str, dict[str, np.ndarray]] = {}
-    comparable = ablation.published_on in ("", config.corpus.name)
+    comparable = ablation.has_published(config.corpus.name)
     for cell in [one for one in ablation.cells if one.name in results]:
         one = results[cell.name]
         tests = {m: _by_seed(one, m) for m in names}

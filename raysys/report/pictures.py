@@ -142,7 +142,7 @@ def _confusion_figure(names: Sequence[str], panels: Mapping[str, np.ndarray]) ->
 
 @draw.register
 def _curve(one: Curve) -> Figure:
-    """Points with their deviation; published ones dashed."""
+    """Points with their deviation."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     for name, points in one.lines.items():
