@@ -43,12 +43,13 @@ class Options:
     debug: bool = False
 
 
-def parse(argv: Sequence[str], *, program: str) -> tuple[Config, Options]:
+def parse(argv: Sequence[str], *, program: str, task: str = "") -> tuple[Config, Options]:
     """Read `[preset.yaml] [--dotted.name value]...`.
 
     Args:
         argv: arguments without the program's name.
         program: how the user called it, for the usage line.
+        task: the only one that the program does; empty: any.
 
     Raises:
         ConfigError: an unreadable preset, an unknown key, a value of the wrong type or out of range.
@@ -72,7 +73,13 @@ def parse(argv: Sequence[str], *, program: str) -> tuple[Config, Options]:
     options = Options(None if given["retry"] else given["resume"], given["debug"])
     if not built["name"]:
         built["name"] = preset.stem if preset else "run"
-    return Config(**built), options
+    config = Config(**built)
+    if task and config.task != task:
+        raise ConfigError(
+            f"the task is {config.task}, but {program} does {task}: take a preset of it, as in configs/labels/, or "
+            "python -m jobs.cross_validate"
+        )
+    return config, options
 
 
 def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:

@@ -12,9 +12,6 @@ from jaxtyping import Float, Float32, Int64, Shaped
 
 from raysys.encoders.store import Ragged
 
-FRAMED = ("audio", "video")
-"""Modalities whose columns are normalised; tokens keep their encoder's scale."""
-
 _SMALLEST_STD = 1e-5
 
 

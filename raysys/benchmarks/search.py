@@ -22,7 +22,7 @@ from raysys.config.running import AblationConfig, SearchConfig, Variant
 from raysys.experiments.ablate import ablate
 from raysys.search.scheduler import make_scheduler
 from raysys.storage import Folder
-from raysys.tasks.classification import METRICS
+from raysys.tasks.classification_summary import METRICS
 from raysys.training.fold import read_result
 from raysys.training.records import EpochRecord
 

@@ -59,7 +59,9 @@ def extractor(
 
     def through(encoder: Encoder, portions: Sequence[Portion], root: Path) -> Iterator[Encoded]:
         few = utterances <= SHARD and not (encoder.uses_gpu and ray_address(cluster))
-        if few or STANDING.get() is not None:  # a pool that stands has the workers' CPUs
+        if (
+            few or encoder.is_light or STANDING.get() is not None
+        ):  # a pool that stands has the workers' CPUs
             yield from here(encoder, portions, root)
         elif portions:
             yield from on_workers(features, cluster, modality, encoder, portions, root)

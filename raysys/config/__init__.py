@@ -37,7 +37,8 @@ class Config:
     seed: int = 0
     """Seed of weights, batches, mixtures, proposals and bootstrap: same seed, same machine, same numbers."""
     task: str = "classification"
-    """What is predicted: classification (an emotion) or regression (the numbers that corpus.targets names)."""
+    """What is predicted: classification (an emotion), regression (the numbers that corpus.targets names) or
+    label_mapping (ratings in one format from those in another)."""
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     """Data."""
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
@@ -126,8 +127,19 @@ class Config:
             given = value_of(self, name)
             rule = f"{value!r} with the task {self.task}, or another --task"
             require(given == value, name, given, rule)
+        able = [
+            n for n, k in model_names().items() if k.reads_formats == self.task_type.reads_formats
+        ]
+        rule = f"one for the task {self.task}: {', '.join(able)}"
+        fits = self.model.name in able or self.model.name not in model_names()
+        require(fits, "model.name", self.model.name, rule)
         for name, what in self.task_type.needs.items():
             require(bool(value_of(self, name)), name, [], what)
+        formats = tuple(self.corpus.ratings.tables)
+        rule = f"the formats of corpus.ratings.tables, in their order: {list(formats)}"
+        given = self.model.modalities
+        same = given == formats or not self.task_type.reads_formats
+        require(same, "model.modalities", list(given), rule)
         assert self.selects
         assert self.objectives
         published = (one.reported(self.compared.name) for one in self.ablation.cells)

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysys.corpus import demo, emodb, iemocap, manifest, meld
+from raysys.corpus import demo, emodb, iemocap, manifest, meld, ratings
 from raysys.corpus.check import Rules, check_corpus, check_dialogues
 from raysys.corpus.demo import DemoConfig
 from raysys.corpus.files import SourceConfig
 from raysys.corpus.iemocap import IemocapConfig
+from raysys.corpus.ratings import RatingsConfig
 from raysys.corpus.table import Corpus, RawCorpus
 from raysys.errors import lookup
 from raysys.storage import Folder
@@ -19,6 +20,7 @@ READERS: Mapping[str, Callable[[SourceConfig, Any, Folder], RawCorpus]] = {
     "iemocap": iemocap.read,
     "manifest": manifest.read,
     "meld": meld.read,
+    "ratings": ratings.read,
 }
 """Corpus name -> reader. A new corpus is one module and one line here; settings of its own are a field below."""
 
@@ -31,6 +33,8 @@ class CorpusConfig(SourceConfig):
     """The generated corpus."""
     iemocap: IemocapConfig = field(default_factory=IemocapConfig)
     """Part of IEMOCAP."""
+    ratings: RatingsConfig = field(default_factory=RatingsConfig)
+    """Tables of ratings."""
 
 
 def read_corpus(

@@ -64,7 +64,8 @@ def check_corpus(
     Raises:
         CorpusError: the first problem, with the number of further ones.
     """
-    names = config.targets or config.emotions or raw.emotions
+    targets = config.targets or raw.targets
+    names = targets or config.emotions or raw.emotions
     rules.check_names(names)
     _check_streams(raw, modalities)
     good: list[_Checked] = []
@@ -88,8 +89,10 @@ def check_corpus(
     return Corpus(
         name=raw.name,
         root=raw.root,
-        emotions=() if config.targets else names,
-        targets=config.targets,
+        emotions=() if targets else names,
+        targets=targets,
+        formats=raw.formats,
+        equivalent=raw.equivalent,
         utterances=tuple(item.utterance for item in good),
         audio_digests=tuple(item.audio_digest for item in good),
         quarantine=(*bad, *known),

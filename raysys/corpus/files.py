@@ -13,7 +13,8 @@ class SourceConfig:
     """What every reader is asked for."""
 
     name: str = "demo"
-    """Reader: demo (generated, synthetic), emodb, iemocap, meld, or manifest (your own CSV or Parquet)."""
+    """Reader: demo (generated, synthetic), emodb, iemocap, meld, manifest (your own CSV or Parquet), or ratings (of
+    words or texts, in several formats)."""
     root: str = ""
     """Folder of the corpus; audio paths are relative to it. The demo needs none."""
     manifest: str = ""
@@ -41,20 +42,21 @@ def corpus_root(config: SourceConfig) -> Path:
 
 
 def csv_rows(
-    path: Path, check_columns: Callable[[Sequence[str], Path], None]
+    path: Path, check_columns: Callable[[Sequence[str], Path], None], *, delimiter: str = ","
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Where each row stands (file:line), and its values by column.
 
     Args:
         path: of a UTF-8 table whose first line names the columns.
         check_columns: refuses names that do not fit.
+        delimiter: between columns.
 
     Raises:
         CorpusError: it is not such a table, or a row has too many or too few fields.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
+            reader = csv.DictReader(file, strict=True, delimiter=delimiter)
             names = list(reader.fieldnames or [])
             check_columns(names, path)
             for row in reader:

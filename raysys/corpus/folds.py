@@ -181,9 +181,13 @@ def _inner(
 def _stratified(
     n_splits: int, strata: np.ndarray, groups: np.ndarray, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
+    alone = len(set(groups.tolist())) == len(groups)
+    kind = (
+        StratifiedKFold if alone else StratifiedGroupKFold
+    )  # the same where groups are single, but fast
+    splitter = kind(n_splits, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class smaller than the number of folds is fine as long as no train part lacks it, which we check.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)

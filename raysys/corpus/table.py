@@ -6,14 +6,15 @@ Readers return rows as they find them; `raysys.corpus.check` turns them into a `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 
+from raysys.corpus.formats import Format
 from raysys.settings import digest
 
 
@@ -42,7 +43,7 @@ class Utterance:
     votes: Mapping[str, int] | None = None
     """Emotion -> number of annotators."""
     values: Mapping[str, float] | None = None
-    """Target of a regression -> its value."""
+    """Target of a regression -> its value; FORMAT.VARIABLE -> a rating as 0..1."""
     split: str = ""
     """Official part (train, val or test), where the corpus has one."""
 
@@ -60,6 +61,12 @@ class RawCorpus:
     synthetic: bool = False
     known_bad: Mapping[str, str] = field(default_factory=dict)
     """Utterances that are unusable in every copy of the corpus -> why; left out where they fail a check."""
+    targets: tuple[str, ...] = ()
+    """Names of the numbers that the reader itself knows."""
+    formats: tuple[Format, ...] = ()
+    """Of its ratings."""
+    equivalent: tuple[tuple[str, ...], ...] = ()
+    """Names of their variables that mean the same."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,10 @@ class Corpus:
     """Digest of each utterance's file of video features; empty without a model that sees."""
     targets: tuple[str, ...] = ()
     """Names of the numbers that are predicted, in order; none where classes are."""
+    formats: tuple[Format, ...] = ()
+    """Of its ratings, where it has such."""
+    equivalent: tuple[tuple[str, ...], ...] = ()
+    """Names of their variables that mean the same."""
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -102,6 +113,14 @@ class Corpus:
         """Annotators for each of the corpus' emotions; a row of zeros where there are none."""
         rows = [[(row.votes or {}).get(e, 0) for e in self.emotions] for row in self.utterances]
         return np.array(rows, dtype=np.int64)
+
+    @cached_property
+    def ratings(self) -> Float32[np.ndarray, "utterance target"]:
+        """Every utterance's numbers, in the order of `targets`; NaN where there is none."""
+        rows = [
+            [(row.values or {}).get(n, np.nan) for n in self.targets] for row in self.utterances
+        ]
+        return np.array(rows, dtype=np.float32).reshape(len(self), len(self.targets))
 
     @cached_property
     def places(self) -> Int64[np.ndarray, "utterance 3"]:
@@ -138,4 +157,6 @@ class Corpus:
             [{**vars(row), **{n: dict(getattr(row, n) or {}) for n in ("votes", "values")}}, audio]
             for row, audio in zip(self.utterances, self.audio_digests, strict=True)
         ]
-        return digest(self.name, self.emotions, self.targets, rows, self.video_digests)
+        own = [asdict(one) for one in self.formats]
+        more = [own, self.equivalent] if own else []
+        return digest(self.name, self.emotions, self.targets, rows, self.video_digests, *more)

@@ -19,13 +19,14 @@ from rich.text import Text
 from raysys.corpus.audit import Finding
 from raysys.corpus.table import Corpus
 from raysys.encoders.audio_transformers import AudioTransformersConfig
-from raysys.encoders.encoder import Encoder, EncoderConfig
+from raysys.encoders.encoder import FRAMED, STREAMS, Encoder, EncoderConfig
 from raysys.encoders.extraction import Through, here
 from raysys.encoders.frames import FramesConfig
 from raysys.encoders.hashed import HashedConfig
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.pooled import Pooled
 from raysys.encoders.precomputed import PrecomputedConfig
+from raysys.encoders.ratings import RatingsEncoderConfig
 from raysys.encoders.store import FeatureStore, Ragged, extract_store, open_store
 from raysys.encoders.top_layers import TopRecipe
 from raysys.encoders.transformers import TransformersConfig
@@ -82,9 +83,13 @@ class FeaturesConfig:
             given = bool(file) == (encoder == "precomputed")
             require(given, f"features.precomputed.{modality}", file, rule)
 
+    def encoder_of(self, modality: str) -> str:
+        """Name of the encoder of a modality; whatever is no stream is a label format, whose ratings are read."""
+        return str(getattr(self, modality)) if modality in STREAMS else "ratings"
+
     def comes_from_file(self, modality: str) -> bool:
         """Whether a modality is read from a file of features instead of the corpus."""
-        chosen = getattr(self, modality) == "precomputed"
+        chosen = self.encoder_of(modality) == "precomputed"
         return chosen and bool(getattr(self.precomputed, modality))
 
     def encoder(self, modality: str) -> EncoderConfig:
@@ -93,7 +98,9 @@ class FeaturesConfig:
         Raises:
             ConfigError: there is none of that name.
         """
-        name = str(getattr(self, modality))
+        if modality not in STREAMS:
+            return RatingsEncoderConfig()
+        name = self.encoder_of(modality)
         lookup(encoder_names(modality), name, kind=f"{modality} encoder")
         chosen: EncoderConfig = getattr(self, name)
         return chosen
@@ -106,7 +113,7 @@ class FeaturesConfig:
             FeatureError: its model or file cannot be used.
         """
         encoder = self.encoder(modality).build(modality)
-        pools = self.pool_frames > 1 and modality != "text"
+        pools = self.pool_frames > 1 and modality in FRAMED
         return Pooled(encoder, self.pool_frames) if pools else encoder
 
     def tops(self, modalities: Sequence[str]) -> dict[str, TopRecipe]:
@@ -126,7 +133,7 @@ class FeaturesConfig:
             corpus: name of the corpus.
         """
         found = []
-        framed = [modality for modality in modalities if modality != "text"]
+        framed = [modality for modality in modalities if modality in FRAMED]
         if self.normalise == "speaker" and framed:
             message = (
                 f"{' and '.join(framed)} is normalised per speaker on the speaker's own unlabelled frames, test "
@@ -135,7 +142,7 @@ class FeaturesConfig:
             found.append(Finding("note", "speaker_normalisation", message))
         by_encoder: dict[str, list[str]] = {}
         for modality in modalities:
-            by_encoder.setdefault(str(getattr(self, modality)), []).append(modality)
+            by_encoder.setdefault(self.encoder_of(modality), []).append(modality)
         for served in by_encoder.values():
             found += self.encoder(served[0]).findings(served, corpus)
         return found
@@ -184,7 +191,7 @@ def prepare_features(
     for modality, encoder in encoders.items():
         stored = open_store(corpus, modality, encoder, cache)
         if stored is None or (stored.failed and not skip_bad):
-            title = f"{modality} features ({getattr(config, modality)})"
+            title = f"{modality} features ({config.encoder_of(modality)})"
             with _progress(title, len(corpus)) as bar:
                 stored = extract_store(
                     corpus,

@@ -20,6 +20,10 @@ from raysys.corpus.table import Utterance
 from raysys.encoders.top_layers import TopRecipe
 from raysys.settings import digest
 
+STREAMS = ("audio", "text", "video")
+"""What an utterance is made of."""
+FRAMED = ("audio", "video")
+"""Streams whose columns are normalised; tokens keep their encoder's scale."""
 Frames = Shaped[np.ndarray, "_ _"]
 """[time, dim]."""
 
@@ -47,6 +51,8 @@ class Encoder(ABC):
     """Sum of sizes that is read before it is encoded: what memory must hold."""
     uses_gpu: bool = False
     """Whether it is faster on a GPU."""
+    is_light: bool = False
+    """Whether a whole corpus costs less than starting a worker."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import raysys
-from raysys.batches.normalise import FRAMED, by_speaker
+from raysys.batches.normalise import by_speaker
 from raysys.cluster.extraction import extractor
 from raysys.config import Config
 from raysys.corpus import read_corpus
@@ -23,6 +23,7 @@ from raysys.corpus.audit import Finding, audit_folds
 from raysys.corpus.folds import Fold, folds_record, make_folds
 from raysys.corpus.table import Corpus
 from raysys.encoders import prepare_features, seen_in
+from raysys.encoders.encoder import FRAMED, STREAMS
 from raysys.encoders.store import FeatureStore, Ragged
 from raysys.errors import ConfigError, lookup
 from raysys.models import model_names
@@ -80,7 +81,7 @@ def prepare_corpus(config: Config, *, models: Collection[str] = ()) -> tuple[Cor
     corpus = read_corpus(
         config.corpus,
         config.task_type,
-        modalities=tuple(m for m in config.model.modalities if not from_file(m)),
+        modalities=tuple(m for m in config.model.modalities if m in STREAMS and not from_file(m)),
         cache=cache,
         dialogues=bool(_dialogue_models(models or (config.model.name,))),
     )

@@ -32,6 +32,7 @@ from raysys.tasks.baseline import pool_over_time
 from raysys.tasks.exhibits import Exhibit
 from raysys.tasks.task import Task, shown
 from raysys.training.arithmetic import warm_up
+from raysys.training.bundle import load_bundle
 from raysys.training.fold import run_fold
 from raysys.training.records import FoldResult
 from raysys.trials.trial import TrialOutcome
@@ -189,7 +190,7 @@ def open_trial(
     }
     over = _score_parts(folds, names, val_names)
     predictions = list(opened.values())
-    summary = task.summary(predictions, plan.test_speakers * len(seeds), aggregate)
+    summary = task.summary(predictions, plan.test_speakers * len(seeds), aggregate, baseline)
     result = TrialResult(
         kind=kind,
         task=task.name,
@@ -212,8 +213,14 @@ def open_trial(
         *task.show_aggregate(aggregate, plan.origin),
         *task.show_summary(summary, predictions, plan.corpus.name),
         *show_attention(plan, config, outcome.folds, opened),
+        *_show_model(task, outcome.folds),
     ]
     return Opened(result, exhibits)
+
+
+def _show_model(task: Task, folds: Sequence[FoldResult]) -> list[Exhibit]:
+    """What the first fold's model looks like, where the task shows that."""
+    return task.show_model(load_bundle(Folder(folds[0].folder)).model) if task.shows_model else []
 
 
 def _score_parts(

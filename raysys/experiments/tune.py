@@ -84,7 +84,7 @@ def _report(
     rounds = {id(c): end.round for end in ends for c in end.candidates}
     number = rounds.get(id(chosen), 1)
     speakers = plan.test_speakers * len(chosen.trial.seeds)
-    summary = task.summary(honest.predictions, speakers, searched.aggregate)
+    summary = task.summary(honest.predictions, speakers, searched.aggregate, searched.baseline)
     names = [metric.name for metric in shown(task.metrics)]
     val = {name: chosen.mean(name) for name in chosen.folds[0].val}
     result = StudyResult(

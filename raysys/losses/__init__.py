@@ -8,6 +8,7 @@ from torch import Tensor
 from raysys.losses.classification import (
     ClassificationLossConfig,
 )
+from raysys.losses.label_mapping import LabelMappingLossConfig
 from raysys.losses.objective import Objective
 from raysys.losses.regression import RegressionLossConfig
 from raysys.losses.soft_hgr import SoftHgrConfig
@@ -17,7 +18,13 @@ from raysys.settings import require
 
 
 @dataclass(frozen=True)
-class LossConfig(SwfcConfig, SoftHgrConfig, ClassificationLossConfig, RegressionLossConfig):
+class LossConfig(
+    SwfcConfig,
+    SoftHgrConfig,
+    ClassificationLossConfig,
+    RegressionLossConfig,
+    LabelMappingLossConfig,
+):
     """The objective: mu1 SWFC + mu2 Soft-HGR + (1 - mu1 - mu2) (main loss of the task).
 
     A new loss is one module and one base here: its settings are fields of this class.

@@ -22,15 +22,17 @@ class ClassificationLossConfig:
     omega: float = 0.0
     """Weight of the emotion-aware term beside KL; 0 leaves plain KL."""
     similarity: str = "preset"
-    """Similarity matrix S of the emotion-aware term: preset (hand-written), the path of a .json or .npy file, or
-    mlflow:RUN_ID for the averaged matrix of an earlier run."""
+    """Similarity matrix S of the emotion-aware term: preset (hand-written), vad (from people's ratings of the emotions'
+    names), the path of a .json or .npy file, or mlflow:RUN_ID for the averaged matrix of an earlier run."""
     class_weights: bool = False
     """Weigh utterances by the inverse frequency of their class in the train part."""
 
     def check(self) -> None:
         """Refuse values out of range."""
         require(self.omega >= 0, "loss.omega", self.omega, "0 or more")
-        require(bool(self.similarity), "loss.similarity", "", "preset, a file or mlflow:RUN_ID")
+        require(
+            bool(self.similarity), "loss.similarity", "", "preset, vad, a file or mlflow:RUN_ID"
+        )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from raysys.errors import ConfigError, lookup
 from raysys.models.bimodal_attention import BimodalAttentionConfig
@@ -10,6 +9,7 @@ from raysys.models.cltnet import CltnetConfig
 from raysys.models.mat import MatConfig
 from raysys.models.mcsan import McsanConfig
 from raysys.models.multiemo import MultiemoConfig
+from raysys.models.multiway import MultiwayConfig
 from raysys.models.output import ModelSettings
 from raysys.models.speechtext import SpeechtextConfig
 from raysys.settings import groups_with, require
@@ -21,8 +21,8 @@ class ModelConfig:
 
     name: str = "cltnet"
     """Model: one of the groups below; multiemo reads whole dialogues, the others each utterance by itself."""
-    modalities: tuple[Literal["audio", "text", "video"], ...] = ("audio", "text")
-    """Input streams that the model sees."""
+    modalities: tuple[str, ...] = ("audio", "text")
+    """Input streams that the model sees: audio, text, video; a model of labels reads corpus.ratings.tables."""
     # A new model is one module and one line here: the field's name is the model's.
     cltnet: CltnetConfig = field(default_factory=CltnetConfig)
     """Sizes of CLTNet."""
@@ -36,17 +36,21 @@ class ModelConfig:
     """Sizes of MAT, and of MNT."""
     mcsan: McsanConfig = field(default_factory=McsanConfig)
     """Sizes of MCSAN."""
+    multiway: MultiwayConfig = field(default_factory=MultiwayConfig)
+    """Sizes of the multi-way mapping model, which reads label formats."""
 
     def __post_init__(self) -> None:
         distinct = len(self.modalities) == len(set(self.modalities)) > 0
         require(distinct, "model.modalities", list(self.modalities), "one or more, each once")
         kind = model_names().get(self.name)  # an unknown name is answered where it is looked up
-        unread = [m for m in self.modalities if kind is not None and m not in kind.reads]
-        if kind is not None and unread:
+        if kind is None or kind.reads_formats:
+            return
+        if unread := [m for m in self.modalities if m not in kind.reads]:
             able = [name for name, one in model_names().items() if set(unread) <= set(one.reads)]
+            other = f", or a --model.name among {', '.join(able)}" if able else ""
             raise ConfigError(
                 f"model.name is '{self.name}', which reads {' and '.join(kind.reads)}, not {' or '.join(unread)}: set "
-                f"--model.modalities, or a --model.name among {', '.join(able)}"
+                f"--model.modalities{other}"
             )
 
     @property

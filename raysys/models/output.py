@@ -22,6 +22,8 @@ class ModelOutput:
     """Modality -> its vector: before fusion, or fused with the others where the model does that first."""
     contrast: Float[Tensor, "batch _"] | None = None
     """What SWFC sees; None is the embedding."""
+    weights: Mapping[str, Float[Tensor, "variable dim"]] | None = None
+    """Label format -> weight vectors of its decoder, of a model that has such."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class ModelSettings:
     """Whether its batches must be whole dialogues, with their layout."""
     reads: ClassVar[tuple[str, ...]] = ("audio", "text", "video")
     """Modalities that it can read."""
+    reads_formats: ClassVar[bool] = False
+    """Whether it reads ratings in label formats instead: the corpus' tables are then its modalities."""
 
     def attends(self, modalities: Sequence[str]) -> bool:
         """Whether places of one modality attend to those of another; its model then has `attentions`."""

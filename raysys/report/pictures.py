@@ -22,6 +22,7 @@ from raysys.tasks.exhibits import (
     HeatMap,
     PairCounts,
     Picture,
+    Points,
     Scatter,
     Tree,
 )
@@ -177,15 +178,17 @@ def _attention(one: Attention) -> Figure:
 def _bars(one: Bars) -> Figure:
     groups = {head: list(rows.items())[:_BARS] for head, rows in one.groups.items() if rows}
     tallest = max(len(rows) for rows in groups.values())
+    largest = max(value for rows in groups.values() for _, (value, _) in rows)
+    unit = 100 if largest > 1 else 1
     figure = Figure(figsize=(5.5 * len(groups), 1.4 + 0.34 * tallest))
     for axes, (heading, rows) in zip(
         np.atleast_1d(figure.subplots(1, len(groups))), groups.items(), strict=True
     ):
         names = [f"{name} ({count})" for name, (_, count) in rows]
         bars = axes.barh(names, [value for _, (value, _) in rows], color="tab:blue")
-        axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+        axes.bar_label(bars, fmt="%.1f" if unit > 1 else "%.2f", padding=3, fontsize=8)
         axes.invert_yaxis()
-        axes.set_xlim(0, 108)
+        axes.set_xlim(0, 1.08 * unit)
         axes.set_xlabel(f"{heading} (utterances)")
         axes.spines[["top", "right"]].set_visible(False)
     return _titled(figure, one.title)
@@ -203,6 +206,26 @@ def _scatter(one: Scatter) -> Figure:
         axes.set_xlabel(f"{heading}, true")
         axes.set_ylabel("predicted")
         axes.spines[["top", "right"]].set_visible(False)
+    return _titled(figure, one.title)
+
+
+@draw.register
+def _points(one: Points) -> Figure:
+    """A colour a group, each name beside its point."""
+    figure = Figure(figsize=(8, 7))
+    axes = figure.add_subplot()
+    for k, (group, places) in enumerate(one.groups.items()):
+        x, y = zip(*places.values(), strict=True)
+        axes.scatter(x, y, s=28, color=f"C{k}", label=group)
+        for name, place in places.items():
+            axes.annotate(
+                name, place, (4, 3), textcoords="offset points", fontsize=8, color=f"C{k}"
+            )
+    axes.axhline(0, color="0.85", linewidth=1, zorder=0)
+    axes.axvline(0, color="0.85", linewidth=1, zorder=0)
+    axes.margins(0.12)
+    axes.legend(fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
     return _titled(figure, one.title)
 
 

@@ -81,7 +81,7 @@ def read_similarity(
     path = folder.path(name)
     if not folder.exists(name):
         raise ConfigError(
-            f"loss.similarity {path} is not a file: give preset, a file or mlflow:RUN_ID"
+            f"loss.similarity {path} is not a file: give preset, vad, a file or mlflow:RUN_ID"
         )
     try:
         if name.endswith(".npy"):

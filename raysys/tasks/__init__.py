@@ -3,8 +3,13 @@
 from collections.abc import Mapping
 
 from raysys.tasks.classification import Classification
+from raysys.tasks.label_mapping import LabelMapping
 from raysys.tasks.regression import Regression
 from raysys.tasks.task import Task
 
-TASKS: Mapping[str, type[Task]] = {"classification": Classification, "regression": Regression}
+TASKS: Mapping[str, type[Task]] = {
+    "classification": Classification,
+    "label_mapping": LabelMapping,
+    "regression": Regression,
+}
 """Task name -> class. A new task is one module and one line here; what its loss needs is in `raysys.losses`."""

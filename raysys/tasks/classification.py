@@ -29,6 +29,8 @@ from raysys.losses.objective import Objective
 from raysys.predictions import Aggregation, Predictions, read_embeddings
 from raysys.similarity.matrix import SimilarityConfig, SimilaritySummary, summarise_folds
 from raysys.similarity.prior import Origin, similarity_record, with_null
+from raysys.similarity.psychology import agreement_with_vad
+from raysys.tasks.classification_summary import METRICS, ClassificationSummary
 from raysys.tasks.exhibits import (
     Bars,
     ConfusionRow,
@@ -37,30 +39,16 @@ from raysys.tasks.exhibits import (
     File,
     HeatMap,
     PairCounts,
-    Table,
     Tree,
     npy,
 )
 from raysys.tasks.task import (
-    LOSS,
     Metric,
+    Scores,
     Task,
     by_speaker,
     score_shown,
-    speaker_table,
 )
-
-METRICS = (
-    Metric("wa", "WA"),
-    Metric("ua", "UA"),
-    Metric("weighted_f1", "F1"),
-    Metric("worst_recall", "worst recall", in_tables=False),
-    LOSS,
-)
-"""WA is accuracy, UA the mean recall over the classes that occur, weighted F1 the mean F1 weighted by count; then the
-worst class' recall."""
-_LETTERS = 4
-"""Of an emotion's name, over its column of confusions."""
 
 
 @dataclass(frozen=True)
@@ -70,56 +58,6 @@ class ClassTargets:
     labels: Int64[np.ndarray, " utterance"]
     votes: Int64[np.ndarray, "utterance class"]
     """Annotators by emotion; a row of zeros where there are none."""
-
-
-@dataclass(frozen=True)
-class ClassificationSummary:
-    """What the mean over folds hides, over the test utterances of all folds, and the similarity matrices."""
-
-    emotions: tuple[str, ...]
-    pooled: dict[str, float]
-    """WA, UA and weighted F1 over the utterances of all folds."""
-    per_class: dict[str, dict[str, int | float]]
-    """Emotion -> precision, recall, f1, utterances."""
-    confusion: list[list[int]]
-    """Utterances by true (row) and predicted (column) emotion."""
-    speakers: dict[str, dict[str, int | float]]
-    """Speaker -> the three scores and utterances, the most frequent speaker first."""
-    similarity: dict[str, Any]
-    """average, low, high [class][class], per_fold [fold][class][class] (null where unknown), fold_counts."""
-
-    def tables(self) -> list[Table]:
-        """By emotion with confusions, by speaker, and the averaged matrix."""
-        heads = ("", "n", "prec.", "recall", "F1")
-        initials = [emotion[:_LETTERS] for emotion in self.emotions]
-        rows = [
-            (
-                emotion,
-                f"{row['utterances']:.0f}",
-                *(f"{100 * row[name]:.1f}" for name in ("precision", "recall", "f1")),
-                *map(str, self.confusion[k]),
-            )
-            for k, (emotion, row) in enumerate(self.per_class.items())
-        ]
-        score = f"{100 * self.pooled['weighted_f1']:.1f}"
-        title = f"by emotion in %, all test utterances: weighted F1 {score}; right: predicted as"
-        return [
-            Table(title, (*heads, *initials), rows, strong=("F1",), faint=initials),
-            *speaker_table(METRICS, self.speakers),
-            self._matrix(),
-        ]
-
-    def scores(self) -> dict[str, float]:
-        """F1 by emotion."""
-        return {f"f1/{emotion}": row["f1"] for emotion, row in self.per_class.items()}
-
-    def _matrix(self) -> Table:
-        rows = [
-            (emotion, *("-" if v is None else f"{v:.2f}" for v in row))
-            for emotion, row in zip(self.emotions, self.similarity["average"], strict=True)
-        ]
-        title = "class similarity (cosine of class representatives), mean of the folds"
-        return Table(title, ("", *self.emotions), rows)
 
 
 @dataclass(frozen=True)
@@ -267,6 +205,7 @@ class Classification(Task):
         predictions: Sequence[Predictions],
         speakers: Sequence[str],
         aggregate: SimilaritySummary,
+        baseline: Sequence[Scores] = (),
     ) -> ClassificationSummary:
         """Scores by emotion and speaker, confusions, matrices."""
         from sklearn.metrics import precision_recall_fscore_support
@@ -297,6 +236,7 @@ class Classification(Task):
             confusion.tolist(),
             by_speaker(self, outputs, truth, speakers),
             {name: with_null(getattr(aggregate, name).tolist()) for name in matrices},
+            agreement_with_vad(aggregate.average, self.outputs),
         )
 
     def show_balance(

@@ -115,6 +115,13 @@ class Scatter(Picture):
 
 
 @dataclass(frozen=True)
+class Points(Picture):
+    """Names in a plane: group -> name -> its place."""
+
+    groups: Mapping[str, Mapping[str, tuple[float, float]]]
+
+
+@dataclass(frozen=True)
 class File:
     """JSON-able content, or bytes as they are."""
 

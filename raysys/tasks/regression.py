@@ -27,6 +27,7 @@ from raysys.tasks.exhibits import Exhibit, File, Scatter, Table
 from raysys.tasks.task import (
     LOSS,
     Metric,
+    Scores,
     Task,
     by_speaker,
     score_shown,
@@ -214,7 +215,11 @@ class Regression(Task):
         return self.score(predicted, targets.values[fold.test])
 
     def summary(
-        self, predictions: Sequence[Predictions], speakers: Sequence[str], aggregate: Any
+        self,
+        predictions: Sequence[Predictions],
+        speakers: Sequence[str],
+        aggregate: Any,
+        baseline: Sequence[Scores] = (),
     ) -> RegressionSummary:
         """Scores by target and speaker."""
         outputs = np.concatenate([part.outputs for part in predictions])

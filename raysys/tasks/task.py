@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from raysys.balance.counts import BalanceConfig
 from raysys.balance.plan import BalancePlan
@@ -98,6 +98,10 @@ class Task(Rules):
     caption: ClassVar[str]
     """What a reader of a table of scores must know."""
     summary_type: ClassVar[type]
+    reads_formats: ClassVar[bool] = False
+    """Whether its models read label formats, instead of what people say and look like."""
+    shows_model: ClassVar[bool] = False
+    """Whether trained models themselves are shown."""
     outputs: tuple[str, ...]
     """What the head's outputs are: emotions, or targets."""
 
@@ -186,7 +190,11 @@ class Task(Rules):
 
     @abstractmethod
     def summary(
-        self, predictions: Sequence[Predictions], speakers: Sequence[str], aggregate: Any
+        self,
+        predictions: Sequence[Predictions],
+        speakers: Sequence[str],
+        aggregate: Any,
+        baseline: Sequence[Scores] = (),
     ) -> Summary:
         """Open the test predictions.
 
@@ -194,6 +202,7 @@ class Task(Rules):
             predictions: of each fold's test part, seed by seed.
             speakers: of all their utterances, in order; empty text where unknown.
             aggregate: see `aggregation`.
+            baseline: what `baseline` said of each fold.
         """
 
     def show_balance(
@@ -221,6 +230,10 @@ class Task(Rules):
         self, summary: Any, predictions: Sequence[Predictions], corpus: str
     ) -> list[Exhibit]:
         """What opened test predictions look like."""
+
+    def show_model(self, model: nn.Module) -> list[Exhibit]:
+        """What a trained model looks like, where the task shows that."""
+        return []
 
 
 def shown(metrics: Sequence[Metric]) -> list[Metric]:

@@ -26,10 +26,13 @@ from raysys.similarity.prior import (
     read_similarity,
     similarity_from_record,
 )
+from raysys.similarity.psychology import vad_similarity
 from raysys.storage import Folder, split_place
 from raysys.tracking.client import connect
 
 _PREFIX = "mlflow:"
+_WRITTEN = {"preset": preset_similarity, "vad": vad_similarity}
+"""Sources that nobody has to measure."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ def resolve_prior(
     if not config.loss.omega:
         return None
     source = config.loss.similarity
-    if source == "preset":
-        return Prior(np.stack([preset_similarity(emotions)] * len(origin.tests)))
+    if source in _WRITTEN:
+        return Prior(np.stack([_WRITTEN[source](emotions)] * len(origin.tests)))
     if source.startswith(_PREFIX):
         record: Any = _download(source.removeprefix(_PREFIX), config, runs)
     else:

@@ -21,10 +21,11 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from raysys.batches.batch import Batch, Padded, Part, Turns, fit_normaliser, make_part
-from raysys.batches.normalise import FRAMED, Normaliser
+from raysys.batches.normalise import Normaliser
 from raysys.config import Config
 from raysys.config.training import TrainingConfig
 from raysys.corpus.folds import Fold
+from raysys.encoders.encoder import FRAMED
 from raysys.encoders.store import Ragged
 from raysys.encoders.top_layers import TopRecipe
 from raysys.errors import FoldFailedError

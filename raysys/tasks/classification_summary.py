@@ -1,0 +1,73 @@
+"""What opened test predictions of a classification say, beside their scores."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from raysys.similarity.psychology import Agreement
+from raysys.tasks.exhibits import Table
+from raysys.tasks.task import LOSS, Metric, speaker_table
+
+METRICS = (
+    Metric("wa", "WA"),
+    Metric("ua", "UA"),
+    Metric("weighted_f1", "F1"),
+    Metric("worst_recall", "worst recall", in_tables=False),
+    LOSS,
+)
+"""WA is accuracy, UA the mean recall over the classes that occur, weighted F1 the mean F1 weighted by count; then the
+worst class' recall."""
+_LETTERS = 4
+"""Of an emotion's name, over its column of confusions."""
+
+
+@dataclass(frozen=True)
+class ClassificationSummary:
+    """What the mean over folds hides, over the test utterances of all folds, and the similarity matrices."""
+
+    emotions: tuple[str, ...]
+    pooled: dict[str, float]
+    """WA, UA and weighted F1 over the utterances of all folds."""
+    per_class: dict[str, dict[str, int | float]]
+    """Emotion -> precision, recall, f1, utterances."""
+    confusion: list[list[int]]
+    """Utterances by true (row) and predicted (column) emotion."""
+    speakers: dict[str, dict[str, int | float]]
+    """Speaker -> the three scores and utterances, the most frequent speaker first."""
+    similarity: dict[str, Any]
+    """average, low, high [class][class], per_fold [fold][class][class] (null where unknown), fold_counts."""
+    agreement: Agreement | None = None
+    """Of the averaged matrix with that of people's ratings; None where too few of its classes are known."""
+
+    def tables(self) -> list[Table]:
+        """By emotion with confusions, by speaker, and the averaged matrix."""
+        heads = ("", "n", "prec.", "recall", "F1")
+        initials = [emotion[:_LETTERS] for emotion in self.emotions]
+        rows = [
+            (
+                emotion,
+                f"{row['utterances']:.0f}",
+                *(f"{100 * row[name]:.1f}" for name in ("precision", "recall", "f1")),
+                *map(str, self.confusion[k]),
+            )
+            for k, (emotion, row) in enumerate(self.per_class.items())
+        ]
+        score = f"{100 * self.pooled['weighted_f1']:.1f}"
+        title = f"by emotion in %, all test utterances: weighted F1 {score}; right: predicted as"
+        return [
+            Table(title, (*heads, *initials), rows, strong=("F1",), faint=initials),
+            *speaker_table(METRICS, self.speakers),
+            self._matrix(),
+        ]
+
+    def scores(self) -> dict[str, float]:
+        """F1 by emotion."""
+        return {f"f1/{emotion}": row["f1"] for emotion, row in self.per_class.items()}
+
+    def _matrix(self) -> Table:
+        rows = [
+            (emotion, *("-" if v is None else f"{v:.2f}" for v in row))
+            for emotion, row in zip(self.emotions, self.similarity["average"], strict=True)
+        ]
+        title = "class similarity (cosine of class representatives), mean of the folds"
+        note = self.agreement.line() if self.agreement else ""
+        return Table(title, ("", *self.emotions), rows, note=note)
