@@ -115,6 +115,11 @@ def groups_with(kind: type, attribute: str) -> dict[str, Any]:
     return {name: group for name, group in groups.items() if hasattr(group, attribute)}
 
 
+def under(prefix: str, named: Mapping[str, T]) -> dict[str, T]:
+    """What has names that begin with a prefix, without it."""
+    return {n.removeprefix(prefix): value for n, value in named.items() if n.startswith(prefix)}
+
+
 def digest(*parts: object) -> str:
     """64 hex digits over JSON-able parts: equal parts, equal digest, in any process."""
     text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)

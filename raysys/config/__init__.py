@@ -37,8 +37,9 @@ class Config:
     seed: int = 0
     """Seed of weights, batches, mixtures, proposals and bootstrap: same seed, same machine, same numbers."""
     task: str = "classification"
-    """What is predicted: classification (an emotion), regression (the numbers that corpus.targets names) or
-    label_mapping (ratings in one format from those in another)."""
+    """What is predicted: classification (an emotion), regression (the numbers that corpus.targets names),
+    label_mapping (ratings in one format from those in another) or emotion_embedding (ratings in any format, through the
+    emotion space of a label mapping)."""
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     """Data."""
     features: FeaturesConfig = field(default_factory=FeaturesConfig)

@@ -26,6 +26,7 @@ from raysys.encoders import prepare_features, seen_in
 from raysys.encoders.encoder import FRAMED, STREAMS
 from raysys.encoders.store import FeatureStore, Ragged
 from raysys.errors import ConfigError, lookup
+from raysys.experiments.space import resolve_space
 from raysys.models import model_names
 from raysys.settings import digest, to_dict
 from raysys.similarity.prior import Origin
@@ -50,7 +51,7 @@ class Plan:
     origin: Origin
     """What a similarity matrix measured here rests on."""
     prior: Sequence[Any] | None
-    """What the objective knows beforehand, fold by fold: S of the emotion-aware term, where it is on."""
+    """What the objective knows beforehand, fold by fold: S of the emotion-aware term, or an emotion space."""
     identity: str
     """Digest of config, corpus, features and code: equal identity, equal result on one machine."""
 
@@ -135,7 +136,7 @@ def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
     targets = task.targets(corpus)
     tops = config.features.tops(config.model.modalities)
     data = FoldData(task, features, store.encoders, targets, folds, corpus.places, tops)
-    known = None if prior is None else prior.matrices.tolist()
+    known = None if prior is None else list(prior.values)
     identity = digest(to_dict(config), corpus.digest, store.digest, known, code_digest())
     audit = (*divided.audit, *notes)
     return Plan(config, corpus, task, data, folds, audit, divided.origin, known, identity)
@@ -163,7 +164,10 @@ def _divide(corpus: Corpus, config: Config, models: Collection[str]) -> _Divided
     ids = [row.utterance_id for row in corpus.utterances]
     origin = Origin(corpus.name, tuple(tuple(ids[k] for k in fold.test) for fold in folds))
     runs = resolve_folder(config.storage.runs)
-    prior = resolve_prior(config, corpus.emotions, origin, runs=runs)
+    prior = resolve_space(config, origin, runs=runs) or resolve_prior(
+        config, corpus.emotions, origin, runs=runs
+    )
+    task = task.knowing(prior and prior.values)
     if _dialogue_models(models) and len(set(corpus.column("dialogue_id"))) == len(corpus):
         message = "no dialogue has two utterances: a model of dialogues has no context here"
         audit = (*audit, Finding("warning", "no_dialogues", message))

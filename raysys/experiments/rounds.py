@@ -172,7 +172,7 @@ class _Rounds:
                 runs=resolve_folder(self._config.storage.runs),
             )
             assert found is not None
-            prior, finding, average = found.matrices.tolist(), found.finding, measured
+            prior, finding, average = list(found.values), found.finding, measured
         return ends
 
     def confirm(self, chosen: TrialOutcome) -> list[TrialOutcome]:

@@ -25,7 +25,7 @@ def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
     plan = make_plan(_widest(configs), models={one.model.name for one in configs.values()})
     trials, settings = [], {cell.name: cell.settings for cell in config.ablation.cells}
     for variant, one in configs.items():
-        prior = plan.prior if one.loss.omega else None
+        prior = plan.prior if one.loss.omega or one.loss.space else None
         values = dict(settings[variant])
         trials.append(Trial(folder_name(variant), one, prior, values=values, variant=variant))
     what = [(trial.name, to_dict(trial.config)) for trial in trials]

@@ -8,6 +8,7 @@ from torch import Tensor
 from raysys.losses.classification import (
     ClassificationLossConfig,
 )
+from raysys.losses.emotion_embedding import EmotionEmbeddingLossConfig
 from raysys.losses.label_mapping import LabelMappingLossConfig
 from raysys.losses.objective import Objective
 from raysys.losses.regression import RegressionLossConfig
@@ -24,6 +25,7 @@ class LossConfig(
     ClassificationLossConfig,
     RegressionLossConfig,
     LabelMappingLossConfig,
+    EmotionEmbeddingLossConfig,
 ):
     """The objective: mu1 SWFC + mu2 Soft-HGR + (1 - mu1 - mu2) (main loss of the task).
 

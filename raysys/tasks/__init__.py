@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 from raysys.tasks.classification import Classification
+from raysys.tasks.emotion_embedding import EmotionEmbedding
 from raysys.tasks.label_mapping import LabelMapping
 from raysys.tasks.regression import Regression
 from raysys.tasks.task import Task
 
 TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
+    "emotion_embedding": EmotionEmbedding,
     "label_mapping": LabelMapping,
     "regression": Regression,
 }

@@ -26,11 +26,13 @@ from raysys.errors import CorpusError
 from raysys.losses import LossConfig, make_objective
 from raysys.losses.label_mapping import LabelMappingLoss
 from raysys.losses.objective import Objective
+from raysys.models.emotion_space import as_ratings
 from raysys.predictions import Predictions
 from raysys.tasks.exhibits import Bars, Exhibit, File, Points
 from raysys.tasks.label_mapping_summary import (
     METRICS,
     NEIGHBOURS,
+    RIVALS,
     LabelMappingSummary,
     score_ratings,
 )
@@ -159,17 +161,20 @@ class LabelMapping(Task):
         ]
         return np.concatenate(blocks, axis=1), targets.strata
 
-    def fit(self, train: Part) -> dict[str, Tensor]:
-        """Mean and deviation of the train part's numeric ratings."""
-        values = train.targets
+    def fit(self, train: Part, prior: Any = None) -> dict[str, Tensor]:
+        """Mean and deviation of the train part's numeric ratings, the same from whatever format they are predicted."""
+        width, formats = sum(len(one.variables) for one in self.formats), len(self.formats)
+        own = [k for k, (source, target, _) in enumerate(self._columns()) if source == target]
+        assert len(own) == width
+        values = train.targets[:, own]
         count = (~values.isnan()).sum(dim=0).clamp(min=1)
         mean = values.nansum(dim=0) / count
         std = ((values - mean).square().nansum(dim=0) / count).sqrt().clamp(min=_SMALLEST_STD)
-        numeric = torch.tensor([self.formats[t].kind == "numeric" for _, t, _ in self._columns()])
-        numeric = numeric.to(values.device)
+        kinds = [one.kind == "numeric" for one in self.formats for _ in one.variables]
+        numeric = torch.tensor(kinds, device=values.device)
         return {
-            "mean": torch.where(numeric, mean, torch.zeros_like(mean)),
-            "std": torch.where(numeric, std, torch.ones_like(std)),
+            "mean": torch.where(numeric, mean, torch.zeros_like(mean)).repeat(formats),
+            "std": torch.where(numeric, std, torch.ones_like(std)).repeat(formats),
         }
 
     def objective(
@@ -192,11 +197,7 @@ class LabelMapping(Task):
         sizes = [len(one.variables) for one in self.formats] * len(self.formats)
         read = []
         for k, block in enumerate(numbers.split(sizes, dim=1)):
-            kind = self.formats[k % len(self.formats)].kind
-            if kind == "numeric":
-                read.append(block.clamp(0, 1))
-            else:
-                read.append(block.sigmoid() if kind == "binary" else block.softmax(dim=1))
+            read.append(as_ratings(self.formats[k % len(self.formats)].kind, block))
         return torch.cat(read, dim=1)
 
     def truth(self, part: Part) -> np.ndarray:
@@ -258,10 +259,10 @@ class LabelMapping(Task):
             pairs[self._pair(source, target)] = rows
         rivals = {
             pair: {
-                name: float(np.mean([fold.get(f"{name}/{pair}", np.nan) for fold in baseline]))
+                name: float(np.mean([fold[f"{name}/{pair}"] for fold in baseline]))
                 if baseline
-                else np.nan
-                for name in ("ridge", "knn")
+                else None
+                for name in RIVALS
             }
             for pair in pairs
         }

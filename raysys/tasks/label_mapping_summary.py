@@ -13,6 +13,8 @@ METRICS = (
     LOSS,
 )
 """Pearson's correlation, and root mean squared error of ratings in 0..1."""
+RIVALS = ("ridge", "knn")
+"""Of the model."""
 NEIGHBOURS = 50
 """Of the baseline."""
 
@@ -23,7 +25,7 @@ class LabelMappingSummary:
 
     pairs: dict[str, dict[str, dict[str, int | float]]]
     """SOURCE to TARGET -> variable -> r, RMSE, items (of all folds)."""
-    baselines: dict[str, dict[str, float]]
+    baselines: dict[str, dict[str, float | None]]
     """SOURCE to TARGET -> ridge and kNN: r, mean over variables and folds."""
 
     def tables(self) -> list[Table]:
@@ -32,7 +34,7 @@ class LabelMappingSummary:
             (
                 pair,
                 f"{np.mean([one['pearson'] for one in variables.values()]):.3f}",
-                *(f"{self.baselines[pair][name]:.3f}" for name in ("ridge", "knn")),
+                *("-" if (r := self.baselines[pair][n]) is None else f"{r:.3f}" for n in RIVALS),
             )
             for pair, variables in self.pairs.items()
         ]

@@ -170,7 +170,7 @@ class Regression(Task):
         """The values in their own units, and strata."""
         return targets.values, targets.strata
 
-    def fit(self, train: Part) -> dict[str, Tensor]:
+    def fit(self, train: Part, prior: Any = None) -> dict[str, Tensor]:
         """Mean and standard deviation of the train part's values."""
         std = train.targets.std(dim=0, correction=0).clamp(min=_SMALLEST_STD)
         return {"mean": train.targets.mean(dim=0), "std": std}

@@ -110,6 +110,15 @@ class Task(Rules):
     def of(cls, corpus: Corpus) -> "Task":
         """The task on a checked corpus."""
 
+    @property
+    def width(self) -> int:
+        """Of the head."""
+        return len(self.outputs)
+
+    def knowing(self, prior: Any) -> "Task":
+        """The task when it is known what is known beforehand, see `objective`."""
+        return self
+
     @abstractmethod
     def strata(self, corpus: Corpus) -> Int64[np.ndarray, " utterance"]:
         """What the parts of folds should hold alike."""
@@ -138,8 +147,13 @@ class Task(Rules):
         """What is added to a fold's train part, from the targets there alone: the same plan in any process."""
         return None
 
-    def fit(self, train: Part) -> dict[str, Tensor]:
-        """What must be known of the train part to read the head's logits."""
+    def fit(self, train: Part, prior: Any = None) -> dict[str, Tensor]:
+        """What must be known to read the head's logits: of the train part, or beforehand.
+
+        Args:
+            train: the train part.
+            prior: see `objective`.
+        """
         return {}
 
     @abstractmethod

@@ -8,13 +8,12 @@ the others), and the audit says so.
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
 from mlflow.artifacts import download_artifacts
 
 from raysys.config import Config
@@ -37,9 +36,10 @@ _WRITTEN = {"preset": preset_similarity, "vad": vad_similarity}
 
 @dataclass(frozen=True)
 class Prior:
-    """S of the emotion-aware term, fold by fold, and what the audit says of it."""
+    """What objectives know beforehand, and what the audit says of it."""
 
-    matrices: Float64[np.ndarray, "fold class class"]
+    values: Sequence[Any]
+    """Fold by fold, as plain types: S of the emotion-aware term, or where an emotion space is."""
     finding: Finding | None = None
 
 
@@ -62,19 +62,19 @@ def resolve_prior(
         return None
     source = config.loss.similarity
     if source in _WRITTEN:
-        return Prior(np.stack([_WRITTEN[source](emotions)] * len(origin.tests)))
+        return Prior([_WRITTEN[source](emotions).tolist()] * len(origin.tests))
     if source.startswith(_PREFIX):
         record: Any = _download(source.removeprefix(_PREFIX), config, runs)
     else:
         record = read_similarity(*split_place(source), emotions)
     if isinstance(record, np.ndarray):
-        return Prior(np.stack([record] * len(origin.tests)))
+        return Prior([record.tolist()] * len(origin.tests))
     measured = (
         set().union(*record.get("tests", ())) if record.get("corpus") == origin.corpus else set()
     )
     touched = [[row for row in ids if row in measured] for ids in origin.tests]
     matrices = [similarity_from_record(record, emotions, source, without=ids) for ids in touched]
-    return Prior(np.stack(matrices), _finding(source) if any(touched) else None)
+    return Prior([one.tolist() for one in matrices], _finding(source) if any(touched) else None)
 
 
 def _finding(source: str) -> Finding:

@@ -26,12 +26,11 @@ from raysys.encoders.top_layers import TopRecipe
 from raysys.errors import ConfigError, FeatureError, StorageError, lookup
 from raysys.models.tuned import Tuned
 from raysys.predictions import Predictions
-from raysys.settings import from_dict, to_dict
+from raysys.settings import from_dict, to_dict, under
 from raysys.storage import Folder
 from raysys.tasks import TASKS
 from raysys.tasks.task import Task
 from raysys.training.arithmetic import settled
-from raysys.training.checkpoint import under
 
 _VERSION = 3
 
@@ -186,7 +185,7 @@ def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
         kind: Any = lookup(TASKS, known.pop("name"), kind="task")
         task = from_dict(kind, known)
         tops = {modality: TopRecipe(**plain) for modality, plain in content["tops"].items()}
-        model = build_model(config, dims=content["dims"], n_outputs=len(task.outputs), tops=tops)
+        model = build_model(config, dims=content["dims"], n_outputs=task.width, tops=tops)
         model.load_state_dict(under("model/", tensors))
         normalisers = _normalisers(under("normaliser/", tensors))
     except (SafetensorError, RuntimeError, KeyError, TypeError, ConfigError) as error:

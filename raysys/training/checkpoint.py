@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from raysys.errors import StorageError
+from raysys.settings import under
 from raysys.storage import Folder
 from raysys.training.records import EpochRecord
 
@@ -99,15 +100,6 @@ def _header(content: bytes) -> dict[str, str]:
 def _progress(plain: dict[str, Any]) -> Progress:
     history = tuple(EpochRecord(**record) for record in plain["history"])
     return Progress(history, plain["best_epoch"])
-
-
-def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those whose names begin with a prefix, without it."""
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

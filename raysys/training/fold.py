@@ -225,7 +225,7 @@ def _learner(
 ) -> Learner:
     settings = config.training
     torch.manual_seed(stream_seed(config.seed, fold, 0))
-    model = build_model(config, dims=train.dims, n_outputs=len(task.outputs), tops=tops)
+    model = build_model(config, dims=train.dims, n_outputs=task.width, tops=tops)
     model = model.to(train.labels.device)
     if isinstance(model, Tuned) and config.features.normalise == "train":
         model.fit(train, [m for m in FRAMED if m in tops], settings.batch_size)
@@ -238,7 +238,7 @@ def _learner(
     optimizer = torch.optim.Adam(
         groups[: 1 + bool(slow)], lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    fitted = task.fit(train)
+    fitted = task.fit(train, prior)
     smoothing = settings.label_smoothing
     objective = task.objective(config.loss, train, fitted, prior=prior, label_smoothing=smoothing)
     return Learner(model, optimizer, objective, fitted)

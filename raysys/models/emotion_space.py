@@ -1,0 +1,187 @@
+"""An emotion space that `jobs.map_labels` has learnt: its label encoders and decoders, frozen.
+
+    bundle of a fold -> EmotionSpace:  ratings in a format -> embedding [dim] -> ratings in any other
+    classes of a corpus -> VAD ratings of their names -> prototypes [class, dim]:  embedding -> the nearest one
+
+Classes join the space by what people say of their names, so that it answers in label sets that it was not trained with.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from raysys.corpus.formats import Format, Kind
+from raysys.errors import ConfigError, StorageError, nearest
+from raysys.models import ModelConfig
+from raysys.settings import from_dict, under
+from raysys.similarity.psychology import VAD
+from raysys.storage import Folder
+
+_SCALE = (1.0, 9.0)
+"""Of `VAD`."""
+
+
+@dataclass(frozen=True)
+class EmotionSpace:
+    """Encoders and decoders of label formats; nothing in it is trained any more."""
+
+    formats: tuple[Format, ...]
+    network: nn.Module
+    """With `encoders` and `decoders` by format."""
+    mean: Float[Tensor, " variable"]
+    """What a decoder's zero stands for, variable by variable of all formats, in 0..1."""
+    std: Float[Tensor, " variable"]
+    """What its one adds."""
+    digest: str
+    """Of its files."""
+
+    @property
+    def weight(self) -> Float[Tensor, "variable dim"]:
+        """Weight vectors of all decoders, format by format."""
+        decoders: Any = self.network.decoders
+        return torch.cat([decoders[one.name].weight for one in self.formats]).detach()
+
+    @property
+    def dim(self) -> int:
+        """Width of the space."""
+        return int(self.weight.shape[1])
+
+    def encode(
+        self, name: str, ratings: Float[Tensor, "item variable"]
+    ) -> Float[Tensor, "item dim"]:
+        """Embeddings of ratings in 0..1.
+
+        Args:
+            name: of their format.
+            ratings: in the order of its variables.
+
+        Raises:
+            ConfigError: the space has no such format.
+        """
+        encoders: Any = self.network.encoders
+        if name not in encoders:
+            raise ConfigError(
+                f"the emotion space has no format '{name}': {nearest(name, encoders)}"
+            )
+        with torch.no_grad():
+            embedding: Tensor = encoders[name](ratings)
+        return embedding
+
+    def map(self, source: str, ratings: Float[Tensor, "item variable"]) -> dict[str, Tensor]:
+        """Ratings in one format as ratings in every format, in 0..1 (of categorical ones a distribution).
+
+        Raises:
+            ConfigError: the space has no such format.
+        """
+        answered = Answers(self.formats, self.formats, self.weight, self.mean, self.std)
+        return dict(zip(answered.names, answered.read(self.encode(source, ratings)), strict=True))
+
+    def prototypes(self, classes: Sequence[str]) -> Float[Tensor, "class dim"]:
+        """Where emotions lie by the VAD ratings of their names.
+
+        Raises:
+            ConfigError: a name that nobody has rated, or a space without VAD.
+        """
+        for name in classes:
+            if name not in VAD:
+                raise ConfigError(
+                    f"no VAD ratings are known of '{name}' ({nearest(name, VAD)}), so it has no place in the emotion "
+                    "space: leave it out with --corpus.emotions and --corpus.skip_bad true"
+                )
+        low, high = _SCALE
+        rated = (torch.tensor([VAD[name] for name in classes]) - low) / (high - low)
+        return self.encode("vad", rated)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an embedding says in several formats: those of a space, and classes that lie in it."""
+
+    formats: tuple[Format, ...]
+    """All of them: first the space's, then classes."""
+    spaces: tuple[Format, ...]
+    """Those of the space."""
+    weight: Float[Tensor, "variable dim"]
+    """Of the space's decoders."""
+    mean: Float[Tensor, " variable"]
+    std: Float[Tensor, " variable"]
+    prototypes: Float[Tensor, "class dim"] | None = None
+    """Of the classes of all other formats."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the formats."""
+        return [one.name for one in self.formats]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Variables of each format."""
+        return [len(one.variables) for one in self.formats]
+
+    def logits(self, embeddings: Float[Tensor, "item dim"]) -> list[Float[Tensor, "item _"]]:
+        """Of every format; numeric ones in 0..1.
+
+        A decoder's are linear. A class' is its squared distance, in units of the mean one between the prototypes of its
+        format, with a minus sign: the softmax of it is the posterior of equally likely, equally wide Gaussians.
+        """
+        linear = embeddings @ self.weight.T * self.std + self.mean
+        count = len(self.spaces)
+        found = list(linear.split(self.sizes[:count], dim=1))
+        if self.prototypes is not None:
+            for points in self.prototypes.split(self.sizes[count:]):
+                pairs = max(len(points) * (len(points) - 1), 1)
+                unit = torch.cdist(points, points).square().sum() / pairs
+                apart = (embeddings[:, None] - points).square().sum(dim=2)
+                found.append(-apart / unit)
+        return found
+
+    def read(self, embeddings: Float[Tensor, "item dim"]) -> list[Float[Tensor, "item _"]]:
+        """Ratings in 0..1 of every format; of binary ones chances, of categorical ones a distribution."""
+        pairs = zip(self.formats, self.logits(embeddings), strict=True)
+        return [as_ratings(one.kind, logits) for one, logits in pairs]
+
+
+def as_ratings(kind: Kind, logits: Float[Tensor, "item _"]) -> Float[Tensor, "item _"]:
+    """Ratings in 0..1 of one format from its logits."""
+    if kind == "numeric":
+        return logits.clamp(0, 1)
+    return logits.sigmoid() if kind == "binary" else logits.softmax(dim=1)
+
+
+def load_space(place: Folder) -> EmotionSpace:
+    """The emotion space of a fold of `jobs.map_labels`.
+
+    Raises:
+        StorageError: there is none, or it is damaged.
+    """
+    if not place.exists("bundle.json"):
+        raise StorageError(
+            f"{place.path()} holds no emotion space: give a fold of jobs.map_labels, such as runs/words/fold_0"
+        )
+    content, raw = place.read_json("bundle.json"), place.read_bytes("weights.safetensors")
+    try:
+        if "formats" not in content["task"]:
+            raise StorageError(
+                f"{place.path()} was trained for the task {content['task']['name']}: an emotion space is what "
+                "python -m jobs.map_labels learns"
+            )
+        formats = tuple(from_dict(Format, one) for one in content["task"]["formats"])
+        tensors = safetensors.torch.load(raw)
+        model, dims = from_dict(ModelConfig, content["config"]["model"]), content["dims"]
+        outputs = len(content["task"]["outputs"])
+        network = model.chosen.build(model.modalities, dims=dims, n_outputs=outputs)
+        network.load_state_dict(dict(under("model/", tensors)))
+        width = sum(len(one.variables) for one in formats)
+        mean, std = (tensors[f"readout/{name}"][:width] for name in ("mean", "std"))
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ConfigError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StorageError(f"the emotion space in {place.path()} is damaged: {reason}") from error
+    network.eval().requires_grad_(False)
+    return EmotionSpace(formats, network, mean, std, hashlib.sha256(raw).hexdigest())

@@ -1,0 +1,355 @@
+"""Emotion embedding: a model's head speaks in an emotion space, whose frozen decoders answer in any label format.
+
+    words, text, speech -> head = embedding in the space [dim] -> decoders, prototypes of classes -> ratings in 0..1
+
+The corpus' own ratings or classes are its truth. A format that is taught is supervised, one whose labels the space
+supplies is augmented, any other is zero-shot. The epoch is chosen by the loss of the supervised ones alone.
+
+Buechel, Modersohn & Hahn 2023, arXiv:2308.07871 (seeds/002), section 3.3.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int64
+from torch import Tensor
+
+from raysys.batches.batch import Part
+from raysys.corpus.folds import Fold
+from raysys.corpus.formats import Format
+from raysys.corpus.table import Corpus, Utterance
+from raysys.errors import ConfigError, CorpusError, nearest
+from raysys.losses import LossConfig, make_objective
+from raysys.losses.emotion_embedding import EmotionEmbeddingLoss
+from raysys.losses.objective import Objective
+from raysys.models.emotion_space import Answers, load_space
+from raysys.predictions import Predictions
+from raysys.storage import Folder
+from raysys.tasks.emotion_embedding_summary import (
+    METRICS,
+    EmotionEmbeddingSummary,
+    score_format,
+)
+from raysys.tasks.exhibits import Bars, Exhibit, File
+from raysys.tasks.task import Metric, Scores, Task
+
+_FEWEST = 3
+_ALPHAS = tuple(10.0**k for k in range(-1, 6))
+
+
+@dataclass(frozen=True)
+class AnswerTargets:
+    """What is known of every item, in every format that is answered."""
+
+    ratings: Float32[np.ndarray, "utterance variable"]
+    """In 0..1; NaN where an item is not rated."""
+    strata: Int64[np.ndarray, " utterance"]
+    """Which formats an item is rated in, or its class."""
+
+
+@dataclass(frozen=True)
+class EmotionEmbedding(Task):
+    """Of content, in a space of emotions."""
+
+    outputs: tuple[str, ...]
+    """FORMAT.VARIABLE; before the space is known, those of the corpus alone."""
+    rated: tuple[Format, ...]
+    """Of the corpus; its emotions are one, too."""
+    answers: tuple[Format, ...] = ()
+    """All that are answered: the space's, then the corpus' own classes."""
+    dim: int = 0
+    """Width of the space."""
+
+    name: ClassVar = "emotion_embedding"
+    metrics: ClassVar = METRICS
+    detail: ClassVar = Metric("score", "r (UA of classes) by variable", "number")
+    main: ClassVar = "loss"
+    fixed: ClassVar[Mapping[str, Any]] = {
+        "corpus.targets": (),
+        "loss.targets": "label",
+        "loss.omega": 0.0,
+        "loss.class_weights": False,
+        "loss.mu1": 0.0,
+        "balance.method": "off",
+        "training.label_smoothing": 0.0,
+    }
+    needs: ClassVar = {"loss.space": "the run of python -m jobs.map_labels that learnt the space"}
+    stored: ClassVar = ("values", "targets")
+    baseline_name: ClassVar = "ridge"
+    caption: ClassVar = "(r over numeric and binary variables, UA and weighted F1 over classes)"
+    summary_type: ClassVar = EmotionEmbeddingSummary
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> "EmotionEmbedding":
+        """Of the corpus' ratings, or of its emotions."""
+        own = (Format(corpus.name, corpus.emotions, "categorical"),) if corpus.emotions else ()
+        rated = (*corpus.formats, *own)
+        return cls(_names(rated), rated)
+
+    @property
+    def width(self) -> int:
+        """Of the head: the space's."""
+        return self.dim
+
+    def knowing(self, prior: Any) -> "EmotionEmbedding":
+        """With the formats of the space.
+
+        Raises:
+            ConfigError: the corpus has a format that the space has not, or classes that have no place in it.
+        """
+        space = load_space(Folder(prior[0]["folder"]))
+        known = {one.name: one for one in space.formats}
+        classes = [one for one in self.rated if one.kind == "categorical" and one.name not in known]
+        for one in self.rated:
+            there = known.get(one.name)
+            if there is None and one not in classes:
+                raise ConfigError(
+                    f"the corpus is rated in {one.name}, which the emotion space does not know: "
+                    f"{nearest(one.name, known)}"
+                )
+            if there is not None and there.variables != one.variables:
+                raise ConfigError(f"{one.name} has other variables in the emotion space: rename it")
+            if there is None:
+                space.prototypes(one.variables)
+        answers = (*space.formats, *classes)
+        return replace(self, outputs=_names(answers), answers=answers, dim=space.dim)
+
+    @staticmethod
+    def check_names(names: tuple[str, ...]) -> None:
+        """Different names."""
+        if len(set(names)) != len(names):
+            raise CorpusError(f"corpus.emotions must be different names, not {names}")
+
+    @staticmethod
+    def check_row(row: Utterance, names: tuple[str, ...], where: str) -> None:
+        """One of the emotions, or ratings, which the reader has checked."""
+        if not row.values and row.label not in names:
+            raise CorpusError(
+                f"{where}: unknown emotion '{row.label}' ({nearest(row.label, names)})"
+            )
+
+    @staticmethod
+    def check_rows(rows: Sequence[Utterance], names: tuple[str, ...], corpus: str) -> None:
+        """Whatever emotions there are."""
+
+    def strata(self, corpus: Corpus) -> Int64[np.ndarray, " utterance"]:
+        """Which formats an item is rated in, or its class."""
+        if corpus.emotions:
+            return corpus.labels
+        known = self._known(corpus.ratings, corpus.formats)
+        return np.unique(known, axis=0, return_inverse=True)[1].astype(np.int64).reshape(-1)
+
+    def check_folds(self, folds: Sequence[Fold], corpus: Corpus) -> None:
+        """Ratings that people gave, in every part."""
+        known = self._known(self._ratings(corpus, self.rated), self.rated)
+        human = np.array([not one.generated for one in self.rated])
+        for fold in folds:
+            for part, rows in fold.parts().items():
+                if known[rows][:, human].any(axis=1).sum() < _FEWEST:
+                    raise CorpusError(
+                        f"the {part} part of fold {fold.index} has fewer than {_FEWEST} items that people rated: set "
+                        "fewer --folds.n_splits, or add items"
+                    )
+
+    def targets(self, corpus: Corpus) -> AnswerTargets:
+        """Ratings in every format that is answered, and strata."""
+        return AnswerTargets(self._ratings(corpus, self.answers), self.strata(corpus))
+
+    def teach(
+        self, targets: AnswerTargets, loss: LossConfig
+    ) -> tuple[Float32[np.ndarray, "utterance output"], Int64[np.ndarray, " utterance"]]:
+        """The ratings, NaN where there are none, and strata."""
+        self._chosen(loss)
+        return targets.ratings, targets.strata
+
+    def fit(self, train: Part, prior: Any = None) -> dict[str, Tensor]:
+        """The space's decoders and scales, and the places of the corpus' classes."""
+        space = load_space(Folder(prior["folder"]))
+        classes = [one for one in self.answers if one not in space.formats]
+        found = {"weight": space.weight, "mean": space.mean, "std": space.std}
+        if classes:
+            found["prototypes"] = torch.cat([space.prototypes(one.variables) for one in classes])
+        return {name: value.to(train.labels.device) for name, value in found.items()}
+
+    def objective(
+        self,
+        config: LossConfig,
+        train: Part,
+        fitted: Mapping[str, Tensor],
+        *,
+        prior: Any,
+        label_smoothing: float,
+    ) -> Objective:
+        """The decoders' losses; `prior` names the space."""
+        space = load_space(Folder(prior["folder"]))
+        space.network.to(train.labels.device)
+        main = EmotionEmbeddingLoss(space, self._answers(fitted), *self._chosen(config))
+        return make_objective(config, main, torch.ones(1), validation=main.validation)
+
+    def read(self, logits: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
+        """Ratings in 0..1 in every format; of binary ones chances, of categorical ones a distribution."""
+        weights = {name: value.to(logits.dtype) for name, value in fitted.items()}
+        return torch.cat(self._answers(weights).read(logits), dim=1)
+
+    def truth(self, part: Part) -> np.ndarray:
+        """Ratings; NaN where there are none."""
+        values: np.ndarray = part.targets.cpu().numpy()
+        return values
+
+    def score(self, outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        """R over the formats with numbers, UA and weighted F1 over those with classes; NaN where there are none."""
+        found = [one for _, one in self._by_format(outputs, truth)]
+        return {
+            name: _mean([one[name] for one in found]) for name in ("pearson", "ua", "weighted_f1")
+        }
+
+    def baseline(self, pooled: np.ndarray, targets: AnswerTargets, fold: Fold) -> dict[str, float]:
+        """Ridge on standardised columns, for each format on the items of the train part that are rated in it."""
+        from sklearn.linear_model import RidgeCV  # a second, which workers are spared
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        outputs = np.full((len(fold.test), targets.ratings.shape[1]), np.nan)
+        for columns, _ in self._scored():
+            rated = ~np.isnan(targets.ratings[:, columns]).any(axis=1)
+            rows = fold.train[rated[fold.train]]
+            if len(rows) >= _FEWEST:
+                model = make_pipeline(StandardScaler(), RidgeCV(alphas=_ALPHAS))
+                model.fit(pooled[rows], targets.ratings[rows][:, columns])
+                outputs[:, columns] = model.predict(pooled[fold.test])
+        truth = targets.ratings[fold.test]
+        each = {
+            f"ridge/{name}": one["pearson"] if one["pearson"] == one["pearson"] else one["ua"]
+            for name, one in self._by_format(outputs, truth)
+        }
+        return {**self.score(outputs, truth), **each}
+
+    def summary(
+        self,
+        predictions: Sequence[Predictions],
+        speakers: Sequence[str],
+        aggregate: Any,
+        baseline: Sequence[Scores] = (),
+    ) -> EmotionEmbeddingSummary:
+        """Scores by format and variable, mean over folds and seeds."""
+        found = [dict(self._by_format(one.outputs, one.truth)) for one in predictions]
+        formats: dict[str, dict[str, float | None]] = {
+            name: {
+                key: _mean([one[name].get(key, float("nan")) for one in found])
+                for key in found[0][name]
+            }
+            for name in found[0]
+        }
+        ridge: dict[str, float | None] = {
+            name: _mean([fold.get(f"ridge/{name}", float("nan")) for fold in baseline])
+            for name in formats
+        }
+        return EmotionEmbeddingSummary(formats, ridge)
+
+    def show_summary(
+        self, summary: EmotionEmbeddingSummary, predictions: Sequence[Predictions], corpus: str
+    ) -> list[Exhibit]:
+        """Scores by variable."""
+        count = sum(len(one.truth) for one in predictions)
+        groups = {
+            name: {key: (value or 0.0, count) for key, value in summary.variables(name).items()}
+            for name in summary.formats
+        }
+        title = f"{corpus}: r, or recall of classes, by variable, held-out"
+        return [Bars("by_variable.png", title, groups), File("by_variable.json", summary.formats)]
+
+    def _answers(self, fitted: Mapping[str, Tensor]) -> Answers:
+        spaces = tuple(one for one in self.answers if one in self._of_space(fitted))
+        return Answers(
+            self.answers,
+            spaces,
+            fitted["weight"],
+            fitted["mean"],
+            fitted["std"],
+            fitted.get("prototypes"),
+        )
+
+    def _of_space(self, fitted: Mapping[str, Tensor]) -> tuple[Format, ...]:
+        """The first formats, as many as the decoders have variables."""
+        ends = np.cumsum([len(one.variables) for one in self.answers]).tolist()
+        return self.answers[: ends.index(len(fitted["weight"])) + 1]
+
+    def _chosen(self, loss: LossConfig) -> tuple[list[int], list[int]]:
+        """Positions of the supervised formats and of the augmented ones.
+
+        Raises:
+            ConfigError: a format that the corpus, or the space, has not.
+        """
+        rated, names = [one.name for one in self.rated], [one.name for one in self.answers]
+        for name in loss.supervised:
+            if name not in rated:
+                raise ConfigError(
+                    f"loss.supervised: the corpus is not rated in '{name}': {nearest(name, rated)}"
+                )
+        for name in loss.augmented:
+            if name not in names:
+                raise ConfigError(
+                    f"loss.augmented: the emotion space has no '{name}': {nearest(name, names)}"
+                )
+        taught = loss.supervised or tuple(one.name for one in self.rated if not one.generated)
+        return [names.index(name) for name in taught], [names.index(n) for n in loss.augmented]
+
+    def _scored(self) -> list[tuple[list[int], Format]]:
+        """Columns of the formats that people rated the corpus in."""
+        human = {one.name: one for one in self.rated if not one.generated}
+        ends = np.cumsum([0, *(len(one.variables) for one in self.answers)]).tolist()
+        return [
+            (list(range(ends[k], ends[k + 1])), one)
+            for k, one in enumerate(self.answers)
+            if one.name in human
+        ]
+
+    def _by_format(
+        self, outputs: np.ndarray, truth: np.ndarray
+    ) -> list[tuple[str, dict[str, float]]]:
+        """Format -> its scores, of the items that are rated in it."""
+        found = []
+        for columns, one in self._scored():
+            rows = ~np.isnan(truth[:, columns]).any(axis=1)
+            if rows.sum() >= _FEWEST:
+                ours, theirs = outputs[np.ix_(rows, columns)], truth[np.ix_(rows, columns)]
+                found.append((one.name, score_format(one, ours, theirs)))
+        return found
+
+    def _known(
+        self, ratings: Float32[np.ndarray, "utterance variable"], formats: Sequence[Format]
+    ) -> Bool[np.ndarray, "utterance format"]:
+        ends = np.cumsum([0, *(len(one.variables) for one in formats)]).tolist()
+        blocks = [ratings[:, a:b] for a, b in pairwise(ends)]
+        return np.stack([~np.isnan(block).any(axis=1) for block in blocks], axis=1)
+
+    def _ratings(
+        self, corpus: Corpus, formats: Sequence[Format]
+    ) -> Float32[np.ndarray, "utterance variable"]:
+        """The corpus' ratings in the order of some formats, its emotions as one of them."""
+        place = {name: k for k, name in enumerate(corpus.targets)}
+        columns = []
+        for one in formats:
+            for k, variable in enumerate(one.variables):
+                name = f"{one.name}.{variable}"
+                if name in place:
+                    columns.append(corpus.ratings[:, place[name]])
+                elif corpus.emotions and one.name == corpus.name:
+                    columns.append((corpus.labels == k).astype(np.float32))
+                else:
+                    columns.append(np.full(len(corpus), np.nan, dtype=np.float32))
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _names(formats: Sequence[Format]) -> tuple[str, ...]:
+    return tuple(f"{one.name}.{name}" for one in formats for name in one.variables)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of those that are known; NaN where none is."""
+    known = [value for value in values if value == value]
+    return float(np.mean(known)) if known else float("nan")
