@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from raysys.models.emotion_space import EmotionSpace
     from raysys.training.bundle import Predictor
 
 __version__ = "0.1.0"
@@ -23,3 +24,18 @@ def load(folder: "str | Path", *, device: str = "cpu") -> "Predictor":
     from raysys.training.bundle import Predictor, load_bundle  # torch takes seconds
 
     return Predictor(load_bundle(folder, device=device))
+
+
+def load_space(folder: "str | Path") -> "EmotionSpace":
+    """An emotion space that `jobs.map_labels` has learnt: it maps ratings between formats, and embeds them.
+
+    Args:
+        folder: of one of its folds, such as `runs/words/fold_0`, or a URI.
+
+    Raises:
+        StorageError: there is none, or it is damaged.
+    """
+    from raysys.models import emotion_space  # torch takes seconds
+    from raysys.storage import named_folder
+
+    return emotion_space.load_space(named_folder(folder))

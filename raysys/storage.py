@@ -242,6 +242,12 @@ def resolve_folder(place: str) -> Folder:
     return Folder(str((home() / Path(place).expanduser()).resolve()))
 
 
+def named_folder(place: str | Path) -> Folder:
+    """A folder that a user names: a URI, or a path, also with ~ or relative to the current folder."""
+    text = str(place)
+    return Folder(text if "://" in text else str(Path(text).expanduser().resolve()))
+
+
 def split_place(file: str) -> tuple[Folder, str]:
     """Folder and name of a file that a user names: a URI, or a path, also with ~ or relative to the current folder."""
     if "://" not in file:

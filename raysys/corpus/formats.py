@@ -35,9 +35,9 @@ class Format:
 
 
 FORMATS: Mapping[str, Format] = {
-    "va": Format("va", ("valence", "arousal"), low=1, high=9),
-    "vad": Format("vad", ("valence", "arousal", "dominance"), low=1, high=9),
-    "be5": Format("be5", ("joy", "anger", "sadness", "fear", "disgust"), low=1, high=5),
+    "va": Format("va", ("valence", "arousal"), low=1.0, high=9.0),
+    "vad": Format("vad", ("valence", "arousal", "dominance"), low=1.0, high=9.0),
+    "be5": Format("be5", ("joy", "anger", "sadness", "fear", "disgust"), low=1.0, high=5.0),
     "plutchik8": Format(
         "plutchik8",
         ("anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"),

@@ -106,7 +106,7 @@ class RatingsConfig:
         table = self.tables[name]
         low = known.low if table.low is None else table.low
         high = known.high if table.high is None else table.high
-        return replace(known, low=low, high=high, generated=table.generated)
+        return replace(known, low=float(low), high=float(high), generated=table.generated)
 
 
 @dataclass

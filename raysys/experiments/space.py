@@ -10,7 +10,7 @@ from raysys.config import Config
 from raysys.errors import ConfigError
 from raysys.models.emotion_space import load_space
 from raysys.similarity.prior import Origin
-from raysys.storage import Folder, resolve_folder
+from raysys.storage import Folder, named_folder
 from raysys.tracking.priors import Prior
 
 
@@ -29,11 +29,7 @@ def resolve_space(config: Config, origin: Origin, *, runs: Folder) -> Prior | No
     name = config.loss.space
     if not name:
         return None
-    folder = resolve_folder(name) if "/" in name else runs / name
-    if not folder.exists("folds.json"):
-        raise ConfigError(
-            f"loss.space {folder.path()} is no run of jobs.map_labels: give its name in storage.runs, or its folder"
-        )
+    folder = run_named(name, runs, what="loss.space")
     seen = {one["fold"]: {*one["train"], *one["val"]} for one in folder.read_json("folds.json")}
     found: dict[int, dict[str, Any]] = {}
     values = []
@@ -45,13 +41,32 @@ def resolve_space(config: Config, origin: Origin, *, runs: Folder) -> Prior | No
                 "the corpus and folds of that run, or a space of other items"
             )
         if fold not in found:
-            place = _fold(folder, fold)
+            place = fold_folder(folder, fold)
             found[fold] = {"folder": place.uri, "digest": load_space(place).digest}
         values.append(found[fold])
     return Prior(values)
 
 
-def _fold(folder: Folder, fold: int) -> Folder:
+def run_named(name: str, runs: Folder, *, what: str) -> Folder:
+    """The folder of a run that is named, or given as a path or URI.
+
+    Args:
+        name: of the run, or its folder where it has a slash.
+        runs: folder of all runs.
+        what: names it, for the message.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    folder = named_folder(name) if "/" in name else runs / name
+    if not folder.exists("folds.json"):
+        raise ConfigError(
+            f"{what} {folder.path()} is no run: give its name in {runs.path()}, or its folder"
+        )
+    return folder
+
+
+def fold_folder(folder: Folder, fold: int) -> Folder:
     """Of a run; the first seed's, where there are several."""
     seeds = sorted(name for name in folder.names() if name.startswith("seed_"))
     return (folder / seeds[0] if seeds else folder) / f"fold_{fold}"

@@ -27,6 +27,7 @@ from raysys.losses import LossConfig, make_objective
 from raysys.losses.emotion_embedding import EmotionEmbeddingLoss
 from raysys.losses.objective import Objective
 from raysys.models.emotion_space import Answers, load_space
+from raysys.models.output import ModelOutput
 from raysys.predictions import Predictions
 from raysys.storage import Folder
 from raysys.tasks.emotion_embedding_summary import (
@@ -194,6 +195,10 @@ class EmotionEmbedding(Task):
         """Ratings in 0..1 in every format; of binary ones chances, of categorical ones a distribution."""
         weights = {name: value.to(logits.dtype) for name, value in fitted.items()}
         return torch.cat(self._answers(weights).read(logits), dim=1)
+
+    def embedding(self, output: ModelOutput) -> Tensor:
+        """Where it lies in the emotion space."""
+        return output.logits
 
     def truth(self, part: Part) -> np.ndarray:
         """Ratings; NaN where there are none."""

@@ -21,6 +21,7 @@ from raysys.corpus.folds import Fold
 from raysys.corpus.table import Corpus
 from raysys.losses import LossConfig
 from raysys.losses.objective import Objective
+from raysys.models.output import ModelOutput
 from raysys.predictions import Aggregation, Predictions
 from raysys.similarity.matrix import SimilarityConfig
 from raysys.similarity.prior import Origin
@@ -179,6 +180,10 @@ class Task(Rules):
     @abstractmethod
     def read(self, logits: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
         """Outputs from logits."""
+
+    def embedding(self, output: ModelOutput) -> Tensor:
+        """What stands for an utterance: what its class representatives, or its neighbours, are found by."""
+        return output.embedding
 
     @abstractmethod
     def truth(self, part: Part) -> np.ndarray:

@@ -27,7 +27,7 @@ from raysys.errors import ConfigError, FeatureError, StorageError, lookup
 from raysys.models.tuned import Tuned
 from raysys.predictions import Predictions
 from raysys.settings import from_dict, to_dict, under
-from raysys.storage import Folder
+from raysys.storage import Folder, named_folder
 from raysys.tasks import TASKS
 from raysys.tasks.task import Task
 from raysys.training.arithmetic import settled
@@ -62,7 +62,7 @@ class Bundle:
             for batch in part.batches(self.config.training.batch_size, dialogues=dialogues):
                 output = self.model(batch.modalities, batch.layout)
                 read = self.task.read(output.logits, self.fitted)
-                pieces.append((batch.rows, output.embedding, read))
+                pieces.append((batch.rows, self.task.embedding(output), read))
         rows, embeddings, outputs = (
             torch.cat(column).cpu() for column in zip(*pieces, strict=True)
         )
@@ -167,7 +167,7 @@ def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
     Raises:
         StorageError: there is no bundle, it is damaged, or of another version.
     """
-    folder = place if isinstance(place, Folder) else _folder(str(place))
+    folder = place if isinstance(place, Folder) else named_folder(place)
     if not folder.exists("bundle.json"):
         raise StorageError(
             f"{folder.path()} holds no bundle.json: give the folder of a trained fold, such as runs/demo/fold_0"
@@ -224,10 +224,6 @@ def build_model(
         top.checkpointing = config.training.gradient_checkpointing
         top.mixed = config.training.encoder_precision == "bfloat16"
     return Tuned(model, built)
-
-
-def _folder(place: str) -> Folder:
-    return Folder(place if "://" in place else str(Path(place).expanduser().resolve()))
 
 
 def _normalisers(tensors: Mapping[str, Tensor]) -> dict[str, Normaliser]:

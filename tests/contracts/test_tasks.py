@@ -11,6 +11,7 @@ import torch
 
 from raysys.batches.batch import Part
 from raysys.corpus.folds import Fold
+from raysys.corpus.formats import EQUIVALENT, FORMATS, Format
 from raysys.corpus.table import Corpus, Utterance
 from raysys.losses import LossConfig
 from raysys.models.output import ModelOutput
@@ -22,13 +23,35 @@ from raysys.similarity.prior import Origin
 from raysys.storage import as_json
 from raysys.tasks import TASKS, Task
 from raysys.tasks.exhibits import File
+from tests.spaces import save_space
 
 N = 60
 FOLD = Fold(0, np.arange(36), np.arange(36, 48), np.arange(48, 60))
 
 
+RATED = (Format("vad", ("valence", "arousal", "dominance")), FORMATS["plutchik8"])
+
+
+def rated_corpus(emotions: tuple[str, ...]) -> Corpus:
+    """Sixty items with ratings in two formats, which go together."""
+    random = np.random.default_rng(4)
+    targets = tuple(f"{one.name}.{name}" for one in RATED for name in one.variables)
+    rows = []
+    for k in range(N):
+        level = random.uniform(0.1, 0.9, size=3)
+        there = (random.uniform(size=8) < np.resize(level, 8)).astype(float)
+        values = dict(zip(targets, [*level.tolist(), *there.tolist()], strict=True))
+        rows.append(
+            Utterance(f"u{k}", emotions[k % len(emotions)] if emotions else "", values=values)
+        )
+    more = {"formats": RATED, "targets": targets, "equivalent": EQUIVALENT}
+    return Corpus("made", Path(), emotions, tuple(rows), ("",) * N, **more)
+
+
 def corpus_for(name: str) -> Corpus:
     """Sixty utterances that say everything that any task asks for."""
+    if name in ("label_mapping", "emotion_embedding"):
+        return rated_corpus(("calm", "joy", "anger") if name == "emotion_embedding" else ())
     random = np.random.default_rng(3)
     rows = tuple(
         Utterance(
@@ -45,14 +68,24 @@ def corpus_for(name: str) -> Corpus:
 
 
 @pytest.fixture(params=TASKS)
-def task(request: pytest.FixtureRequest) -> Task:
-    return TASKS[request.param].of(corpus_for(request.param))
+def task(request: pytest.FixtureRequest, tmp_path: Path) -> Task:
+    return TASKS[request.param].of(corpus_for(request.param)).knowing([prior_of(tmp_path)])
+
+
+def prior_of(folder: Path) -> dict[str, str]:
+    """An emotion space that nobody has trained; most tasks do not look at it."""
+    return {"folder": save_space(folder / "space", rated_corpus(()))}
 
 
 def part(task: Task, rows: np.ndarray) -> Part:
     taught, labels = task.teach(task.targets(corpus_for(task.name)), LossConfig())
     frames, offsets = {"text": torch.randn(len(rows), 2)}, {"text": torch.arange(len(rows) + 1)}
     return Part(frames, offsets, torch.tensor(taught[rows]), torch.tensor(labels[rows]))
+
+
+def priors(task: Task, folder: Path) -> dict[str, str] | None:
+    """What its objective knows beforehand."""
+    return prior_of(folder) if "loss.space" in task.needs else None
 
 
 def test_it_names_its_metrics_and_the_one_that_chooses(task: Task):
@@ -65,14 +98,15 @@ def test_it_names_its_metrics_and_the_one_that_chooses(task: Task):
 
 def test_it_is_small_and_can_be_sent_anywhere(task: Task):
     assert pickle.loads(pickle.dumps(task)) == task
-    assert len(pickle.dumps(task)) < 1000
+    assert len(pickle.dumps(task)) < 5000
 
 
 def test_what_is_taught_has_a_row_an_utterance_and_a_column_an_output(task: Task):
     taught, labels = task.teach(task.targets(corpus_for(task.name)), LossConfig())
     assert taught.shape == (N, len(task.outputs))
     assert labels.shape == task.strata(corpus_for(task.name)).shape == (N,)
-    assert np.isfinite(taught).all()
+    assert not np.isinf(taught).any()
+    assert not np.isnan(taught).all(axis=1).any(), "an utterance teaches nothing"
     task.check_folds([FOLD], corpus_for(task.name))
 
 
@@ -87,12 +121,13 @@ def test_the_truth_is_scored_perfectly_and_its_reverse_is_not(task: Task):
     assert set(best) | {"loss"} == {metric.name for metric in task.metrics}
 
 
-def test_training_on_its_objective_brings_outputs_to_the_truth(task: Task):
+def test_training_on_its_objective_brings_outputs_to_the_truth(task: Task, tmp_path: Path):
     torch.manual_seed(0)
     data = part(task, FOLD.train)
-    fitted = task.fit(data)
-    objective = task.objective(LossConfig(), data, fitted, prior=None, label_smoothing=0.0)
-    logits = torch.zeros(len(data), len(task.outputs)).add(torch.randn(())).requires_grad_()
+    prior = priors(task, tmp_path)
+    fitted = task.fit(data, prior)
+    objective = task.objective(LossConfig(), data, fitted, prior=prior, label_smoothing=0.0)
+    logits = torch.zeros(len(data), task.width).add(torch.randn(())).requires_grad_()
     logits.data += 0.1 * torch.randn_like(logits)
     optimizer = torch.optim.Adam([logits], lr=0.05)
     batch = data.batch(torch.arange(len(data)))
@@ -102,14 +137,15 @@ def test_training_on_its_objective_brings_outputs_to_the_truth(task: Task):
         loss.backward()
         optimizer.step()
     outputs = task.read(logits.detach(), fitted).numpy()
-    main = next(metric for metric in task.metrics if metric.name == task.main)
-    assert task.score(outputs, task.truth(data))[main.name] > 0.98
+    scores = task.score(outputs, task.truth(data))
+    assert scores.get(task.main, scores[task.metrics[0].name]) > 0.98
 
 
-def test_its_validation_loss_does_not_depend_on_how_batches_are_made_up(task: Task):
-    data = part(task, FOLD.val)
-    objective = task.objective(LossConfig(), data, task.fit(data), prior=None, label_smoothing=0.0)
-    logits = torch.randn(len(data), len(task.outputs))
+def test_its_validation_loss_does_not_depend_on_how_batches_are_made_up(task: Task, tmp_path: Path):
+    data, prior = part(task, FOLD.val), priors(task, tmp_path)
+    fitted = task.fit(data, prior)
+    objective = task.objective(LossConfig(), data, fitted, prior=prior, label_smoothing=0.0)
+    logits = torch.randn(len(data), task.width)
 
     def total(size: int) -> float:
         found = 0.0
@@ -143,7 +179,9 @@ def test_its_summary_is_plain_and_read_back_as_its_type(task: Task, tmp_path: Pa
     again = parse_as(task.summary_type, content, "summary")
     assert json.loads(as_json(plain(again))) == json.loads(as_json(content))
     assert [table.title for table in again.tables()]
-    assert set(summary.scores()) == {f"{task.detail.name}/{name}" for name in task.outputs}
+    known = {f"{task.detail.name}/{name}" for name in task.outputs}
+    assert set(summary.scores()) <= known
+    assert len(summary.scores()) >= 2
     shown = task.show_summary(summary, predictions, "made")
     shown += task.show_aggregate(aggregate, Origin("made", (("u48",),)))
     assert shown

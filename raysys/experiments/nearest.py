@@ -1,0 +1,127 @@
+"""What lies nearest to a text or a recording in the emotion space: words, texts and utterances, whatever their format.
+
+RUN of jobs.embed_content, query -> the encoder and model of its first fold -> a place in the space
+-> the items whose ratings the space was learnt from, and the fold's own test utterances, by distance
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from raysys.config import Config
+from raysys.corpus import read_corpus
+from raysys.corpus.table import Corpus, Utterance
+from raysys.encoders import prepare_features
+from raysys.encoders.encoder import FRAMED
+from raysys.encoders.extraction import encode_rows
+from raysys.encoders.store import Ragged
+from raysys.errors import ConfigError
+from raysys.experiments.space import fold_folder, resolve_space, run_named
+from raysys.predictions import read_predictions
+from raysys.similarity.prior import Origin
+from raysys.storage import Folder, resolve_folder
+from raysys.tasks.exhibits import Table
+from raysys.training.bundle import Bundle, Predictor, load_bundle
+
+_LETTERS = 70
+
+
+def nearest(run: str, query: Sequence[str], *, count: int, runs: Folder) -> list[Table]:
+    """Tables of what the query is in every format, and of what lies nearest to it.
+
+    Args:
+        run: of `jobs.embed_content`: its name in storage.runs, or its folder.
+        query: a text, the path of an audio file, or both, as the run's model reads.
+        count: rows of a table.
+        runs: folder of all runs.
+
+    Raises:
+        ConfigError: no such run, or a query that its model does not read.
+        RaysysError: what the run rests on is gone.
+    """
+    folder = run_named(run, runs, what="the run")
+    place = fold_folder(folder, 0)
+    bundle = load_bundle(place)
+    config, tests = bundle.config, [one["test"] for one in folder.read_json("folds.json")]
+    prior = resolve_space(config, Origin("", tuple(map(tuple, tests))), runs=runs)
+    if prior is None:
+        raise ConfigError(
+            f"{folder.path()} is of the task {config.task}: only runs of jobs.embed_content lie in an emotion space"
+        )
+    found = Predictor(bundle).predict(_features(bundle, query))
+    here = found.embeddings[0]
+    told = sorted(zip(bundle.task.outputs, found.outputs[0].tolist(), strict=True))
+    answers = [(name, f"{value:.3f}") for name, value in told]
+    items, places = _rated(load_bundle(Folder(prior.values[0]["folder"])))
+    test = read_predictions(place, bundle.task.stored)
+    texts = _texts(_corpus(config), tests[0])
+    return [
+        Table("in every format (0 to 1)", ("variable", "value"), answers),
+        _table("nearest items of the space", items, places, here, count),
+        _table(f"nearest test utterances of {folder.name}", texts, test.embeddings, here, count),
+    ]
+
+
+def _features(bundle: Bundle, query: Sequence[str]) -> dict[str, Ragged]:
+    """Those of the query, one utterance."""
+    config = bundle.config
+    if config.features.normalise == "speaker" and set(FRAMED) & set(bundle.dims):
+        raise ConfigError(
+            "the run normalises each speaker's frames, and one recording does not tell how its speaker speaks: take a "
+            "run with --features.normalise train"
+        )
+    given: dict[str, str] = {}
+    for one in query:
+        given["audio" if Path(one).is_file() else "text"] = one
+    if set(given) != set(bundle.dims) or len(given) < len(query):
+        wanted = {"text": "a text", "audio": "the path of an audio file"}
+        what = " and ".join(wanted.get(modality, modality) for modality in bundle.dims)
+        raise ConfigError(f"the run's model reads {what}, each once: give that, not {list(query)}")
+    audio = str(Path(given["audio"]).resolve()) if "audio" in given else ""
+    row = Utterance("query", text=given.get("text", ""), audio=audio)
+    features = {}
+    for modality in bundle.dims:
+        (frames,) = encode_rows(config.features.build(modality), [row], Path("/"))
+        whole = np.issubdtype(frames.dtype, np.integer)
+        stored = frames if whole else frames.astype(np.float16)
+        features[modality] = Ragged.of(stored, np.array([len(frames)], dtype=np.int64))
+    return features
+
+
+def _rated(space: Bundle) -> tuple[list[str], Float32[np.ndarray, "item dim"]]:
+    """The items that a space was learnt from, and where their ratings lie."""
+    corpus, cache = _corpus(space.config), resolve_folder(space.config.storage.cache)
+    modalities = space.config.model.modalities
+    store = prepare_features(corpus, space.config.features, modalities, cache=cache)
+    names = [row.utterance_id for row in corpus.utterances]
+    return _texts(corpus, names), Predictor(space).predict(store.modalities).embeddings
+
+
+def _corpus(config: Config) -> Corpus:
+    cache = resolve_folder(config.storage.cache)
+    return read_corpus(config.corpus, config.task_type, modalities=(), cache=cache)
+
+
+def _texts(corpus: Corpus, ids: Sequence[str]) -> list[str]:
+    """What was said, or the name of what has no text, with what it was labelled."""
+    rows = {row.utterance_id: row for row in corpus.utterances}
+    found = [rows[one].text or one for one in ids]
+    return [
+        f"{text[:_LETTERS]} ({rows[one].label})" if rows[one].label else text[:_LETTERS]
+        for text, one in zip(found, ids, strict=True)
+    ]
+
+
+def _table(
+    title: str,
+    names: Sequence[str],
+    places: Float[np.ndarray, "item dim"],
+    here: Float[np.ndarray, " dim"],
+    count: int,
+) -> Table:
+    """The nearest by Euclidean distance, which closeness was taught in."""
+    apart = np.linalg.norm(places.astype(np.float64) - here, axis=1)
+    order = np.argsort(apart, kind="stable")[:count]
+    return Table(title, ("", "distance"), [(names[k], f"{apart[k]:.3f}") for k in order])
