@@ -8,6 +8,7 @@ supplies is augmented, any other is zero-shot. The epoch is chosen by the loss o
 Buechel, Modersohn & Hahn 2023, arXiv:2308.07871 (seeds/002), section 3.3.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -32,6 +33,7 @@ from raysys.predictions import Predictions
 from raysys.storage import Folder
 from raysys.tasks.emotion_embedding_summary import (
     METRICS,
+    RIDGES,
     EmotionEmbeddingSummary,
     score_format,
 )
@@ -64,6 +66,8 @@ class EmotionEmbedding(Task):
     """All that are answered: the space's, then the corpus' own classes."""
     dim: int = 0
     """Width of the space."""
+    space: str = ""
+    """Folder of the first fold's space, for the baseline."""
 
     name: ClassVar = "emotion_embedding"
     metrics: ClassVar = METRICS
@@ -117,7 +121,8 @@ class EmotionEmbedding(Task):
             if there is None:
                 space.prototypes(one.variables)
         answers = (*space.formats, *classes)
-        return replace(self, outputs=_names(answers), answers=answers, dim=space.dim)
+        place = str(prior[0]["folder"])
+        return replace(self, outputs=_names(answers), answers=answers, dim=space.dim, space=place)
 
     @staticmethod
     def check_names(names: tuple[str, ...]) -> None:
@@ -213,25 +218,58 @@ class EmotionEmbedding(Task):
         }
 
     def baseline(self, pooled: np.ndarray, targets: AnswerTargets, fold: Fold) -> dict[str, float]:
-        """Ridge on standardised columns, for each format on the items of the train part that are rated in it."""
+        """Ridge on standardised columns, for each format on the items of the train part that are rated in it.
+
+        `ridge/FORMAT` is its r (UA of classes). `mapped/FORMAT` is that of a ridge which was taught what the first
+        fold's space makes of the ratings in another format, the better one where there are several.
+        """
         from sklearn.linear_model import RidgeCV  # a second, which workers are spared
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        outputs = np.full((len(fold.test), targets.ratings.shape[1]), np.nan)
-        for columns, _ in self._scored():
+        truth = targets.ratings[fold.test]
+        outputs, scores = np.full_like(truth, np.nan), dict[str, float]()
+        for columns, one in self._scored():
             rated = ~np.isnan(targets.ratings[:, columns]).any(axis=1)
             rows = fold.train[rated[fold.train]]
-            if len(rows) >= _FEWEST:
-                model = make_pipeline(StandardScaler(), RidgeCV(alphas=_ALPHAS))
-                model.fit(pooled[rows], targets.ratings[rows][:, columns])
-                outputs[:, columns] = model.predict(pooled[fold.test])
-        truth = targets.ratings[fold.test]
-        each = {
-            f"ridge/{name}": one["pearson"] if one["pearson"] == one["pearson"] else one["ua"]
-            for name, one in self._by_format(outputs, truth)
-        }
-        return {**self.score(outputs, truth), **each}
+            if len(rows) < _FEWEST:
+                continue
+            others = self._mapped(one, targets.ratings[rows][:, columns])
+            taught = np.concatenate([targets.ratings[rows][:, columns], *others.values()], axis=1)
+            ridge = RidgeCV(alphas=_ALPHAS, alpha_per_target=True)
+            model = make_pipeline(StandardScaler(), ridge).fit(pooled[rows], taught)
+            said = model.predict(pooled[fold.test]).reshape(len(fold.test), -1)
+            outputs[:, columns], rest = said[:, : len(columns)], said[:, len(columns) :]
+            mapped = dict(self._by_format(self._spread(others, rest), truth))
+            for name in others.keys() & mapped.keys():
+                known = scores.get(f"mapped/{name}", -1.0)
+                scores[f"mapped/{name}"] = max(known, mapped[name]["pearson"])
+        for name, found in self._by_format(outputs, truth):
+            r = found["pearson"]
+            scores[f"ridge/{name}"] = found["ua"] if math.isnan(r) else r
+        return {**self.score(outputs, truth), **scores}
+
+    def _mapped(
+        self, source: Format, ratings: Float32[np.ndarray, "item _"]
+    ) -> dict[str, Float32[np.ndarray, "item _"]]:
+        """What the space makes of ratings in one format, in the others that are scored by r."""
+        if source.kind == "categorical" or not self.space:
+            return {}
+        found = load_space(Folder(self.space)).map(source.name, torch.from_numpy(ratings))
+        wanted = [one.name for _, one in self._scored() if one.kind != "categorical"]
+        return {name: found[name].numpy() for name in wanted if name != source.name}
+
+    def _spread(
+        self, formats: Mapping[str, np.ndarray], values: np.ndarray
+    ) -> Float32[np.ndarray, "item variable"]:
+        """Values of some formats, side by side, in the columns of all; NaN elsewhere."""
+        spread = np.full((len(values), len(self.outputs)), np.nan, dtype=np.float32)
+        begin, columns = 0, {one.name: own for own, one in self._scored()}
+        for name in formats:
+            own = columns[name]
+            spread[:, own] = values[:, begin : begin + len(own)]
+            begin += len(own)
+        return spread
 
     def summary(
         self,
@@ -249,8 +287,11 @@ class EmotionEmbedding(Task):
             }
             for name in found[0]
         }
-        ridge: dict[str, float | None] = {
-            name: _mean([fold.get(f"ridge/{name}", float("nan")) for fold in baseline])
+        ridge: dict[str, dict[str, float | None]] = {
+            name: {
+                kind: _mean([fold.get(f"{kind}/{name}", float("nan")) for fold in baseline])
+                for kind in RIDGES
+            }
             for name in formats
         }
         return EmotionEmbeddingSummary(formats, ridge)

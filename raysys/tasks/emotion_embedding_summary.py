@@ -16,6 +16,7 @@ METRICS = (
     LOSS,
 )
 """Pearson's correlation, mean over variables and formats; of classes the mean recall and the weighted F1."""
+RIDGES = ("ridge", "mapped")
 _SCORES = ("pearson", "ua", "weighted_f1")
 
 
@@ -25,8 +26,9 @@ class EmotionEmbeddingSummary:
 
     formats: dict[str, dict[str, float | None]]
     """Format -> pearson, ua and weighted_f1 (None where they mean nothing), and VARIABLE: r, or a class' recall."""
-    ridge: dict[str, float | None]
-    """Format -> r or UA of ridge regression that was taught it."""
+    ridge: dict[str, dict[str, float | None]]
+    """Format -> r or UA of ridge regression that was taught it (ridge), or what the space makes of ratings in another
+    format (mapped)."""
 
     def variables(self, name: str) -> dict[str, float | None]:
         """Variable -> r or recall."""
@@ -40,11 +42,11 @@ class EmotionEmbeddingSummary:
                 _number(one["pearson"]),
                 _number(one["ua"]),
                 _number(one["weighted_f1"]),
-                _number(self.ridge[name]),
+                *(_number(self.ridge[name][kind]) for kind in RIDGES),
             )
             for name, one in self.formats.items()
         ]
-        heads = ("format", "r", "UA", "F1", "taught ridge (r or UA)")
+        heads = ("format", "r", "UA", "F1", "ridge, taught it", "ridge, taught mapped labels")
         each = [
             (f"{name}.{key}", _number(value))
             for name in self.formats
