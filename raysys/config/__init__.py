@@ -85,12 +85,12 @@ class Config:
     @property
     def selects(self) -> Metric:
         """The validation score that keeps a fold's best epoch."""
-        return self._metric(self.training.select, "training.select")
+        return self._metric(self.training.select or self.task_type.chooses, "training.select")
 
     @property
     def objectives(self) -> tuple[Metric, ...]:
         """The validation scores that a study optimises; the first one chooses."""
-        names = self.search.objectives or (self.task_type.main,)
+        names = self.search.objectives or (self.task_type.chooses or self.task_type.main,)
         return tuple(self._metric(name, "search.objectives") for name in names)
 
     @property

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysys.corpus import demo, emodb, iemocap, manifest, meld, ratings
+from raysys.corpus import across, demo, emodb, iemocap, manifest, meld, ratings
+from raysys.corpus.across import AcrossConfig
 from raysys.corpus.check import Rules, check_corpus, check_dialogues
 from raysys.corpus.demo import DemoConfig
 from raysys.corpus.files import SourceConfig
@@ -15,6 +16,7 @@ from raysys.errors import lookup
 from raysys.storage import Folder
 
 READERS: Mapping[str, Callable[[SourceConfig, Any, Folder], RawCorpus]] = {
+    "across": across.read,
     "demo": demo.read,
     "emodb": emodb.read,
     "iemocap": iemocap.read,
@@ -35,6 +37,24 @@ class CorpusConfig(SourceConfig):
     """Part of IEMOCAP."""
     ratings: RatingsConfig = field(default_factory=RatingsConfig)
     """Tables of ratings."""
+    across: AcrossConfig = field(default_factory=AcrossConfig)
+    """One corpus to learn from, another to be tested on."""
+
+
+def read_raw(source: SourceConfig, config: SourceConfig, cache: Folder) -> RawCorpus:
+    """What a reader finds, before any check.
+
+    Args:
+        source: what the reader is asked for.
+        config: with the readers' own settings.
+        cache: where a reader may keep what it generates.
+
+    Raises:
+        ConfigError: no such reader.
+        CorpusError: anything that the reader cannot read.
+    """
+    reader = lookup(READERS, source.name, kind="corpus")
+    return reader(source, getattr(config, source.name, None), cache)
 
 
 def read_corpus(
@@ -58,8 +78,7 @@ def read_corpus(
         ConfigError: no such reader.
         CorpusError: anything wrong with the data.
     """
-    reader = lookup(READERS, config.name, kind="corpus")
-    raw = reader(config, getattr(config, config.name, None), cache)
+    raw = read_raw(config, config, cache)
     if dialogues:
         check_dialogues(raw)
     return check_corpus(raw, config, rules, modalities=modalities, cache=cache)

@@ -184,15 +184,13 @@ def _stratified(
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     alone = len(set(groups.tolist())) == len(groups)
-    kind = (
-        StratifiedKFold if alone else StratifiedGroupKFold
-    )  # the same where groups are single, but fast
+    kind = StratifiedKFold if alone else StratifiedGroupKFold  # the former is fast
     splitter = kind(n_splits, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class smaller than the number of folds is fine as long as no train part lacks it, which we check.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         try:
-            return list(splitter.split(strata, strata, groups))
+            return list(splitter.split(strata, strata, None if alone else groups))
         except ValueError as error:
             raise CorpusError(f"{error} Set fewer --folds.n_splits.") from error
 

@@ -1,5 +1,6 @@
 """What a finished command says, as Markdown: the description of its MLflow run."""
 
+import math
 from collections.abc import Sequence
 
 from raysys.report.results import Result, StudyResult, TrialResult
@@ -15,13 +16,15 @@ _MOST = 7500
 def headline(result: Result) -> str:
     """The score that a run's name ends with; of an ablation its first variant's."""
     first = shown(result.metrics)
-    main = next(metric for metric in first if metric.name == TASKS[result.task].main)
     if isinstance(result, StudyResult):
         parts = result.confirmed.chosen if result.confirmed else result.test
         mean, std = parts.mean, parts.std
     else:
         one = result if isinstance(result, TrialResult) else result.variants[0]
         mean, std = one.mean["test"], one.std["test"]
+    wanted = TASKS[result.task].main
+    known = [m for m in first if not math.isnan(mean[m.name])] or first
+    main = next((metric for metric in known if metric.name == wanted), known[0])
     deviation = main.show(std[main.name])
     return f"{main.title} {main.show(mean[main.name])}" + (
         "" if deviation == "-" else f" +- {deviation}"

@@ -35,6 +35,7 @@ from raysys.tasks.emotion_embedding_summary import (
     METRICS,
     RIDGES,
     EmotionEmbeddingSummary,
+    mean_known,
     score_format,
 )
 from raysys.tasks.exhibits import Bars, Exhibit, File
@@ -72,7 +73,8 @@ class EmotionEmbedding(Task):
     name: ClassVar = "emotion_embedding"
     metrics: ClassVar = METRICS
     detail: ClassVar = Metric("score", "r (UA of classes) by variable", "number")
-    main: ClassVar = "loss"
+    main: ClassVar = "pearson"
+    chooses: ClassVar = "loss"
     fixed: ClassVar[Mapping[str, Any]] = {
         "corpus.targets": (),
         "loss.targets": "label",
@@ -214,7 +216,8 @@ class EmotionEmbedding(Task):
         """R over the formats with numbers, UA and weighted F1 over those with classes; NaN where there are none."""
         found = [one for _, one in self._by_format(outputs, truth)]
         return {
-            name: _mean([one[name] for one in found]) for name in ("pearson", "ua", "weighted_f1")
+            name: mean_known([one[name] for one in found])
+            for name in ("pearson", "ua", "weighted_f1")
         }
 
     def baseline(self, pooled: np.ndarray, targets: AnswerTargets, fold: Fold) -> dict[str, float]:
@@ -282,14 +285,14 @@ class EmotionEmbedding(Task):
         found = [dict(self._by_format(one.outputs, one.truth)) for one in predictions]
         formats: dict[str, dict[str, float | None]] = {
             name: {
-                key: _mean([one[name].get(key, float("nan")) for one in found])
+                key: mean_known([one[name].get(key, float("nan")) for one in found])
                 for key in found[0][name]
             }
             for name in found[0]
         }
         ridge: dict[str, dict[str, float | None]] = {
             name: {
-                kind: _mean([fold.get(f"{kind}/{name}", float("nan")) for fold in baseline])
+                kind: mean_known([fold.get(f"{kind}/{name}", float("nan")) for fold in baseline])
                 for kind in RIDGES
             }
             for name in formats
@@ -393,9 +396,3 @@ class EmotionEmbedding(Task):
 
 def _names(formats: Sequence[Format]) -> tuple[str, ...]:
     return tuple(f"{one.name}.{name}" for one in formats for name in one.variables)
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Of those that are known; NaN where none is."""
-    known = [value for value in values if value == value]
-    return float(np.mean(known)) if known else float("nan")

@@ -1,5 +1,6 @@
 """What opened test predictions of content encoders say: scores by label format and variable."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,3 +95,9 @@ def score_format(one: Format, outputs: np.ndarray, truth: np.ndarray) -> dict[st
 
 def _number(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.3f}"
+
+
+def mean_known(values: Sequence[float]) -> float:
+    """Of those that are known; NaN where none is."""
+    known = [value for value in values if value == value]
+    return float(np.mean(known)) if known else float("nan")

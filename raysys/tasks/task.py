@@ -86,7 +86,9 @@ class Task(Rules):
     metrics: ClassVar[tuple[Metric, ...]]
     """All scores that may choose epochs and configurations; those in tables in the order of their columns."""
     main: ClassVar[str]
-    """The metric that chooses where the config names none."""
+    """The metric that chooses and compares where the config names none."""
+    chooses: ClassVar[str] = ""
+    """The metric that chooses instead of `main`, where that would look at what must not choose."""
     detail: ClassVar[Metric]
     """What `Summary.scores` hold for each output: their keys are `NAME/OUTPUT`."""
     fixed: ClassVar[Mapping[str, Any]]
