@@ -24,7 +24,7 @@ class EmotionEmbeddingLossConfig:
 
     space: str = ""
     """emotion_embedding: the run of jobs.map_labels whose emotion space is used: its name in storage.runs, or its
-    folder."""
+    folder. label_mapping: one whose formats stay as they are, while those that it was not taught are added."""
     supervised: tuple[str, ...] = ()
     """emotion_embedding: formats of the corpus whose ratings are taught; the others are zero-shot. Empty: all."""
     augmented: tuple[str, ...] = ()

@@ -30,6 +30,8 @@ class LabelMappingLossConfig:
     """label_mapping: weight of the mean squared difference between the embeddings of one item's formats."""
     sharing: float = 0.1
     """label_mapping: weight of 1 - cosine between the decoders' weight vectors of variables that mean the same."""
+    untaught: tuple[str, ...] = ()
+    """label_mapping: formats that are left out of training, so that they can be added to the space afterwards."""
 
     def check(self) -> None:
         """Refuse values out of range."""
@@ -37,6 +39,8 @@ class LabelMappingLossConfig:
         for name in names:
             value = getattr(self, name)
             require(value >= 0, f"loss.{name}", value, "0 or more")
+        once = len(set(self.untaught)) == len(self.untaught)
+        require(once, "loss.untaught", list(self.untaught), "different formats")
         some = self.mapping + self.autoencoding
         require(some > 0, "loss.mapping", self.mapping, "above 0 where loss.autoencoding is 0")
 
@@ -53,6 +57,11 @@ class LabelMappingLoss:
     """Of each output's true values in the train part; 0 for those that are no numbers."""
     std: Float[Tensor, " output"]
     """Their standard deviation; 1 for those that are no numbers."""
+
+    @property
+    def taught(self) -> list[bool]:
+        """Whether each format is."""
+        return [one.name not in self.weights.untaught for one in self.formats]
 
     def __call__(self, output: ModelOutput, batch: Batch) -> Float[Tensor, ""]:
         """The loss of one batch; its targets are NaN where an item is not rated in one of the two formats."""
@@ -78,12 +87,15 @@ class LabelMappingLoss:
         """The loss of every item from every format to every format, and whether it is rated in both."""
         sizes = [len(one.variables) for one in self.formats] * len(self.formats)
         known, losses = [], []
+        taught, count = self.taught, len(self.formats)
         truth, shown = targets.nan_to_num().split(sizes, dim=1), targets.split(sizes, dim=1)
         scales = zip(self.mean.split(sizes), self.std.split(sizes), strict=True)
         pairs = zip(logits.split(sizes, dim=1), truth, scales, strict=True)
         for k, (one, wanted, (mean, std)) in enumerate(pairs):
             kind = self.formats[k % len(self.formats)].kind
-            known.append(~shown[k].isnan().any(dim=1))
+            there = ~shown[k].isnan().any(dim=1)
+            pair_is_taught = taught[k // count] and taught[k % count]
+            known.append(there if pair_is_taught else torch.zeros_like(there))
             if kind == "numeric":
                 each = (one - (wanted - mean) / std).square().mean(dim=1)
             elif kind == "binary":
@@ -109,10 +121,16 @@ class LabelMappingLoss:
     def _sharing(self, output: ModelOutput) -> Float[Tensor, ""]:
         """1 - cosine, mean over the pairs of equivalent variables."""
         assert output.weights is not None
+        pairs = [
+            (one, other)
+            for one, other in self.equivalent
+            if self.taught[one[0]] and self.taught[other[0]]
+        ]
+        if not pairs:
+            return output.logits.new_zeros(())
         decoders = list(output.weights.values())
         ours, others = (
-            torch.stack([decoders[f][v] for f, v in side])
-            for side in zip(*self.equivalent, strict=True)
+            torch.stack([decoders[f][v] for f, v in side]) for side in zip(*pairs, strict=True)
         )
         return (1 - functional.cosine_similarity(ours, others, dim=1)).mean()
 

@@ -41,6 +41,8 @@ class EmotionSpace:
     """What its one adds."""
     digest: str
     """Of its files."""
+    taught: tuple[str, ...] = ()
+    """Formats that it was trained on."""
 
     @property
     def weight(self) -> Float[Tensor, "variable dim"]:
@@ -184,4 +186,6 @@ def load_space(place: Folder) -> EmotionSpace:
         reason = " ".join(str(error).split())[:200]
         raise StorageError(f"the emotion space in {place.path()} is damaged: {reason}") from error
     network.eval().requires_grad_(False)
-    return EmotionSpace(formats, network, mean, std, hashlib.sha256(raw).hexdigest())
+    left_out = content["config"]["loss"]["untaught"]
+    taught = tuple(one.name for one in formats if one.name not in left_out)
+    return EmotionSpace(formats, network, mean, std, hashlib.sha256(raw).hexdigest(), taught)

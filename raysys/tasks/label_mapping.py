@@ -22,12 +22,13 @@ from raysys.batches.batch import Part
 from raysys.corpus.folds import Fold
 from raysys.corpus.formats import Format, equivalents
 from raysys.corpus.table import Corpus, Utterance
-from raysys.errors import CorpusError
+from raysys.errors import ConfigError, CorpusError
 from raysys.losses import LossConfig, make_objective
 from raysys.losses.label_mapping import LabelMappingLoss
 from raysys.losses.objective import Objective
-from raysys.models.emotion_space import as_ratings
+from raysys.models.emotion_space import as_ratings, load_space
 from raysys.predictions import Predictions
+from raysys.storage import Folder
 from raysys.tasks.exhibits import Bars, Exhibit, File, Points
 from raysys.tasks.label_mapping_summary import (
     METRICS,
@@ -172,10 +173,44 @@ class LabelMapping(Task):
         std = ((values - mean).square().nansum(dim=0) / count).sqrt().clamp(min=_SMALLEST_STD)
         kinds = [one.kind == "numeric" for one in self.formats for _ in one.variables]
         numeric = torch.tensor(kinds, device=values.device)
-        return {
-            "mean": torch.where(numeric, mean, torch.zeros_like(mean)).repeat(formats),
-            "std": torch.where(numeric, std, torch.ones_like(std)).repeat(formats),
-        }
+        mean = torch.where(numeric, mean, torch.zeros_like(mean))
+        std = torch.where(numeric, std, torch.ones_like(std))
+        if prior is not None:  # what is frozen keeps its scale
+            space = load_space(Folder(prior["folder"]))
+            kept = [one.name in space.taught for one in self.formats for _ in one.variables]
+            frozen = torch.tensor(kept, device=values.device)
+            mean = torch.where(frozen, space.mean.to(values.device), mean)
+            std = torch.where(frozen, space.std.to(values.device), std)
+        return {"mean": mean.repeat(formats), "std": std.repeat(formats)}
+
+    def begin(self, model: nn.Module, prior: Any) -> None:
+        """Take over the formats of a space that is there already, frozen."""
+        if prior is None:
+            return
+        space = load_space(Folder(prior["folder"]))
+        for part in ("encoders", "decoders"):
+            ours: Any = getattr(model, part)
+            theirs: Any = getattr(space.network, part)
+            for name in space.taught:
+                ours[name].load_state_dict(theirs[name].state_dict())
+                ours[name].requires_grad_(False)
+
+    def knowing(self, prior: Any) -> "LabelMapping":
+        """As it is, if the space has the same formats.
+
+        Raises:
+            ConfigError: it has others, or was taught all of them.
+        """
+        if prior is not None:
+            space = load_space(Folder(prior[0]["folder"]))
+            names = [one.name for one in self.formats]
+            if space.formats != self.formats or set(space.taught) == set(names):
+                raise ConfigError(
+                    f"loss.space has the formats {', '.join(o.name for o in space.formats)} and was taught "
+                    f"{', '.join(space.taught)}, but here are {', '.join(names)}: formats are added to a space of the "
+                    "same tables that was learnt with --loss.untaught"
+                )
+        return self
 
     def objective(
         self,

@@ -159,6 +159,9 @@ class Task(Rules):
         """
         return {}
 
+    def begin(self, model: nn.Module, prior: Any) -> None:
+        """Change an untrained model to what is known beforehand, see `objective`."""
+
     @abstractmethod
     def objective(
         self,

@@ -226,6 +226,7 @@ def _learner(
     settings = config.training
     torch.manual_seed(stream_seed(config.seed, fold, 0))
     model = build_model(config, dims=train.dims, n_outputs=task.width, tops=tops)
+    task.begin(model, prior)
     model = model.to(train.labels.device)
     if isinstance(model, Tuned) and config.features.normalise == "train":
         model.fit(train, [m for m in FRAMED if m in tops], settings.batch_size)

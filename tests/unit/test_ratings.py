@@ -153,3 +153,28 @@ def test_variables_of_one_name_or_meaning_are_pairs():
         (formats[f].variables[v], formats[g].variables[w])
         for (f, v), (g, w) in equivalents(formats, [("trust", "calm")])
     ]
+
+
+def test_a_job_of_one_task_refuses_presets_of_others(tmp_path: Path):
+    from raysys.commandline import parse
+
+    preset = tmp_path / "words.yaml"
+    preset.write_text("task: classification\n")
+    with pytest.raises(ConfigError, match="the task is classification, but jobs.x does label_mapping"):
+        parse([str(preset)], program="jobs.x", task="label_mapping")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--task", "label_mapping"], "model.name is 'cltnet', but must be one for the task label_mapping: multiway"),
+        (["--task", "emotion_embedding"], "loss.space is .*the run of python -m jobs.map_labels"),
+        (["--model.name", "multiway"], "model.name is 'multiway', but must be one for the task classification"),
+        (["--model.modalities", "[audio,vide]"], "reads audio and text and video, not vide"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_go_together_are_refused(given: list[str], said: str):
+    from raysys.commandline import parse
+
+    with pytest.raises(ConfigError, match=said):
+        parse(given, program="jobs.x")
