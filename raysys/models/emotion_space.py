@@ -180,12 +180,12 @@ def load_space(place: Folder) -> EmotionSpace:
         outputs = len(content["task"]["outputs"])
         network = model.chosen.build(model.modalities, dims=dims, n_outputs=outputs)
         network.load_state_dict(dict(under("model/", tensors)))
+        left_out = content["config"]["loss"].get("untaught", ())
         width = sum(len(one.variables) for one in formats)
         mean, std = (tensors[f"readout/{name}"][:width] for name in ("mean", "std"))
     except (SafetensorError, RuntimeError, KeyError, TypeError, ConfigError) as error:
         reason = " ".join(str(error).split())[:200]
         raise StorageError(f"the emotion space in {place.path()} is damaged: {reason}") from error
     network.eval().requires_grad_(False)
-    left_out = content["config"]["loss"]["untaught"]
     taught = tuple(one.name for one in formats if one.name not in left_out)
     return EmotionSpace(formats, network, mean, std, hashlib.sha256(raw).hexdigest(), taught)
