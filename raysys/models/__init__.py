@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from raysys.errors import ConfigError, lookup
+from raysys.encoders.encoder import STREAMS
+from raysys.errors import ConfigError, lookup, nearest
 from raysys.models.bimodal_attention import BimodalAttentionConfig
 from raysys.models.cltnet import CltnetConfig
 from raysys.models.mat import MatConfig
@@ -45,6 +46,11 @@ class ModelConfig:
         kind = model_names().get(self.name)  # an unknown name is answered where it is looked up
         if kind is None or kind.reads_formats:
             return
+        for name in self.modalities:
+            if name not in STREAMS:
+                raise ConfigError(
+                    f"model.modalities cannot have '{name}': {nearest(name, STREAMS)}"
+                )
         if unread := [m for m in self.modalities if m not in kind.reads]:
             able = [name for name, one in model_names().items() if set(unread) <= set(one.reads)]
             other = f", or a --model.name among {', '.join(able)}" if able else ""

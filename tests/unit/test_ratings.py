@@ -160,7 +160,9 @@ def test_a_job_of_one_task_refuses_presets_of_others(tmp_path: Path):
 
     preset = tmp_path / "words.yaml"
     preset.write_text("task: classification\n")
-    with pytest.raises(ConfigError, match="the task is classification, but jobs.x does label_mapping"):
+    with pytest.raises(
+        ConfigError, match="the task is classification, but jobs.x does label_mapping"
+    ):
         parse([str(preset)], program="jobs.x", task="label_mapping")
 
 
@@ -170,7 +172,7 @@ def test_a_job_of_one_task_refuses_presets_of_others(tmp_path: Path):
         (["--task", "label_mapping"], "model.name is 'cltnet', but must be one for the task label_mapping: multiway"),
         (["--task", "emotion_embedding"], "loss.space is .*the run of python -m jobs.map_labels"),
         (["--model.name", "multiway"], "model.name is 'multiway', but must be one for the task classification"),
-        (["--model.modalities", "[audio,vide]"], "reads audio and text and video, not vide"),
+        (["--model.modalities", "[audio,vide]"], "cannot have 'vide': did you mean 'video'"),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_go_together_are_refused(given: list[str], said: str):
