@@ -57,7 +57,7 @@ BAD = {
     "the same twice": ({"a": {}, "b": {"loss.mu1": 0.0}}, "b: is the same configuration as 'a'"),
     "matrix": (
         {"a": {"loss.similarity": "s.json"}},
-        "(but not loss.similarity or training.device or training.seeds)",
+        "(but not loss.similarity or loss.space or training.device or training.seeds)",
     ),
     "unknown model": ({"a": {"model.name": "multimeo"}}, "did you mean 'multiemo'"),
 }
