@@ -251,3 +251,27 @@ def test_what_is_nearest_to_a_text_is_found(content: Config):
     with pytest.raises(ConfigError, match="is no run"):
         nearest("nothing", ["furious"], count=5, runs=runs)
     assert result.task == "emotion_embedding"
+
+
+def test_a_format_is_added_to_a_space_whose_others_stay(
+    config: Config, mapped: tuple[TrialResult, str]
+):
+    import torch
+
+    loss = replace(config.loss, untaught=("mood",))
+    without = with_training(replace(config, name="without", loss=loss), select="loss")
+    run(cross_validate, without)
+    added = replace(config, name="added", loss=replace(config.loss, space="without"))
+    result, _ = run(cross_validate, added)
+    assert result.mean["test"]["pearson"] > 0.5
+    runs = Path(config.storage.runs)
+    before, after = (raysys.load_space(runs / name / "fold_1") for name in ("without", "added"))
+    assert before.taught == ("vad", "made")
+    for name in ("vad", "made"):
+        torch.testing.assert_close(
+            after.network.encoders[name].state_dict(), before.network.encoders[name].state_dict()
+        )
+    apart = after.network.decoders["mood"].weight - before.network.decoders["mood"].weight
+    assert apart.abs().max() > 0.1
+    with pytest.raises(ConfigError, match="formats are added to a space of the same tables"):
+        make_plan(replace(added, loss=replace(config.loss, space="words")))
