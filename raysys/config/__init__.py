@@ -107,6 +107,17 @@ class Config:
             )
         return known[name]
 
+    def _check_labels(self) -> None:
+        """Formats that a label mapping leaves out."""
+        untaught, tables = self.loss.untaught, self.corpus.ratings.tables
+        for name in untaught:
+            lookup(tables, name, kind="label format in loss.untaught")
+        rule = "loss where loss.untaught leaves formats out, whose other scores mean nothing"
+        select = self.training.select
+        require(not untaught or select == "loss", "training.select", select, rule)
+        rule = "empty where loss.space says what is there already"
+        require(not (untaught and self.loss.space), "loss.untaught", list(untaught), rule)
+
     def _check_attention(self) -> None:
         if not self.tracking.attention or self.model.name not in model_names():
             return
@@ -141,6 +152,7 @@ class Config:
         given = self.model.modalities
         same = given == formats or not self.task_type.reads_formats
         require(same, "model.modalities", list(given), rule)
+        self._check_labels()
         assert self.selects
         assert self.objectives
         published = (one.reported(self.compared.name) for one in self.ablation.cells)

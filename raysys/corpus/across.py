@@ -1,15 +1,14 @@
 """Reader `across`: learnt from one corpus, tested on another, each with the labels that it has.
 
     corpus.across: {train: ratings, train_root: A, test: meld, test_root: B}
-        -> A's train and val parts, B's test part, under one official split; B's labels are held back by their nature
+        -> A's train and val parts, B's test part, as one official split; A's labels and B's as formats of their own
 
-A corpus without an official split gives a fifth of its groups (speakers, else dialogues) as val, or all of it as test.
-What the two corpora are labelled with stays apart: a task that speaks in an emotion space scores B in B's own labels.
+A corpus without an official split gives a fifth of its groups as val, or all of it as test. A task that speaks in an
+emotion space scores B in B's own labels, which it was never taught: no utterance of B is in train or val.
 """
 
-import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,18 +16,19 @@ from typing import Literal
 from raysys.corpus.files import SourceConfig
 from raysys.corpus.formats import Format
 from raysys.corpus.table import RawCorpus, Utterance
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, CorpusError, nearest
 from raysys.settings import require
 from raysys.storage import Folder
 
-Part = Literal["train", "test"]
-_VAL_SHARE = 5
+Side = Literal["train", "test"]
+_SIDES: tuple[Side, Side] = ("train", "test")
+_VAL_EVERY = 5
 """One group in so many is val, where there is no official split."""
 
 
 @dataclass(frozen=True)
 class AcrossConfig:
-    """Two corpora; for the reader `across`."""
+    """Two corpora; for the reader `across`. corpus.emotions chooses emotions of both."""
 
     train: str = ""
     """Reader of the corpus that is learnt from."""
@@ -42,15 +42,32 @@ class AcrossConfig:
     """Its folder."""
     test_manifest: str = ""
     """Its manifest, as corpus.manifest."""
+    groups: Literal["speaker", "session", "dialogue"] = "dialogue"
+    """What is never in train and val alike, where the corpus that is learnt from has no official split; as
+    folds.groups."""
 
-    def source(self, part: Part, config: SourceConfig) -> SourceConfig:
+    def source(self, side: Side, config: SourceConfig) -> SourceConfig:
         """What a reader is asked for."""
         name, root, manifest = (
-            str(getattr(self, f"{part}{end}")) for end in ("", "_root", "_manifest")
+            str(getattr(self, f"{side}{end}")) for end in ("", "_root", "_manifest")
         )
-        where = f"corpus.across.{part}"
-        require(name not in ("", "across"), where, name, "the reader of a corpus")
-        return replace(config, name=name, root=root, manifest=manifest, emotions=(), targets=())
+        known = name not in ("", "across")
+        require(known, f"corpus.across.{side}", name, "the reader of a corpus")
+        return replace(config, name=name, root=root, manifest=manifest, targets=())
+
+
+@dataclass(frozen=True)
+class _Half:
+    """One of the two corpora, as it enters the whole."""
+
+    raw: RawCorpus
+    name: str
+    """Its own; with its side where both have one name."""
+    emotions: tuple[str, ...]
+    formats: tuple[Format, ...]
+    """Of its ratings; its emotions are one, too."""
+    splits: Sequence[str]
+    """Of each utterance; empty where it does not serve."""
 
 
 def read(config: SourceConfig, settings: AcrossConfig, cache: Folder) -> RawCorpus:
@@ -62,79 +79,119 @@ def read(config: SourceConfig, settings: AcrossConfig, cache: Folder) -> RawCorp
     """
     from raysys.corpus import read_raw  # the readers' registry, which knows this one
 
-    raws = {
-        part: read_raw(settings.source(part, config), config, cache) for part in ("train", "test")
-    }
-    names = {part: raw.name for part, raw in raws.items()}
-    if names["train"] == names["test"]:
-        names = {part: f"{name}_{part}" for part, name in names.items()}
-    formats = {part: _formats(raw, names[part]) for part, raw in raws.items()}
-    both = (*formats["train"], *(f for f in formats["test"] if f not in formats["train"]))
-    twice = {one.name for one in formats["train"]} & {one.name for one in formats["test"]}
-    for name in twice:
-        if len([one for one in both if one.name == name]) > 1:
-            raise ConfigError(
-                f"corpus.across: both corpora are rated in {name}, on other scales: name one of them anew under "
-                "corpus.ratings.formats"
-            )
-    targets = tuple(f"{one.name}.{name}" for one in both for name in one.variables)
-    rows, origin = [], []
-    for part, raw in raws.items():
-        for row, where in zip(raw.utterances, raw.origin, strict=True):
-            split = _split(row, part)  # type: ignore[arg-type]
+    raws = {side: read_raw(settings.source(side, config), config, cache) for side in _SIDES}
+    alike = raws["train"].name == raws["test"].name
+    halves = []
+    for side, raw in raws.items():
+        name = f"{raw.name}_{side}" if alike else raw.name
+        emotions = config.emotions or raw.emotions if raw.emotions else ()
+        own = (Format(name, emotions, "categorical"),) if emotions else ()
+        parts = _test_part(raw) if side == "test" else _train_parts(raw, settings.groups)
+        halves.append(_Half(raw, name, emotions, (*raw.formats, *own), parts))
+    first, second = halves
+    formats = (*first.formats, *(one for one in second.formats if one not in first.formats))
+    names = [one.name for one in formats]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(
+            f"corpus.across: both corpora are rated in {twice[0]}, on other scales: name one of them anew under "
+            "corpus.ratings.formats"
+        )
+    targets = tuple(f"{one.name}.{name}" for one in formats for name in one.variables)
+    shared = {row.utterance_id for row in first.raw.utterances}
+    shared &= {row.utterance_id for row in second.raw.utterances}
+    rows, origin, known_bad = [], [], dict[str, str]()
+    for half in halves:
+        for row, where, split in zip(
+            half.raw.utterances, half.raw.origin, half.splits, strict=True
+        ):
             if split:
-                rows.append(_row(row, raw, names[part], split, targets))
+                placed = _row(row, where, half, split, targets, shared)
+                rows.append(placed)
                 origin.append(where)
+                if row.utterance_id in half.raw.known_bad:
+                    known_bad[placed.utterance_id] = half.raw.known_bad[row.utterance_id]
     return RawCorpus(
-        f"{names['train']}_to_{names['test']}",
+        f"{first.name}_to_{second.name}",
         Path("/"),
         emotions=(),
         utterances=tuple(rows),
         origin=tuple(origin),
         synthetic=any(raw.synthetic for raw in raws.values()),
+        known_bad=known_bad,
         targets=targets,
-        formats=both,
-        equivalent=raws["train"].equivalent or raws["test"].equivalent,
+        is_divided=True,
+        formats=formats,
+        equivalent=tuple(dict.fromkeys((*first.raw.equivalent, *second.raw.equivalent))),
     )
 
 
-def _formats(raw: RawCorpus, name: str) -> tuple[Format, ...]:
-    """Of its ratings; its emotions are one, too."""
-    own = (Format(name, raw.emotions, "categorical"),) if raw.emotions else ()
-    return (*raw.formats, *own)
+def _test_part(raw: RawCorpus) -> list[str]:
+    """The official test part, or everything."""
+    return ["test" if row.split in ("", "test") else "" for row in raw.utterances]
 
 
-def _split(row: Utterance, part: Part) -> str:
-    """The part in which an utterance serves; empty where it does not."""
-    if part == "test":
-        return "test" if row.split in ("", "test") else ""
-    if row.split:
-        return row.split if row.split in ("train", "val") else ""
-    group = row.speaker or row.dialogue_id or row.utterance_id
-    drawn = int(hashlib.sha256(group.encode()).hexdigest(), 16) % _VAL_SHARE
-    return "train" if drawn else "val"
+def _train_parts(raw: RawCorpus, groups: str) -> list[str]:
+    """The official train and val parts, or every fifth group as val.
+
+    Raises:
+        CorpusError: an utterance has no group, or there are too few of them.
+    """
+    if any(row.split for row in raw.utterances):
+        return [row.split if row.split in ("train", "val") else "" for row in raw.utterances]
+    column = "dialogue_id" if groups == "dialogue" else groups
+    of_row = [str(getattr(row, column)) for row in raw.utterances]
+    known = sorted(set(of_row))
+    if "" in known or len(known) < 2:
+        raise CorpusError(
+            f"corpus {raw.name} cannot be divided into train and val by {groups}: set --corpus.across.groups"
+        )
+    val = set(known[::_VAL_EVERY])
+    return ["val" if group in val else "train" for group in of_row]
 
 
 def _row(
-    row: Utterance, raw: RawCorpus, name: str, split: str, targets: tuple[str, ...]
+    row: Utterance,
+    where: str,
+    half: _Half,
+    split: str,
+    targets: tuple[str, ...],
+    shared: Collection[str],
 ) -> Utterance:
-    """An utterance under a name of its own, with paths from the root of the file system."""
+    """An utterance with names that are its corpus' own, and paths from the top of the file system."""
     known: Mapping[str, float] = row.values or {}
-    if raw.emotions:
-        known = {**known, **{f"{name}.{e}": float(e == row.label) for e in raw.emotions}}
-    values = {target: known.get(target, math.nan) for target in targets}
+    if half.emotions:
+        if row.label not in half.emotions:
+            raise CorpusError(
+                f"{where}: unknown emotion '{row.label}' ({nearest(row.label, half.emotions)})"
+            )
+        known = {**known, **{f"{half.name}.{e}": float(e == row.label) for e in half.emotions}}
+    own = {
+        key: f"{half.name}:{value}"
+        for key in ("dialogue_id", "speaker", "session")
+        if (value := getattr(row, key))
+    }
+    identifier = row.utterance_id
+    if identifier in shared:
+        identifier = f"{half.name}:{identifier}"
     return replace(
         row,
-        utterance_id=f"{name}:{row.utterance_id}",
-        dialogue_id=f"{name}:{row.dialogue_id}",
-        audio=_from_top(row.audio, raw.root),
-        video=_from_top(row.video, raw.root),
+        utterance_id=identifier,
+        dialogue_id=own.get("dialogue_id", ""),
+        speaker=own.get("speaker", ""),
+        session=own.get("session", ""),
+        audio=_from_top(row.audio, half.raw.root, where),
+        video=_from_top(row.video, half.raw.root, where),
         label="",
         votes=None,
         split=split,
-        values=values,
+        values={target: known.get(target, math.nan) for target in targets},
     )
 
 
-def _from_top(path: str, root: Path) -> str:
-    return str((root / path).resolve().relative_to("/")) if path else ""
+def _from_top(name: str, root: Path, where: str) -> str:
+    if not name:
+        return ""
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise CorpusError(f"{where}: path '{name}' leaves the corpus root {root}")
+    return str(path.relative_to("/"))

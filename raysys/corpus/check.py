@@ -93,6 +93,7 @@ def check_corpus(
         targets=targets,
         formats=raw.formats,
         equivalent=raw.equivalent,
+        is_divided=raw.is_divided,
         utterances=tuple(item.utterance for item in good),
         audio_digests=tuple(item.audio_digest for item in good),
         quarantine=(*bad, *known),

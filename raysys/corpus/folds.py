@@ -97,8 +97,12 @@ def make_folds(
         config: method, groups, number of folds, share of validation, seed.
 
     Raises:
-        CorpusError: too few groups, or a part that is empty.
+        CorpusError: too few groups, a part that is empty, or another division than the corpus allows.
     """
+    if corpus.is_divided and config.method != "official":
+        raise CorpusError(
+            f"corpus {corpus.name} is learnt from in one part and tested in another: set --folds.method official"
+        )
     groups = groups_of(corpus, config)
     if config.method == "official":
         return (_checked(_official(corpus)),)

@@ -82,7 +82,11 @@ def equivalents(
                 raise ConfigError(
                     f"an equivalence class names '{name}', which no format has: {nearest(name, known)}"
                 )
-    meaning = {name: names[0] for names in (*EQUIVALENT, *classes) for name in names}
+    meaning = dict[str, str]()
+    for names in (*EQUIVALENT, *classes):
+        same = {meaning.get(name, name) for name in names}  # a class may join others
+        meaning |= {name: names[0] for name, what in meaning.items() if what in same}
+        meaning |= dict.fromkeys(names, names[0])
     places = [
         ((f, v), meaning.get(name, name))
         for f, one in enumerate(formats)

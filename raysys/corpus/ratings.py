@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +170,12 @@ def _read_table(table: RatingsTable, known: Format, root: Path, items: dict[str,
                 f"{found.where}: '{name}' is rated twice in {known.name}, and not alike (first at {before.where}): "
                 "keep one of the rows, or their mean"
             )
-        if before.text != found.text:
+        if before.text != found.text and name not in (before.text, found.text):
             raise CorpusError(
                 f"{found.where}: '{name}' has another text than at {before.where}: give the two different names"
             )
+        if before.text == name:  # a table without texts came first
+            before.text = found.text
         seen.add(name)
         before.split = before.split or found.split
         before.values |= found.values
@@ -184,7 +187,10 @@ def _path(file: str, root: Path) -> Path:
     """Of a table; `package:NAME/PATH` is inside an installed package."""
     if file.startswith(_PACKAGE):
         package, _, inner = file.removeprefix(_PACKAGE).partition("/")
-        spec = importlib.util.find_spec(package)
+        try:
+            spec = importlib.util.find_spec(package)
+        except ImportError:  # of a package above it
+            spec = None
         folders = list(spec.submodule_search_locations or ()) if spec else []
         if not folders:
             raise CorpusError(f"{file}: the package {package} is not there: pip install {package}")
@@ -223,7 +229,8 @@ def _csv_rows(path: Path, table: RatingsTable, known: Format) -> Iterator[tuple[
 
 def _json_rows(path: Path, table: RatingsTable, known: Format) -> Iterator[tuple[str, _Item]]:
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content: Any = json.loads(text, object_pairs_hook=partial(_once, path))
     except ValueError as error:
         raise CorpusError(f"{path} is not JSON: {error}") from error
     if known.kind == "numeric" or not isinstance(content, dict):
@@ -237,6 +244,17 @@ def _json_rows(path: Path, table: RatingsTable, known: Format) -> Iterator[tuple
             raise CorpusError(f"{where} must be a list of variables, not {there!r}")
         names = [str(one) for one in there if one not in table.ignored]
         yield name, _item(where, name, "", _chosen(names, known, where), known)
+
+
+def _once(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping whose keys come once, or with the same value again."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if found.setdefault(name, value) != value:
+            raise CorpusError(
+                f"{path}: '{name}' is rated twice, and not alike: keep one of the two"
+            )
+    return found
 
 
 def _item(where: str, text: str, split: str, values: Mapping[str, float], known: Format) -> _Item:

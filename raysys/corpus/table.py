@@ -63,6 +63,8 @@ class RawCorpus:
     """Utterances that are unusable in every copy of the corpus -> why; left out where they fail a check."""
     targets: tuple[str, ...] = ()
     """Names of the numbers that the reader itself knows."""
+    is_divided: bool = False
+    """Whether its official parts are what it is made of, so that no other division makes sense."""
     formats: tuple[Format, ...] = ()
     """Of its ratings."""
     equivalent: tuple[tuple[str, ...], ...] = ()
@@ -98,6 +100,8 @@ class Corpus:
     """Of its ratings, where it has such."""
     equivalent: tuple[tuple[str, ...], ...] = ()
     """Names of their variables that mean the same."""
+    is_divided: bool = False
+    """See `RawCorpus`."""
 
     def __len__(self) -> int:
         return len(self.utterances)

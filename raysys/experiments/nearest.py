@@ -4,6 +4,7 @@ RUN of jobs.embed_content, query -> the encoder and model of its first fold -> a
 -> the items whose ratings the space was learnt from, and the fold's own test utterances, by distance
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def _features(bundle: Bundle, query: Sequence[str]) -> dict[str, Ragged]:
         )
     given: dict[str, str] = {}
     for one in query:
-        given["audio" if Path(one).is_file() else "text"] = one
+        given["audio" if os.path.isfile(one) else "text"] = one
     if set(given) != set(bundle.dims) or len(given) < len(query):
         wanted = {"text": "a text", "audio": "the path of an audio file"}
         what = " and ".join(wanted.get(modality, modality) for modality in bundle.dims)

@@ -168,6 +168,7 @@ def _divide(corpus: Corpus, config: Config, models: Collection[str]) -> _Divided
         config, corpus.emotions, origin, runs=runs
     )
     task = task.knowing(prior and prior.values)
+    task.check_loss(config.loss)
     if _dialogue_models(models) and len(set(corpus.column("dialogue_id"))) == len(corpus):
         message = "no dialogue has two utterances: a model of dialogues has no context here"
         audit = (*audit, Finding("warning", "no_dialogues", message))

@@ -150,7 +150,8 @@ class _Rounds:
     def run(self) -> list[RoundEnd]:
         """All rounds."""
         base, prior, finding = untuned_config(self._config), self._plan.prior, None
-        average = None if prior is None else np.mean(np.array(prior), axis=0)
+        is_matrix = prior is not None and bool(self._config.loss.omega)
+        average = np.mean(np.array(prior), axis=0) if is_matrix else None
         ends: list[RoundEnd] = []
         before: TrialOutcome | None = None
         for number in range(1, self._search.rounds + 1):

@@ -25,6 +25,7 @@ def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
     plan = make_plan(_widest(configs), models={one.model.name for one in configs.values()})
     trials, settings = [], {cell.name: cell.settings for cell in config.ablation.cells}
     for variant, one in configs.items():
+        plan.task.check_loss(one.loss)
         prior = plan.prior if one.loss.omega or one.loss.space else None
         values = dict(settings[variant])
         trials.append(Trial(folder_name(variant), one, prior, values=values, variant=variant))
@@ -89,9 +90,9 @@ def _check_curve(ablation: AblationConfig) -> None:
 
 def _widest(configs: Mapping[str, Config]) -> Config:
     """The first variant's config with whatever corpus, features and matrix any variant needs."""
-    modalities = {m for one in configs.values() for m in one.model.modalities}
+    modalities = dict.fromkeys(m for one in configs.values() for m in one.model.modalities)
     needed = {
-        "model.modalities": tuple(sorted(modalities)),
+        "model.modalities": tuple(modalities),
         "loss.omega": max(one.loss.omega for one in configs.values()),
     }
     widest: Config = replaced(next(iter(configs.values())), needed)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from raysys.encoders.encoder import STREAMS
 from raysys.errors import ConfigError, lookup, nearest
 from raysys.models.bimodal_attention import BimodalAttentionConfig
@@ -14,6 +16,8 @@ from raysys.models.multiway import MultiwayConfig
 from raysys.models.output import ModelSettings
 from raysys.models.speechtext import SpeechtextConfig
 from raysys.settings import groups_with, require
+
+_FORMAT_NAME = "names of formats of letters, digits and _, no stream's and no method's (as 'keys')"
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,12 @@ class ModelConfig:
         distinct = len(self.modalities) == len(set(self.modalities)) > 0
         require(distinct, "model.modalities", list(self.modalities), "one or more, each once")
         kind = model_names().get(self.name)  # an unknown name is answered where it is looked up
-        if kind is None or kind.reads_formats:
+        if kind is None:
+            return
+        if kind.reads_formats:
+            for name in self.modalities:
+                plain = name.isidentifier() and not hasattr(nn.ModuleDict, name)
+                require(plain and name not in STREAMS, "model.modalities", name, _FORMAT_NAME)
             return
         for name in self.modalities:
             if name not in STREAMS:

@@ -70,7 +70,12 @@ class Classification(Task):
     metrics: ClassVar = METRICS
     detail: ClassVar = Metric("f1", "F1 by emotion")
     main: ClassVar = "ua"
-    fixed: ClassVar[Mapping[str, Any]] = {"corpus.targets": (), "loss.regression": "ccc"}
+    fixed: ClassVar[Mapping[str, Any]] = {
+        "corpus.targets": (),
+        "loss.regression": "ccc",
+        "loss.space": "",
+        "loss.untaught": (),
+    }
     needs: ClassVar[Mapping[str, str]] = {}
     stored: ClassVar = ("probabilities", "labels")
     baseline_name: ClassVar = "SVM"

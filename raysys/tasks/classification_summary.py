@@ -63,6 +63,12 @@ class ClassificationSummary:
         """F1 by emotion."""
         return {f"f1/{emotion}": row["f1"] for emotion, row in self.per_class.items()}
 
+    def figures(self) -> dict[str, float]:
+        """How the averaged matrix agrees with people's ratings."""
+        if self.agreement is None:
+            return {}
+        return {"vad_mantel_r": self.agreement.r, "vad_mantel_p": self.agreement.p}
+
     def _matrix(self) -> Table:
         rows = [
             (emotion, *("-" if v is None else f"{v:.2f}" for v in row))

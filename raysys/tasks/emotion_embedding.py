@@ -11,12 +11,11 @@ Buechel, Modersohn & Hahn 2023, arXiv:2308.07871 (seeds/002), section 3.3.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from raysys.batches.batch import Part
@@ -39,20 +38,18 @@ from raysys.tasks.emotion_embedding_summary import (
     score_format,
 )
 from raysys.tasks.exhibits import Bars, Exhibit, File
+from raysys.tasks.rated import (
+    RatedTargets,
+    columns_of,
+    format_strata,
+    known_formats,
+    ratings_in,
+    variable_names,
+)
 from raysys.tasks.task import Metric, Scores, Task
 
 _FEWEST = 3
 _ALPHAS = tuple(10.0**k for k in range(-1, 6))
-
-
-@dataclass(frozen=True)
-class AnswerTargets:
-    """What is known of every item, in every format that is answered."""
-
-    ratings: Float32[np.ndarray, "utterance variable"]
-    """In 0..1; NaN where an item is not rated."""
-    strata: Int64[np.ndarray, " utterance"]
-    """Which formats an item is rated in, or its class."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +64,8 @@ class EmotionEmbedding(Task):
     """All that are answered: the space's, then the corpus' own classes."""
     dim: int = 0
     """Width of the space."""
-    space: str = ""
-    """Folder of the first fold's space, for the baseline."""
+    spaces: tuple[str, ...] = ()
+    """Folder of every fold's space, for the baseline."""
 
     name: ClassVar = "emotion_embedding"
     metrics: ClassVar = METRICS
@@ -81,6 +78,7 @@ class EmotionEmbedding(Task):
         "loss.omega": 0.0,
         "loss.class_weights": False,
         "loss.mu1": 0.0,
+        "loss.untaught": (),
         "balance.method": "off",
         "training.label_smoothing": 0.0,
     }
@@ -95,7 +93,7 @@ class EmotionEmbedding(Task):
         """Of the corpus' ratings, or of its emotions."""
         own = (Format(corpus.name, corpus.emotions, "categorical"),) if corpus.emotions else ()
         rated = (*corpus.formats, *own)
-        return cls(_names(rated), rated)
+        return cls(variable_names(rated), rated)
 
     @property
     def width(self) -> int:
@@ -110,6 +108,11 @@ class EmotionEmbedding(Task):
         """
         space = load_space(Folder(prior[0]["folder"]))
         known = {one.name: one for one in space.formats}
+        if missing := [name for name in known if name not in space.taught]:
+            raise ConfigError(
+                f"the emotion space was not taught {missing[0]} (loss.untaught): add it first, with python -m "
+                "jobs.map_labels and --loss.space"
+            )
         classes = [one for one in self.rated if one.kind == "categorical" and one.name not in known]
         for one in self.rated:
             there = known.get(one.name)
@@ -123,8 +126,9 @@ class EmotionEmbedding(Task):
             if there is None:
                 space.prototypes(one.variables)
         answers = (*space.formats, *classes)
-        place = str(prior[0]["folder"])
-        return replace(self, outputs=_names(answers), answers=answers, dim=space.dim, space=place)
+        places = tuple(str(one["folder"]) for one in prior)
+        names = variable_names(answers)
+        return replace(self, outputs=names, answers=answers, dim=space.dim, spaces=places)
 
     @staticmethod
     def check_names(names: tuple[str, ...]) -> None:
@@ -148,12 +152,11 @@ class EmotionEmbedding(Task):
         """Which formats an item is rated in, or its class."""
         if corpus.emotions:
             return corpus.labels
-        known = self._known(corpus.ratings, corpus.formats)
-        return np.unique(known, axis=0, return_inverse=True)[1].astype(np.int64).reshape(-1)
+        return format_strata(corpus.ratings, corpus.formats)
 
     def check_folds(self, folds: Sequence[Fold], corpus: Corpus) -> None:
         """Ratings that people gave, in every part."""
-        known = self._known(self._ratings(corpus, self.rated), self.rated)
+        known = known_formats(ratings_in(corpus, self.rated), self.rated)
         human = np.array([not one.generated for one in self.rated])
         for fold in folds:
             for part, rows in fold.parts().items():
@@ -163,15 +166,14 @@ class EmotionEmbedding(Task):
                         "fewer --folds.n_splits, or add items"
                     )
 
-    def targets(self, corpus: Corpus) -> AnswerTargets:
+    def targets(self, corpus: Corpus) -> RatedTargets:
         """Ratings in every format that is answered, and strata."""
-        return AnswerTargets(self._ratings(corpus, self.answers), self.strata(corpus))
+        return RatedTargets(ratings_in(corpus, self.answers), self.strata(corpus))
 
     def teach(
-        self, targets: AnswerTargets, loss: LossConfig
+        self, targets: RatedTargets, loss: LossConfig
     ) -> tuple[Float32[np.ndarray, "utterance output"], Int64[np.ndarray, " utterance"]]:
         """The ratings, NaN where there are none, and strata."""
-        self._chosen(loss)
         return targets.ratings, targets.strata
 
     def fit(self, train: Part, prior: Any = None) -> dict[str, Tensor]:
@@ -220,11 +222,11 @@ class EmotionEmbedding(Task):
             for name in ("pearson", "ua", "weighted_f1")
         }
 
-    def baseline(self, pooled: np.ndarray, targets: AnswerTargets, fold: Fold) -> dict[str, float]:
+    def baseline(self, pooled: np.ndarray, targets: RatedTargets, fold: Fold) -> dict[str, float]:
         """Ridge on standardised columns, for each format on the items of the train part that are rated in it.
 
-        `ridge/FORMAT` is its r (UA of classes). `mapped/FORMAT` is that of a ridge which was taught what the first
-        fold's space makes of the ratings in another format, the better one where there are several.
+        `ridge/FORMAT` is its r (UA of classes). `mapped/FORMAT` is that of a ridge which was taught what the fold's
+        space makes of the ratings in another format, the better one where there are several.
         """
         from sklearn.linear_model import RidgeCV  # a second, which workers are spared
         from sklearn.pipeline import make_pipeline
@@ -237,7 +239,7 @@ class EmotionEmbedding(Task):
             rows = fold.train[rated[fold.train]]
             if len(rows) < _FEWEST:
                 continue
-            others = self._mapped(one, targets.ratings[rows][:, columns])
+            others = self._mapped(one, targets.ratings[rows][:, columns], fold)
             taught = np.concatenate([targets.ratings[rows][:, columns], *others.values()], axis=1)
             ridge = RidgeCV(alphas=_ALPHAS, alpha_per_target=True)
             model = make_pipeline(StandardScaler(), ridge).fit(pooled[rows], taught)
@@ -253,12 +255,13 @@ class EmotionEmbedding(Task):
         return {**self.score(outputs, truth), **scores}
 
     def _mapped(
-        self, source: Format, ratings: Float32[np.ndarray, "item _"]
+        self, source: Format, ratings: Float32[np.ndarray, "item _"], fold: Fold
     ) -> dict[str, Float32[np.ndarray, "item _"]]:
         """What the space makes of ratings in one format, in the others that are scored by r."""
-        if source.kind == "categorical" or not self.space:
+        if source.kind == "categorical":
             return {}
-        found = load_space(Folder(self.space)).map(source.name, torch.from_numpy(ratings))
+        space = load_space(Folder(self.spaces[fold.index]))
+        found = space.map(source.name, torch.from_numpy(ratings))
         wanted = [one.name for _, one in self._scored() if one.kind != "categorical"]
         return {name: found[name].numpy() for name in wanted if name != source.name}
 
@@ -283,13 +286,13 @@ class EmotionEmbedding(Task):
     ) -> EmotionEmbeddingSummary:
         """Scores by format and variable, mean over folds and seeds."""
         found = [dict(self._by_format(one.outputs, one.truth)) for one in predictions]
-        formats: dict[str, dict[str, float | None]] = {
-            name: {
-                key: mean_known([one[name].get(key, float("nan")) for one in found])
-                for key in found[0][name]
+        formats: dict[str, dict[str, float | None]] = {}
+        for name in dict.fromkeys(name for one in found for name in one):
+            own = [one[name] for one in found if name in one]
+            keys = dict.fromkeys(key for one in own for key in one)
+            formats[name] = {
+                key: mean_known([one[key] for one in own if key in one]) for key in keys
             }
-            for name in found[0]
-        }
         ridge: dict[str, dict[str, float | None]] = {
             name: {
                 kind: mean_known([fold.get(f"{kind}/{name}", float("nan")) for fold in baseline])
@@ -303,19 +306,23 @@ class EmotionEmbedding(Task):
         self, summary: EmotionEmbeddingSummary, predictions: Sequence[Predictions], corpus: str
     ) -> list[Exhibit]:
         """Scores by variable."""
-        count = sum(len(one.truth) for one in predictions)
+        rated = {
+            one.name: sum(int((~np.isnan(p.truth[:, own])).all(axis=1).sum()) for p in predictions)
+            for own, one in self._scored()
+        }
         groups = {
-            name: {key: (value or 0.0, count) for key, value in summary.variables(name).items()}
+            name: {
+                key: (value or 0.0, rated[name]) for key, value in summary.variables(name).items()
+            }
             for name in summary.formats
         }
         title = f"{corpus}: r, or recall of classes, by variable, held-out"
         return [Bars("by_variable.png", title, groups), File("by_variable.json", summary.formats)]
 
     def _answers(self, fitted: Mapping[str, Tensor]) -> Answers:
-        spaces = tuple(one for one in self.answers if one in self._of_space(fitted))
         return Answers(
             self.answers,
-            spaces,
+            self._of_space(fitted),
             fitted["weight"],
             fitted["mean"],
             fitted["std"],
@@ -326,6 +333,10 @@ class EmotionEmbedding(Task):
         """The first formats, as many as the decoders have variables."""
         ends = np.cumsum([len(one.variables) for one in self.answers]).tolist()
         return self.answers[: ends.index(len(fitted["weight"])) + 1]
+
+    def check_loss(self, loss: LossConfig) -> None:
+        """Formats that the corpus, or the space, has."""
+        self._chosen(loss)
 
     def _chosen(self, loss: LossConfig) -> tuple[list[int], list[int]]:
         """Positions of the supervised formats and of the augmented ones.
@@ -344,18 +355,20 @@ class EmotionEmbedding(Task):
                 raise ConfigError(
                     f"loss.augmented: the emotion space has no '{name}': {nearest(name, names)}"
                 )
-        taught = loss.supervised or tuple(one.name for one in self.rated if not one.generated)
+        human = [one.name for one in self.rated if not one.generated]
+        if twice := [n for n in loss.augmented if n in human and not loss.supervised]:
+            raise ConfigError(
+                f"loss.augmented: the corpus is rated in {twice[0]}, which is supervised: name what is under "
+                "loss.supervised"
+            )
+        taught = loss.supervised or tuple(human)
         return [names.index(name) for name in taught], [names.index(n) for n in loss.augmented]
 
     def _scored(self) -> list[tuple[list[int], Format]]:
         """Columns of the formats that people rated the corpus in."""
-        human = {one.name: one for one in self.rated if not one.generated}
-        ends = np.cumsum([0, *(len(one.variables) for one in self.answers)]).tolist()
-        return [
-            (list(range(ends[k], ends[k + 1])), one)
-            for k, one in enumerate(self.answers)
-            if one.name in human
-        ]
+        human = {one.name for one in self.rated if not one.generated}
+        places = zip(columns_of(self.answers), self.answers, strict=True)
+        return [(list(range(own.start, own.stop)), one) for own, one in places if one.name in human]
 
     def _by_format(
         self, outputs: np.ndarray, truth: np.ndarray
@@ -364,35 +377,7 @@ class EmotionEmbedding(Task):
         found = []
         for columns, one in self._scored():
             rows = ~np.isnan(truth[:, columns]).any(axis=1)
-            if rows.sum() >= _FEWEST:
-                ours, theirs = outputs[np.ix_(rows, columns)], truth[np.ix_(rows, columns)]
+            ours, theirs = outputs[np.ix_(rows, columns)], truth[np.ix_(rows, columns)]
+            if rows.sum() >= _FEWEST and not np.isnan(ours).any():
                 found.append((one.name, score_format(one, ours, theirs)))
         return found
-
-    def _known(
-        self, ratings: Float32[np.ndarray, "utterance variable"], formats: Sequence[Format]
-    ) -> Bool[np.ndarray, "utterance format"]:
-        ends = np.cumsum([0, *(len(one.variables) for one in formats)]).tolist()
-        blocks = [ratings[:, a:b] for a, b in pairwise(ends)]
-        return np.stack([~np.isnan(block).any(axis=1) for block in blocks], axis=1)
-
-    def _ratings(
-        self, corpus: Corpus, formats: Sequence[Format]
-    ) -> Float32[np.ndarray, "utterance variable"]:
-        """The corpus' ratings in the order of some formats, its emotions as one of them."""
-        place = {name: k for k, name in enumerate(corpus.targets)}
-        columns = []
-        for one in formats:
-            for k, variable in enumerate(one.variables):
-                name = f"{one.name}.{variable}"
-                if name in place:
-                    columns.append(corpus.ratings[:, place[name]])
-                elif corpus.emotions and one.name == corpus.name:
-                    columns.append((corpus.labels == k).astype(np.float32))
-                else:
-                    columns.append(np.full(len(corpus), np.nan, dtype=np.float32))
-        return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _names(formats: Sequence[Format]) -> tuple[str, ...]:
-    return tuple(f"{one.name}.{name}" for one in formats for name in one.variables)

@@ -66,6 +66,10 @@ class EmotionEmbeddingSummary:
             for key, value in self.variables(name).items()
         }
 
+    def figures(self) -> dict[str, float]:
+        """None."""
+        return {}
+
 
 def score_format(one: Format, outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Scores of one format, and r or recall of each of its variables.

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
 from raysys.batches.batch import Part
@@ -37,22 +37,13 @@ from raysys.tasks.label_mapping_summary import (
     LabelMappingSummary,
     score_ratings,
 )
+from raysys.tasks.rated import RatedTargets, columns_of, format_strata, known_formats
 from raysys.tasks.task import Metric, Scores, Task
 
 _ALPHAS = tuple(10.0**k for k in range(-3, 4))
 _SMALLEST_STD = 1e-6
 _FEWEST = 3
 """Items with which a correlation means anything."""
-
-
-@dataclass(frozen=True)
-class RatedTargets:
-    """What is known of every item."""
-
-    ratings: Float32[np.ndarray, "utterance variable"]
-    """In 0..1; NaN where an item is not rated."""
-    strata: Int64[np.ndarray, " utterance"]
-    """Which formats an item is rated in, as a number."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +117,11 @@ class LabelMapping(Task):
 
     def strata(self, corpus: Corpus) -> Int64[np.ndarray, " utterance"]:
         """Which formats an item is rated in."""
-        known = self._known(corpus.ratings)
-        return np.unique(known, axis=0, return_inverse=True)[1].astype(np.int64).reshape(-1)
+        return format_strata(corpus.ratings, self.formats)
 
     def check_folds(self, folds: Sequence[Fold], corpus: Corpus) -> None:
         """Items of every scored pair in every part."""
-        known = self._known(corpus.ratings)
+        known = known_formats(corpus.ratings, self.formats)
         if not self._scored():
             raise CorpusError(
                 "no two formats were rated by people (all but one are 'generated'): nothing could be tested"
@@ -155,7 +145,7 @@ class LabelMapping(Task):
         self, targets: RatedTargets, loss: LossConfig
     ) -> tuple[Float32[np.ndarray, "utterance output"], Int64[np.ndarray, " utterance"]]:
         """Every output's rating; NaN where an item is not rated in both of its formats."""
-        known = self._known(targets.ratings)
+        known = known_formats(targets.ratings, self.formats)
         blocks = [
             np.where(known[:, source, None], targets.ratings, np.float32(np.nan))
             for source in range(len(self.formats))
@@ -251,9 +241,9 @@ class LabelMapping(Task):
     def baseline(self, pooled: np.ndarray, targets: RatedTargets, fold: Fold) -> dict[str, float]:
         """The scores of the better rival of each pair by its r on val, and `ridge/PAIR`, `knn/PAIR`: r on test."""
         scores: dict[str, float] = {}
-        chosen = []
+        chosen, places = [], columns_of(self.formats)
         for source, target in self._scored():
-            ours, theirs = (targets.ratings[:, self._slice(k)] for k in (source, target))
+            ours, theirs = (targets.ratings[:, places[k]] for k in (source, target))
             both = ~np.isnan(ours).any(axis=1) & ~np.isnan(theirs).any(axis=1)
             parts = {part: rows[both[rows]] for part, rows in fold.parts().items()}
             pair = self._pair(source, target)
@@ -326,19 +316,6 @@ class LabelMapping(Task):
         """Equivalence classes, with the names that there are."""
         known = {name for one in self.formats for name in one.variables}
         return [tuple(n for n in names if n in known) for names in self.equivalent]
-
-    def _known(
-        self, ratings: Float32[np.ndarray, "utterance variable"]
-    ) -> Bool[np.ndarray, "utterance format"]:
-        columns = [
-            ~np.isnan(ratings[:, self._slice(k)]).any(axis=1) for k in range(len(self.formats))
-        ]
-        return np.stack(columns, axis=1)
-
-    def _slice(self, k: int) -> slice:
-        """Variables of a format among those of all."""
-        ends = np.cumsum([0, *(len(one.variables) for one in self.formats)])
-        return slice(int(ends[k]), int(ends[k + 1]))
 
     def _scored(self) -> list[tuple[int, int]]:
         """Pairs of different formats that people rated."""

@@ -55,6 +55,10 @@ class LabelMappingSummary:
             for name, one in variables.items()
         }
 
+    def figures(self) -> dict[str, float]:
+        """None."""
+        return {}
+
 
 def score_ratings(outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """R (0 where one does not vary) and RMSE, mean over the columns."""

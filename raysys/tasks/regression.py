@@ -84,6 +84,10 @@ class RegressionSummary:
         """CCC by target."""
         return {f"ccc/{target}": row["ccc"] for target, row in self.per_target.items()}
 
+    def figures(self) -> dict[str, float]:
+        """None."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Regression(Task):
@@ -103,6 +107,8 @@ class Regression(Task):
         "loss.mu1": 0.0,
         "balance.method": "off",
         "training.label_smoothing": 0.0,
+        "loss.space": "",
+        "loss.untaught": (),
     }
     needs: ClassVar = {"corpus.targets": "numeric columns of the manifest, as in [valence]"}
     stored: ClassVar = ("values", "targets")

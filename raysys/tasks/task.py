@@ -75,6 +75,10 @@ class Summary(Protocol):
         """The detail metric of every output, such as `f1/joy`."""
         ...
 
+    def figures(self) -> dict[str, float]:
+        """Further numbers, by name."""
+        ...
+
 
 class Task(Rules):
     """One object a corpus; small and picklable.
@@ -121,6 +125,13 @@ class Task(Rules):
     def knowing(self, prior: Any) -> "Task":
         """The task when it is known what is known beforehand, see `objective`."""
         return self
+
+    def check_loss(self, loss: LossConfig) -> None:
+        """Refuse settings of the objective that do not fit the corpus.
+
+        Raises:
+            ConfigError: see the message.
+        """
 
     @abstractmethod
     def strata(self, corpus: Corpus) -> Int64[np.ndarray, " utterance"]:

@@ -1,7 +1,7 @@
 """What numbers of a result are called in MLflow, which sorts and groups them by name: test scores come first.
 
-one configuration   test/ua, test/ua_std, test/ua_seed_std, test/f1/EMOTION, test_baseline/ua, test_ensemble/ua,
-                    time/..., val_best/ua
+one configuration   test/ua, test/ua_std, test/ua_seed_std, test/f1/EMOTION, test/vad_mantel_r, test_baseline/ua,
+                    test_ensemble/ua, time/..., val_best/ua
 ablation            test/METRIC of the first variant, test_NAME/METRIC of the others
 study               test/..., test_nested/..., test_untuned/... (and _std), test_difference/... (and _low, _high); of
                     fresh seeds test_confirmed/..., test_confirmed_untuned/..., test_confirmed_difference/...
@@ -28,7 +28,7 @@ def trial_metrics(result: TrialResult) -> dict[str, float]:
     if result.ensemble:
         values |= {f"test_ensemble/{name}": value for name, value in result.ensemble.mean.items()}
     values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}
-    return values | _details(result.summary.scores())
+    return values | _details({**result.summary.scores(), **result.summary.figures()})
 
 
 def ablation_metrics(result: AblationResult) -> dict[str, float]:
@@ -57,7 +57,7 @@ def study_metrics(result: StudyResult) -> dict[str, float]:
             values |= {f"{part}/{name}{end}": getattr(found, key) for end, key in _ENDS.items()}
     values |= {f"val_best/{name}": value for name, value in result.chosen.val.items()}
     values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}
-    return values | _details(result.summary.scores())
+    return values | _details({**result.summary.scores(), **result.summary.figures()})
 
 
 def _details(scores: Mapping[str, float]) -> dict[str, float]:

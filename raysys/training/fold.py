@@ -165,7 +165,7 @@ def train_fold(
         fold: index of the fold.
         train: what gradients come from.
         val: what chooses the epoch.
-        prior: what the objective knows beforehand (S of the emotion-aware term).
+        prior: what the objective knows beforehand: S of the emotion-aware term, or where an emotion space is.
         folder: where the checkpoint is.
         on_epoch: told of every epoch, those of a resumed history included; its answer can stop the fold.
         tops: modality -> layers of its encoder that are trained with the model.
@@ -192,6 +192,11 @@ def train_fold(
                 "with --training.gradient_clip"
             )
         scores = _validate(learner, task, val, config)
+        if math.isnan(scores[metric.name]):
+            raise FoldFailedError(
+                f"val has no {metric.name}, which is to choose the epoch: set --training.select to another score, such "
+                "as loss"
+            )
         record = EpochRecord(epoch, loss, scores, time.perf_counter() - started)
         improved = not best or metric.rank(scores) > metric.rank(_best(progress).val)
         if improved:

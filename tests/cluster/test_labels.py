@@ -21,7 +21,7 @@ from raysys.corpus import CorpusConfig
 from raysys.corpus.across import AcrossConfig
 from raysys.corpus.folds import FoldsConfig
 from raysys.corpus.ratings import OwnFormat, RatingsConfig, RatingsTable
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, CorpusError
 from raysys.experiments.ablate import ablate
 from raysys.experiments.cross_validate import cross_validate
 from raysys.experiments.nearest import nearest
@@ -275,3 +275,53 @@ def test_a_format_is_added_to_a_space_whose_others_stay(
     assert apart.abs().max() > 0.1
     with pytest.raises(ConfigError, match="formats are added to a space of the same tables"):
         make_plan(replace(added, loss=replace(config.loss, space="words")))
+
+
+def test_losses_of_the_mapping_are_switched_off_by_an_ablation(config: Config):
+    variants = {"whole": Variant(), "without sharing": Variant({"loss.sharing": 0.0})}
+    small = with_training(replace(config, ablation=AblationConfig(variants)), max_epochs=2)
+    result, _ = run(ablate, replace(small, name="losses"))
+    assert not result.failed
+    assert result.variants[0].mean["test"] != result.variants[1].mean["test"]
+
+
+def test_a_content_encoder_is_tuned_as_any_other(content: Config):
+    search = SearchConfig(
+        {"training.learning_rate": Distribution(low=0.001, high=0.02)},
+        num_trials=1,
+        scheduler="none",
+        confirm_seeds=0,
+    )
+    small = with_training(replace(content, name="tuned", search=search), max_epochs=2)
+    result, _ = run(tune, small)
+    assert result.objectives == ("loss",)
+    assert len(result.trials) == 1
+
+
+def test_what_would_mix_two_corpora_is_refused(content: Config):
+    across = AcrossConfig("ratings", content.corpus.root, "", "manifest", content.corpus.root)
+    there = replace(content, corpus=replace(content.corpus, name="across", root="", across=across))
+    with pytest.raises(ConfigError, match="loss.augmented: the emotion space has no 'moods'"):
+        make_plan(
+            replace(
+                there,
+                folds=FoldsConfig(method="official", groups="dialogue"),
+                loss=replace(there.loss, augmented=("moods",)),
+            )
+        )
+    with pytest.raises(CorpusError, match="set --folds.method official"):
+        make_plan(there)
+    itself = replace(
+        there,
+        corpus=replace(
+            there.corpus,
+            across=AcrossConfig(
+                "manifest", content.corpus.root, "", "ratings", content.corpus.root
+            ),
+        ),
+        folds=FoldsConfig(method="official", groups="dialogue"),
+    )
+    with pytest.raises(
+        ConfigError, match="has learnt from ratings of items that a fold tests here"
+    ):
+        make_plan(itself)

@@ -26,7 +26,8 @@ TABLES = {
 
 def corpus(root: Path, tables: Any = TABLES, *, task: str = "label_mapping", **more: Any) -> Corpus:
     (root / "words.csv").write_text(more.pop("words", WORDS))
-    (root / "nrc.json").write_text(json.dumps(more.pop("nrc", NRC)))
+    nrc = json.dumps(more.pop("nrc", NRC))
+    (root / "nrc.json").write_text(more.pop("nrc_text", nrc))
     for name, text in more.pop("files", {}).items():
         (root / name).write_text(text)
     config = CorpusConfig(name="ratings", root=str(root), ratings=RatingsConfig(tables, **more))
@@ -96,12 +97,14 @@ BAD = [
     ({"nrc": {**NRC, "sea": ["awe"]}}, "'awe' is none of plutchik8"),
     ({"nrc": {"a": ["joy"], "b": []}}, "0 items of corpus ratings are rated in vad and in another format"),
     ({"nrc": ["joy"]}, "must map each item"),
+    ({"nrc_text": '{"sun": ["joy"], "sun": ["fear"]}'}, "'sun' is rated twice, and not alike"),
     ({"tables": {"vad": TABLES["vad"]}}, "labels are mapped between two formats or more"),
     ({"tables": {}}, "corpus.ratings.tables is empty"),
     ({"equivalent": (("joy", "glee"),)}, "an equivalence class names 'glee', which no format has"),
     ({"tables": {**TABLES, "vad": RatingsTable(file="none.csv")}}, "none.csv is not a file"),
     ({"tables": {**TABLES, "vad": RatingsTable(file="words.csv")}}, "column 'item' is missing"),
     ({"tables": {**TABLES, "vad": RatingsTable("package:no_such_thing/x.csv")}}, "pip install no_such_thing"),
+    ({"tables": {**TABLES, "vad": RatingsTable("package:no.such/x.csv")}}, "pip install no.such"),
 ]  # fmt: skip
 
 
@@ -149,6 +152,9 @@ def test_variables_of_one_name_or_meaning_are_pairs():
     assert ("joy", "happy") in names
     assert len([pair for pair in names if "happy" in pair]) == 2
     assert not [pair for pair in names if "neutral" in pair]
+    joined = equivalents(formats, [("trust", "joy")])  # beside the usual ones, which stay
+    found = [(formats[f].variables[v], formats[g].variables[w]) for (f, v), (g, w) in joined]
+    assert {("joy", "happy"), ("trust", "joy"), ("trust", "happy")} <= set(found)
     assert ("trust", "calm") in [
         (formats[f].variables[v], formats[g].variables[w])
         for (f, v), (g, w) in equivalents(formats, [("trust", "calm")])
@@ -171,6 +177,7 @@ def test_a_job_of_one_task_refuses_presets_of_others(tmp_path: Path):
     [
         (["--task", "label_mapping"], "model.name is 'cltnet', but must be one for the task label_mapping: multiway"),
         (["--task", "emotion_embedding"], "loss.space is .*the run of python -m jobs.map_labels"),
+        (["--task", "classification", "--loss.space", "x"], "loss.space is 'x', but must be ''"),
         (["--model.name", "multiway"], "model.name is 'multiway', but must be one for the task classification"),
         (["--model.modalities", "[audio,vide]"], "cannot have 'vide': did you mean 'video'"),
     ],
@@ -180,3 +187,43 @@ def test_settings_that_do_not_go_together_are_refused(given: list[str], said: st
 
     with pytest.raises(ConfigError, match=said):
         parse(given, program="jobs.x")
+
+
+def test_names_and_orders_of_formats_that_cannot_be_are_refused():
+    from raysys.models import ModelConfig
+
+    for name in ("my.format", "keys", "text"):
+        with pytest.raises(ConfigError, match="names of formats"):
+            ModelConfig(name="multiway", modalities=("vad", name))
+
+
+def test_formats_that_are_left_out_must_be_there_and_choose_nothing():
+    from raysys.commandline import parse
+
+    preset = str(Path(__file__).parents[2] / "configs" / "labels" / "words.yaml")
+    for given, said in (
+        (
+            ["--loss.untaught", "[plutchick8]"],
+            "unknown label format in loss.untaught 'plutchick8': did you mean",
+        ),
+        (["--loss.untaught", "[plutchik8]"], "training.select is '', but must be loss"),
+        (
+            ["--loss.untaught", "[be5]", "--training.select", "loss", "--loss.space", "x"],
+            "loss.untaught is .*'be5'.*empty where loss.space",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            parse([preset, *given], program="jobs.x")
+
+
+def test_a_table_without_texts_may_stand_beside_one_with_them(tmp_path: Path):
+    tables = {
+        "vad": RatingsTable(file="words.csv", item="word"),
+        "va": RatingsTable(file="texts.csv", text="said", low=0.0, high=1.0),
+    }
+    files = {
+        "texts.csv": "item,said,valence,arousal\nsun,the sun,1,1\nwar,a war,0,1\nrain,rains,0,0\n"
+    }
+    rows = {row.utterance_id: row.text for row in corpus(tmp_path, tables, files=files).utterances}
+    assert rows["sun"] == "the sun"
+    assert rows["peace"] == "peace"

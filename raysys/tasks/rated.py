@@ -1,0 +1,65 @@
+"""Ratings of a corpus as arrays over label formats, for the tasks that learn from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from raysys.corpus.formats import Format
+from raysys.corpus.table import Corpus
+
+
+@dataclass(frozen=True)
+class RatedTargets:
+    """What is known of every item."""
+
+    ratings: Float32[np.ndarray, "utterance variable"]
+    """In 0..1; NaN where an item is not rated."""
+    strata: Int64[np.ndarray, " utterance"]
+    """Which formats an item is rated in, as a number, or its class."""
+
+
+def variable_names(formats: Sequence[Format]) -> tuple[str, ...]:
+    """FORMAT.VARIABLE, format by format."""
+    return tuple(f"{one.name}.{name}" for one in formats for name in one.variables)
+
+
+def columns_of(formats: Sequence[Format]) -> list[slice]:
+    """Where each format's variables are among those of all."""
+    ends = np.cumsum([0, *(len(one.variables) for one in formats)]).tolist()
+    return [slice(begin, end) for begin, end in pairwise(ends)]
+
+
+def known_formats(
+    ratings: Float32[np.ndarray, "utterance variable"], formats: Sequence[Format]
+) -> Bool[np.ndarray, "utterance format"]:
+    """Whether an item is rated in a format."""
+    columns = [~np.isnan(ratings[:, own]).any(axis=1) for own in columns_of(formats)]
+    return np.stack(columns, axis=1)
+
+
+def format_strata(
+    ratings: Float32[np.ndarray, "utterance variable"], formats: Sequence[Format]
+) -> Int64[np.ndarray, " utterance"]:
+    """Which formats an item is rated in, as a number."""
+    known = known_formats(ratings, formats)
+    return np.unique(known, axis=0, return_inverse=True)[1].astype(np.int64).reshape(-1)
+
+
+def ratings_in(
+    corpus: Corpus, formats: Sequence[Format]
+) -> Float32[np.ndarray, "utterance variable"]:
+    """A corpus' ratings in the order of some formats, its emotions as one of them; NaN where there are none."""
+    place = {name: k for k, name in enumerate(corpus.targets)}
+    classes = {f"{corpus.name}.{emotion}": k for k, emotion in enumerate(corpus.emotions)}
+    columns = []
+    for name in variable_names(formats):
+        if name in place:
+            columns.append(corpus.ratings[:, place[name]])
+        elif name in classes:
+            columns.append((corpus.labels == classes[name]).astype(np.float32))
+        else:
+            columns.append(np.full(len(corpus), np.nan, dtype=np.float32))
+    return np.stack(columns, axis=1)
