@@ -85,7 +85,9 @@ class RatingsConfig:
             rule = "the names of two or more variables, each once"
             require(len(names) == len(set(names)) >= 2, f"{where}: variables", list(names), rule)
             require(own.low < own.high, f"{where}: low", own.low, f"below high ({own.high:g})")
-            require(name not in FORMATS, where, name, "another name than a known format's")
+            taken = (*FORMATS, "audio", "text", "video")
+            rule = "another name than a known format's, audio, text and video"
+            require(name not in taken, where, name, rule)
         for name, table in self.tables.items():
             require(bool(table.file), f"corpus.ratings.tables: {name}: file", "", "a file")
             known = self.format_of(name)

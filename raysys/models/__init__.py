@@ -17,7 +17,7 @@ from raysys.models.output import ModelSettings
 from raysys.models.speechtext import SpeechtextConfig
 from raysys.settings import groups_with, require
 
-_FORMAT_NAME = "names of formats of letters, digits and _, no stream's and no method's (as 'keys')"
+_FORMAT_NAME = "names of formats of letters, digits and _, and no method's of torch's ModuleDict"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ModelConfig:
         if kind.reads_formats:
             for name in self.modalities:
                 plain = name.isidentifier() and not hasattr(nn.ModuleDict, name)
-                require(plain and name not in STREAMS, "model.modalities", name, _FORMAT_NAME)
+                require(plain, "model.modalities", name, _FORMAT_NAME)
             return
         for name in self.modalities:
             if name not in STREAMS:

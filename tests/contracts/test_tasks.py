@@ -69,11 +69,12 @@ def corpus_for(name: str) -> Corpus:
 
 @pytest.fixture(params=TASKS)
 def task(request: pytest.FixtureRequest, tmp_path: Path) -> Task:
-    return TASKS[request.param].of(corpus_for(request.param)).knowing([prior_of(tmp_path)])
+    found = TASKS[request.param].of(corpus_for(request.param))
+    return found.knowing([prior_of(tmp_path)]) if "loss.space" in found.needs else found
 
 
 def prior_of(folder: Path) -> dict[str, str]:
-    """An emotion space that nobody has trained; most tasks do not look at it."""
+    """An emotion space that nobody has trained."""
     return {"folder": save_space(folder / "space", rated_corpus(()))}
 
 

@@ -158,11 +158,12 @@ def test_a_format_that_is_not_taught_has_no_part_in_the_loss(space: str):
 
 def test_formats_that_are_not_there_are_named(space: str):
     task = TASKS["emotion_embedding"].of(rated_corpus(())).knowing([{"folder": space}])
-    targets = task.targets(rated_corpus(()))
+    with pytest.raises(ConfigError, match="loss.augmented: the corpus is rated in vad, which is"):
+        task.check_loss(LossConfig(augmented=("vad",)))
     with pytest.raises(ConfigError, match="the corpus is not rated in 'be5'"):
-        task.teach(targets, LossConfig(supervised=("be5",)))
+        task.check_loss(LossConfig(supervised=("be5",)))
     with pytest.raises(ConfigError, match="the emotion space has no 'be5'"):
-        task.teach(targets, LossConfig(augmented=("be5",)))
+        task.check_loss(LossConfig(augmented=("be5",)))
     with pytest.raises(ConfigError, match="not in loss.supervised"):
         LossConfig(supervised=("vad",), augmented=("vad",))
 

@@ -124,6 +124,7 @@ def test_bad_ratings_are_refused_in_one_line(tmp_path: Path, given: dict[str, An
         ({"vad": RatingsTable(file="x.csv", low=9.0, high=1.0)}, {}, "low is 9"),
         ({}, {"vad": OwnFormat(("a", "b"))}, "another name than a known format's"),
         ({}, {"own": OwnFormat(("a", "a"))}, "each once"),
+        ({}, {"text": OwnFormat(("a", "b"))}, "another name than"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(tables, formats, said: str):
@@ -192,7 +193,7 @@ def test_settings_that_do_not_go_together_are_refused(given: list[str], said: st
 def test_names_and_orders_of_formats_that_cannot_be_are_refused():
     from raysys.models import ModelConfig
 
-    for name in ("my.format", "keys", "text"):
+    for name in ("my.format", "keys"):
         with pytest.raises(ConfigError, match="names of formats"):
             ModelConfig(name="multiway", modalities=("vad", name))
 
