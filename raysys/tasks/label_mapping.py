@@ -315,7 +315,8 @@ class LabelMapping(Task):
     def _shared_names(self) -> list[tuple[str, ...]]:
         """Equivalence classes, with the names that there are."""
         known = {name for one in self.formats for name in one.variables}
-        return [tuple(n for n in names if n in known) for names in self.equivalent]
+        there = [tuple(n for n in names if n in known) for names in self.equivalent]
+        return [names for names in there if len(names) > 1]
 
     def _scored(self) -> list[tuple[int, int]]:
         """Pairs of different formats that people rated."""
