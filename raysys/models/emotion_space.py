@@ -85,8 +85,20 @@ class EmotionSpace:
         answered = Answers(self.formats, self.formats, self.weight, self.mean, self.std)
         return dict(zip(answered.names, answered.read(self.encode(source, ratings)), strict=True))
 
-    def prototypes(self, classes: Sequence[str]) -> Float[Tensor, "class dim"]:
+    def prototypes(
+        self,
+        classes: Sequence[str],
+        *,
+        mean: Float[Tensor, "3"] | None = None,
+        std: Float[Tensor, "3"] | None = None,
+    ) -> Float[Tensor, "class dim"]:
         """Where emotions lie by the VAD ratings of their names.
+
+        Args:
+            classes: names of emotions.
+            mean: of the VAD ratings, in 0..1, of a corpus whose raters used the scales otherwise (who reads sentences
+                stays nearer to the middle than who reads words): places are moved and stretched to it.
+            std: their standard deviation; given with `mean`.
 
         Raises:
             ConfigError: a name that nobody has rated, or a space without VAD.
@@ -99,6 +111,11 @@ class EmotionSpace:
                 )
         low, high = _SCALE
         rated = (torch.tensor([VAD[name] for name in classes]) - low) / (high - low)
+        if mean is not None and std is not None:
+            names = [one.name for one in self.formats]
+            begin = sum(len(one.variables) for one in self.formats[: names.index("vad")])
+            own = slice(begin, begin + 3)
+            rated = mean + std * (rated - self.mean[own]) / self.std[own]
         return self.encode("vad", rated)
 
 

@@ -177,12 +177,23 @@ class EmotionEmbedding(Task):
         return targets.ratings, targets.strata
 
     def fit(self, train: Part, prior: Any = None) -> dict[str, Tensor]:
-        """The space's decoders and scales, and the places of the corpus' classes."""
+        """The space's decoders and scales, and the places of the corpus' classes.
+
+        Where the train part has VAD ratings, too, classes are placed on its scale.
+        """
         space = load_space(Folder(prior["folder"]))
+        scale: dict[str, Tensor] = {}
+        for own, one in zip(columns_of(self.answers), self.answers, strict=True):
+            rated = train.targets[:, own]
+            rated = rated[~rated.isnan().any(dim=1)].cpu()
+            if one.name == "vad" and len(rated) >= _FEWEST:
+                scale = {"mean": rated.mean(dim=0), "std": rated.std(dim=0, correction=0)}
         classes = [one for one in self.answers if one not in space.formats]
         found = {"weight": space.weight, "mean": space.mean, "std": space.std}
         if classes:
-            found["prototypes"] = torch.cat([space.prototypes(one.variables) for one in classes])
+            found["prototypes"] = torch.cat(
+                [space.prototypes(one.variables, **scale) for one in classes]
+            )
         return {name: value.to(train.labels.device) for name, value in found.items()}
 
     def objective(

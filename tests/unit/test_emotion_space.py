@@ -109,6 +109,15 @@ def test_classes_lie_where_people_rate_their_names(space: str):
         found.prototypes(["rage"])
 
 
+def test_classes_move_to_the_scale_of_a_corpus(space: str):
+    found = load_space(Folder(space))
+    plain = found.prototypes(["joy", "anger"])
+    same = found.prototypes(["joy", "anger"], mean=found.mean[:3], std=found.std[:3])
+    torch.testing.assert_close(same, plain)
+    middle = found.prototypes(["joy", "anger"], mean=torch.full((3,), 0.5), std=torch.zeros(3))
+    torch.testing.assert_close(middle, found.encode("vad", torch.full((2, 3), 0.5)))
+
+
 def answers(space: str, classes: tuple[str, ...]) -> tuple[Answers, torch.Tensor]:
     found = load_space(Folder(space))
     points = found.prototypes(classes)
