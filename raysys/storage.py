@@ -6,18 +6,20 @@ it. Writes are atomic: a reader sees the old file or the new one, never half of 
 
 import io
 import json
+import math
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from pydantic import BeforeValidator
 
 from raysys.errors import StorageError
 from raysys.object_storage import SCHEMES, Bucket, open_bucket
@@ -262,6 +264,15 @@ def home() -> Path:
         return Path(os.environ["RAYSYS_HOME"])
     here = Path.cwd()
     return Path.home() / "raysys" if "working_dir_files" in here.parts else here
+
+
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number that pydantic reads from JSON, where one that cannot be known is null."""
+
+
+def with_nan(numbers: Mapping[str, float | None]) -> dict[str, float]:
+    """Numbers of a JSON file: null is NaN again."""
+    return {name: math.nan if value is None else value for name, value in numbers.items()}
 
 
 def as_json(content: Any) -> str:

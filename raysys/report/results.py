@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BeforeValidator, PlainValidator, TypeAdapter, ValidationError, ValidationInfo
+from pydantic import PlainValidator, TypeAdapter, ValidationError, ValidationInfo
 
 from raysys.corpus.audit import Finding
 from raysys.errors import StorageError
-from raysys.storage import Folder
+from raysys.storage import Folder, Number
 from raysys.tasks import TASKS
 from raysys.tasks.task import Metric
 from raysys.trials.curve import Point
@@ -27,7 +27,6 @@ UNTUNED = "untuned"
 """Name of a study's base configuration, which runs beside its trials."""
 
 T = TypeVar("T")
-Number = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
 Scores = dict[str, Number]
 
 

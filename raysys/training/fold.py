@@ -32,7 +32,7 @@ from raysys.errors import FoldFailedError
 from raysys.losses.objective import Objective
 from raysys.models.tuned import Tuned
 from raysys.predictions import write_predictions
-from raysys.storage import Folder
+from raysys.storage import Folder, with_nan
 from raysys.tasks.task import Task
 from raysys.training.arithmetic import settle
 from raysys.training.bundle import Bundle, build_model, save_bundle
@@ -215,7 +215,10 @@ def read_result(folder: Folder) -> FoldResult | None:
     if not folder.exists("fold.json"):
         return None
     plain = folder.read_json("fold.json")
-    plain["history"] = tuple(EpochRecord(**record) for record in plain["history"])
+    plain["history"] = tuple(
+        EpochRecord(**{**record, "val": with_nan(record["val"])}) for record in plain["history"]
+    )
+    plain["val"] = with_nan(plain["val"])
     return FoldResult(**{**plain, "folder": folder.uri})
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raysys.corpus.folds import FoldKey
+from raysys.storage import Number
 from raysys.tasks.task import Metric
 from raysys.training.records import EpochRecord
 
@@ -13,9 +14,9 @@ class Point:
     """A trial after an epoch, mean over its folds and seeds."""
 
     epoch: int
-    val: dict[str, float]
+    val: dict[str, Number]
     """Validation scores of this epoch."""
-    best: dict[str, float]
+    best: dict[str, Number]
     """Validation scores of each fold's best epoch so far: what the trial would score if it ended now."""
     train_loss: float
 

@@ -259,7 +259,8 @@ def test_a_format_is_added_to_a_space_whose_others_stay(
     import torch
 
     loss = replace(config.loss, untaught=("mood",))
-    without = with_training(replace(config, name="without", loss=loss), select="loss")
+    training = replace(config.training, select="loss")
+    without = replace(config, name="without", loss=loss, training=training)
     run(cross_validate, without)
     added = replace(config, name="added", loss=replace(config.loss, space="without"))
     result, _ = run(cross_validate, added)
@@ -278,7 +279,7 @@ def test_a_format_is_added_to_a_space_whose_others_stay(
 
 
 def test_losses_of_the_mapping_are_switched_off_by_an_ablation(config: Config):
-    variants = {"whole": Variant(), "without sharing": Variant({"loss.sharing": 0.0})}
+    variants = {"whole": Variant(), "without closeness": Variant({"loss.closeness": 0.0})}
     small = with_training(replace(config, ablation=AblationConfig(variants)), max_epochs=2)
     result, _ = run(ablate, replace(small, name="losses"))
     assert not result.failed
@@ -296,6 +297,8 @@ def test_a_content_encoder_is_tuned_as_any_other(content: Config):
     result, _ = run(tune, small)
     assert result.objectives == ("loss",)
     assert len(result.trials) == 1
+    again, _ = run(tune, small, resume=True)  # what cannot be known is null in its files
+    assert plain(again.trials[0].scores)["loss"] == result.trials[0].scores["loss"]
 
 
 def test_what_would_mix_two_corpora_is_refused(content: Config):

@@ -213,3 +213,21 @@ def test_scores_of_formats_and_classes_are_apart(space: str):
     found = task.score(outputs, truth)
     assert found["pearson"] == pytest.approx(1)
     assert found["ua"] == 0
+
+
+def test_a_finished_fold_whose_score_cannot_be_known_is_read_again(tmp_path: Path):
+    from dataclasses import asdict
+
+    from raysys.training.fold import read_result
+    from raysys.training.records import EpochRecord, FoldResult
+
+    val = {"loss": 0.5, "ua": NAN}
+    folder = Folder(str(tmp_path))
+    whole = FoldResult("t", 0, 1, 1, val, (EpochRecord(1, 0.1, val, 1.0),), folder.uri)
+    plain = asdict(whole)
+    del plain["folder"]
+    folder.write_json("fold.json", plain)
+    found = read_result(folder)
+    assert found is not None
+    assert found.val["loss"] == found.history[0].val["loss"] == 0.5
+    assert math.isnan(found.val["ua"]) and math.isnan(found.history[0].val["ua"])
