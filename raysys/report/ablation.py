@@ -17,6 +17,8 @@ from raysys.tasks.task import Metric, shown
 _SELECTED = {"test": "best on test", "val": "best on val", "unknown": "how chosen?"}
 """By which part's score somebody chose the epoch that is reported."""
 _PARTS = ("val", "test")
+_MOST_COLUMNS = 9
+"""Of a table of details."""
 
 
 def compare_variants(
@@ -211,7 +213,12 @@ def _detail_table(result: AblationResult) -> Table:
     heads = ["variant", *(key.split("/", 1)[1] for key in result.variants[0].details)]
     rows = [(one.name, *map(detail.show, one.details.values())) for one in result.variants]
     unit = " in %" if detail.format == "percent" else ""
-    return Table(f"{detail.title}{unit}", heads, rows)
+    note = ""
+    if len(heads) > _MOST_COLUMNS:  # a line a detail, where they would not fit beside each other
+        _, *details = zip(heads, *rows, strict=True)
+        heads, rows = ["", *(str(k) for k in range(1, len(rows) + 1))], details
+        note = "; ".join(f"{k}: {one.name}" for k, one in enumerate(result.variants, start=1))
+    return Table(f"{detail.title}{unit}", heads, rows, note=note)
 
 
 def _by_seed(result: TrialResult, metric: str) -> np.ndarray:

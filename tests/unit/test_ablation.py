@@ -262,3 +262,33 @@ def test_the_identity_is_that_of_all_variants(small: Config):
     assert identity({"a": first, "b": second}, **{"loss.mu1": 0.2}) != same
     assert identity({"a": first, "b": second}, seed=1) != same
     assert identity({"a": second}) != make_plan(small).identity
+
+
+def test_details_that_do_not_fit_beside_each_other_stand_below_each_other():
+    names = [f"f1/feeling_{k}" for k in range(12)]
+    one, other = result([0.6]), result([0.5])
+    for k, found in enumerate((one, other)):
+        found.summary.scores = lambda k=k: {name: 0.1 * (k + 1) for name in names}
+    ablation = AblationConfig({"whole": Variant(), "less": Variant()})
+    variants = compare_variants(Config(ablation=ablation), {"whole": one, "less": other}, folds(1))
+    report = AblationResult(
+        task="classification",
+        corpus="made",
+        metric="ua",
+        source="",
+        selected_on="unknown",
+        seeds=1,
+        n_folds=1,
+        variants=variants,
+        failed=(),
+        baseline=Spread({"wa": 0.5, "ua": 0.4, "weighted_f1": 0.45}, {}),
+        seconds={"total": 1.0},
+        audit=(),
+        mlflow=RunIds("1", "a"),
+    )
+    console = Console(file=StringIO(), width=80)
+    print_result(console, report, folder="runs/x", ui="mlflow ui")
+    printed = console.file.getvalue()
+    rows = [line.split() for line in printed.splitlines() if line.strip().startswith("feeling_")]
+    assert rows == [[name.removeprefix("f1/"), "10.0", "20.0"] for name in names]
+    assert "1: whole; 2: less" in printed
