@@ -268,7 +268,7 @@ def test_details_that_do_not_fit_beside_each_other_stand_below_each_other():
     names = [f"f1/feeling_{k}" for k in range(12)]
     one, other = result([0.6]), result([0.5])
     for k, found in enumerate((one, other)):
-        found.summary.scores = lambda k=k: {name: 0.1 * (k + 1) for name in names}
+        found.summary.scores = lambda k=k: dict.fromkeys(names, 0.1 * (k + 1))
     ablation = AblationConfig({"whole": Variant(), "less": Variant()})
     variants = compare_variants(Config(ablation=ablation), {"whole": one, "less": other}, folds(1))
     report = AblationResult(
