@@ -33,7 +33,7 @@ from raysys.losses.objective import Objective
 from raysys.models.tuned import Tuned
 from raysys.predictions import write_predictions
 from raysys.storage import Folder, with_nan
-from raysys.tasks.task import Task
+from raysys.tasks.task import Metric, Task
 from raysys.training.arithmetic import settle
 from raysys.training.bundle import Bundle, build_model, save_bundle
 from raysys.training.checkpoint import (
@@ -171,7 +171,7 @@ def train_fold(
         tops: modality -> layers of its encoder that are trained with the model.
 
     Raises:
-        FoldFailedError: the loss is not finite.
+        FoldFailedError: the loss is not finite, or val has no score of the kind that chooses.
         StorageError: the checkpoint is damaged or cannot be written.
     """
     settings, metric = config.training, config.selects
@@ -186,17 +186,9 @@ def train_fold(
         started = time.perf_counter()
         torch.manual_seed(stream_seed(config.seed, fold, epoch))
         loss = _train_epoch(learner, train, config, epoch)
-        if not math.isfinite(loss):
-            raise FoldFailedError(
-                f"the training loss is {loss} in epoch {epoch}: lower --training.learning_rate, or clip "
-                "with --training.gradient_clip"
-            )
+        _refuse_divergence(loss, epoch)
         scores = _validate(learner, task, val, config)
-        if math.isnan(scores[metric.name]):
-            raise FoldFailedError(
-                f"val has no {metric.name}, which is to choose the epoch: set --training.select to another score, such "
-                "as loss"
-            )
+        _refuse_unknown(scores[metric.name], metric)
         record = EpochRecord(epoch, loss, scores, time.perf_counter() - started)
         improved = not best or metric.rank(scores) > metric.rank(_best(progress).val)
         if improved:
@@ -208,6 +200,22 @@ def train_fold(
     if best:
         model.load_state_dict(best)
     return TrainedFold(learner, progress, stopped=not _is_over(progress, settings))
+
+
+def _refuse_divergence(loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise FoldFailedError(
+            f"the training loss is {loss} in epoch {epoch}: lower --training.learning_rate, or clip "
+            "with --training.gradient_clip"
+        )
+
+
+def _refuse_unknown(score: float, metric: Metric) -> None:
+    if math.isnan(score):
+        raise FoldFailedError(
+            f"val has no {metric.name}, which is to choose the epoch: set --training.select to another score, such as "
+            "loss"
+        )
 
 
 def read_result(folder: Folder) -> FoldResult | None:
