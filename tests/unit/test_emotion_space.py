@@ -9,8 +9,10 @@ import torch
 
 import raysys
 from raysys.batches.batch import Batch
+from raysys.corpus.folds import Fold
 from raysys.corpus.formats import FORMATS, Format, equivalents
 from raysys.corpus.table import Corpus, Utterance
+from raysys.encoders.store import Ragged
 from raysys.errors import ConfigError, StorageError
 from raysys.losses import LossConfig
 from raysys.losses.emotion_embedding import EmotionEmbeddingLoss
@@ -19,8 +21,11 @@ from raysys.models.emotion_space import Answers, load_space
 from raysys.models.output import ModelOutput
 from raysys.storage import Folder
 from raysys.tasks import TASKS
+from raysys.training.fold import FoldData, read_result, run_fold
+from raysys.training.records import EpochRecord, FoldResult, FoldTask
+from tests.conftest import with_training
 from tests.contracts.test_tasks import rated_corpus
-from tests.spaces import save_space
+from tests.spaces import save_space, space_config
 
 TWO = (Format("a", ("x", "y")), Format("b", ("x",), "binary"))
 NAN = float("nan")
@@ -218,9 +223,6 @@ def test_scores_of_formats_and_classes_are_apart(space: str):
 def test_a_finished_fold_whose_score_cannot_be_known_is_read_again(tmp_path: Path):
     from dataclasses import asdict
 
-    from raysys.training.fold import read_result
-    from raysys.training.records import EpochRecord, FoldResult
-
     val = {"loss": 0.5, "ua": NAN}
     folder = Folder(str(tmp_path))
     whole = FoldResult("t", 0, 1, 1, val, (EpochRecord(1, 0.1, val, 1.0),), folder.uri)
@@ -231,3 +233,41 @@ def test_a_finished_fold_whose_score_cannot_be_known_is_read_again(tmp_path: Pat
     assert found is not None
     assert found.val["loss"] == found.history[0].val["loss"] == 0.5
     assert math.isnan(found.val["ua"]) and math.isnan(found.history[0].val["ua"])
+
+
+class KilledError(Exception):
+    """What kills a fold in the middle of training."""
+
+
+def test_a_mapping_that_was_killed_ends_in_the_same_bits(tmp_path: Path):
+    corpus = rated_corpus(())
+    config = with_training(space_config(corpus), max_epochs=6, patience=6, batch_size=16)
+    task = TASKS["label_mapping"].of(corpus)
+    frames = {
+        one.name: np.stack(
+            [[row.values[f"{one.name}.{v}"] for v in one.variables] for row in corpus.utterances]
+        )
+        for one in corpus.formats
+    }
+    lengths = np.ones(len(corpus), dtype=np.int64)
+    features = {name: Ragged.of(one.astype(np.float16), lengths) for name, one in frames.items()}
+    fold = Fold(0, np.arange(36), np.arange(36, 48), np.arange(48, 60))
+    data = FoldData(task, features, {}, task.targets(corpus), (fold,))
+
+    def run(name: str, killed_after: int = 0) -> bytes:
+        folder = Folder(str(tmp_path / name))
+
+        def on_epoch(record: EpochRecord) -> bool:
+            if record.epoch == killed_after and record.seconds:
+                raise KilledError
+            return True
+
+        one = FoldTask("words", 0, config, folder.uri)
+        if killed_after:
+            with pytest.raises(KilledError):
+                run_fold(one, data, on_epoch)
+        result = run_fold(one, data, lambda record: True)
+        assert result.epochs == 6
+        return folder.read_bytes("weights.safetensors") + folder.read_bytes("test_values.npy")
+
+    assert run("whole") == run("killed", killed_after=4) == run("again")
