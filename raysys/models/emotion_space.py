@@ -147,17 +147,22 @@ class Answers:
     def logits(self, embeddings: Float[Tensor, "item dim"]) -> list[Float[Tensor, "item _"]]:
         """Of every format; numeric ones in 0..1.
 
-        A decoder's are linear. A class' is its squared distance, in units of the mean one between the prototypes of its
-        format, with a minus sign: the softmax of it is the posterior of equally likely, equally wide Gaussians.
+        A decoder's are linear. A class' is the squared distance to its prototype with a minus sign, in what the VAD
+        decoder says of both, since VAD ratings are all that is known of a class, in units of the mean distance of two
+        prototypes of its format: the softmax is the posterior of equally likely, equally wide Gaussians.
         """
         linear = embeddings @ self.weight.T * self.std + self.mean
         count = len(self.spaces)
         found = list(linear.split(self.sizes[:count], dim=1))
         if self.prototypes is not None:
-            for points in self.prototypes.split(self.sizes[count:]):
+            place = [one.name for one in self.spaces].index("vad")
+            decoder = self.weight.split(self.sizes[:count])[place]
+            here = embeddings @ decoder.T
+            for prototypes in self.prototypes.split(self.sizes[count:]):
+                points = prototypes @ decoder.T
                 pairs = max(len(points) * (len(points) - 1), 1)
                 unit = torch.cdist(points, points).square().sum() / pairs
-                apart = (embeddings[:, None] - points).square().sum(dim=2)
+                apart = (here[:, None] - points).square().sum(dim=2)
                 found.append(-apart / unit)
         return found
 
