@@ -89,6 +89,13 @@ def priors(task: Task, folder: Path) -> dict[str, str] | None:
     return prior_of(folder) if "loss.space" in task.needs else None
 
 
+def taught(task: Task) -> LossConfig:
+    """Ratings alone, where there are classes beside them, which are drawn independently here."""
+    return (
+        LossConfig(supervised=("vad", "plutchik8")) if "loss.space" in task.needs else LossConfig()
+    )
+
+
 def test_it_names_its_metrics_and_the_one_that_chooses(task: Task):
     names = [metric.name for metric in task.metrics]
     assert len(set(names)) == len(names)
@@ -127,7 +134,7 @@ def test_training_on_its_objective_brings_outputs_to_the_truth(task: Task, tmp_p
     data = part(task, FOLD.train)
     prior = priors(task, tmp_path)
     fitted = task.fit(data, prior)
-    objective = task.objective(LossConfig(), data, fitted, prior=prior, label_smoothing=0.0)
+    objective = task.objective(taught(task), data, fitted, prior=prior, label_smoothing=0.0)
     logits = torch.zeros(len(data), task.width).add(torch.randn(())).requires_grad_()
     logits.data += 0.1 * torch.randn_like(logits)
     optimizer = torch.optim.Adam([logits], lr=0.05)
