@@ -4,7 +4,8 @@
     on GPUs:    read (tasks on CPUs) -> encode
 
 Portions that wait are bounded by Ray Data's backpressure. A worker that dies is replaced, and its portion done again.
-Few utterances are encoded in this process: starting workers would take longer. On a cluster, where this process may
+Few utterances, and any number by an encoder that costs nothing, are encoded in this process: starting workers would
+take longer. On a cluster, where this process may
 have no GPU, that holds for encoders that need none.
 """
 
@@ -59,9 +60,8 @@ def extractor(
 
     def through(encoder: Encoder, portions: Sequence[Portion], root: Path) -> Iterator[Encoded]:
         few = utterances <= SHARD and not (encoder.uses_gpu and ray_address(cluster))
-        if (
-            few or encoder.is_light or STANDING.get() is not None
-        ):  # a pool that stands has the workers' CPUs
+        alone = STANDING.get() is not None  # a pool that stands has the workers' CPUs
+        if few or encoder.is_light or alone:
             yield from here(encoder, portions, root)
         elif portions:
             yield from on_workers(features, cluster, modality, encoder, portions, root)

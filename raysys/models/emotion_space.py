@@ -1,7 +1,8 @@
 """An emotion space that `jobs.map_labels` has learnt: its label encoders and decoders, frozen.
 
     bundle of a fold -> EmotionSpace:  ratings in a format -> embedding [dim] -> ratings in any other
-    classes of a corpus -> VAD ratings of their names -> prototypes [class, dim]:  embedding -> the nearest one
+    classes of a corpus -> VAD ratings of their names -> prototypes [class, dim]:  embedding -> the nearest one, by what
+                           the VAD decoder says of both
 
 Classes join the space by what people say of their names, so that it answers in label sets that it was not trained with.
 """
@@ -130,7 +131,9 @@ class Answers:
     weight: Float[Tensor, "variable dim"]
     """Of the space's decoders."""
     mean: Float[Tensor, " variable"]
+    """What their zero stands for, in 0..1."""
     std: Float[Tensor, " variable"]
+    """What their one adds."""
     prototypes: Float[Tensor, "class dim"] | None = None
     """Of the classes of all other formats."""
 
