@@ -5,8 +5,7 @@
 
 Portions that wait are bounded by Ray Data's backpressure. A worker that dies is replaced, and its portion done again.
 Few utterances, and any number by an encoder that costs nothing, are encoded in this process: starting workers would
-take longer. On a cluster, where this process may
-have no GPU, that holds for encoders that need none.
+take longer. On a cluster, where this process may have no GPU, that holds for encoders that need none.
 """
 
 import logging
