@@ -109,7 +109,7 @@ def measure(console: Console, folder: Folder) -> dict[str, Any]:
         "faults": sum(faults.values()),
         "by_kind": dict(sorted(faults.items())),
         "same_numbers": calm.numbers == wild.numbers,
-        "same_mlflow_points": calm.points == wild.points,
+        "same_mlflow_points": _same_points(calm, wild),
         "mlflow_points": sum(map(len, wild.points.values())),
         "seconds_undisturbed": round(calm.seconds),
         "seconds_disturbed": round(wild.seconds),
@@ -126,6 +126,8 @@ class _Outcome:
     """Of the whole command."""
     points: Mapping[str, list[tuple[str, int, float]]]
     """Trial -> its metrics' points in MLflow."""
+    pruned: frozenset[str]
+    """Trials whose other folds may have been an epoch further or less when the verdict came: a matter of time."""
 
 
 @dataclass
@@ -164,15 +166,15 @@ class _Site:
         for trial in numbers["trials"]:
             if trial["state"] == "PRUNED":
                 del trial["epochs"]
-        return _Outcome(numbers, float(found["seconds"]["total"]), self._points())
+        return _Outcome(numbers, float(found["seconds"]["total"]), *self._points())
 
-    def _points(self) -> Mapping[str, list[tuple[str, int, float]]]:
+    def _points(self) -> tuple[Mapping[str, list[tuple[str, int, float]]], frozenset[str]]:
         tracking = TrackingConfig(uri=f"http://127.0.0.1:{self.port}")
         client = connect(tracking, Folder(str(self.folder)))
         experiment = client.get_experiment_by_name("demo")
         assert experiment is not None
         query = "tags.`raysys.kind` = 'trial'"
-        found = {}
+        found, pruned = {}, set()
         for run in client.search_runs([experiment.experiment_id], query, max_results=1000):
             points = [
                 (name, point.step, point.value)
@@ -180,8 +182,25 @@ class _Site:
                 for point in client.get_metric_history(run.info.run_id, name)
                 if not name.startswith("seconds")
             ]
-            found[run.data.tags["raysys.trial"]] = sorted(points)
-        return found
+            trial = run.data.tags["raysys.trial"]
+            found[trial] = sorted(points)
+            if run.data.tags["raysys.state"] == "pruned":
+                pruned.add(trial)
+        return found, frozenset(pruned)
+
+
+def _same_points(calm: _Outcome, wild: _Outcome) -> bool:
+    """Whether all points are alike, none of them twice; of pruned trials those that both studies have."""
+    if calm.points.keys() != wild.points.keys() or calm.pruned != wild.pruned:
+        return False
+    for trial, points in calm.points.items():
+        mine, others = points, wild.points[trial]
+        if trial in calm.pruned:
+            both = {point[:2] for point in mine} & {point[:2] for point in others}
+            mine, others = ([one for one in side if one[:2] in both] for side in (mine, others))
+        if mine != others:
+            return False
+    return True
 
 
 @contextmanager

@@ -2,14 +2,19 @@
 
 RUN of jobs.embed_content, query -> the encoder and model of its first fold -> a place in the space
 -> the items whose ratings the space was learnt from, and the fold's own test utterances, by distance
+
+Distance is told by the decoders that the run was taught by: where a text lies in directions that only other decoders
+read, nothing has taught it.
 """
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
-from jaxtyping import Float, Float32
+import torch
+from jaxtyping import Float32
 
 from raysys.config import Config
 from raysys.corpus import read_corpus
@@ -20,13 +25,15 @@ from raysys.encoders.extraction import encode_rows
 from raysys.encoders.store import Ragged
 from raysys.errors import ConfigError
 from raysys.experiments.space import fold_folder, resolve_space, run_named
+from raysys.models.emotion_space import load_space
 from raysys.predictions import read_predictions
 from raysys.similarity.prior import Origin
 from raysys.storage import Folder, resolve_folder
+from raysys.tasks.emotion_embedding import EmotionEmbedding
 from raysys.tasks.exhibits import Table
 from raysys.training.bundle import Bundle, Predictor, load_bundle
 
-_LETTERS = 70
+_LETTERS = 60
 
 
 def nearest(run: str, query: Sequence[str], *, count: int, runs: Folder) -> list[Table]:
@@ -53,15 +60,32 @@ def nearest(run: str, query: Sequence[str], *, count: int, runs: Folder) -> list
         )
     found = Predictor(bundle).predict(_features(bundle, query))
     here = found.embeddings[0]
-    told = sorted(zip(bundle.task.outputs, found.outputs[0].tolist(), strict=True))
-    answers = [(name, f"{value:.3f}") for name, value in told]
-    items, places = _rated(load_bundle(Folder(prior.values[0]["folder"])))
+    source = Folder(prior.values[0]["folder"])
+    items, places = _rated(load_bundle(source))
     test = read_predictions(place, bundle.task.stored)
     texts = _texts(_corpus(config), tests[0])
+    task, space = bundle.task, load_space(source)
+    assert isinstance(task, EmotionEmbedding)
+    own, taught = [one.name for one in space.formats], task.taught(config.loss)
+    # Classes are read by VAD's decoder.
+    names = list(dict.fromkeys(name if name in own else "vad" for name in taught))
+    told = sorted(zip(task.outputs, found.outputs[0].tolist(), strict=True))
+    answers = [
+        (name, f"{value:.3f}", taught.get(name.split(".")[0], "zero-shot")) for name, value in told
+    ]
+
+    def near(what: str, named: list[str], found: Float32[np.ndarray, "item dim"]) -> Table:
+        everything = torch.from_numpy(np.concatenate([here[None], found]))
+        said = space.standardised(names, everything).double()
+        apart = (said[1:] - said[0]).square().mean(dim=1).sqrt()
+        order = torch.argsort(apart, stable=True)[:count].tolist()
+        rows = [(named[k], f"{float(apart[k]):.3f}") for k in order]
+        return Table(f"nearest {what}, by {' and '.join(names)}", ("", "distance (sd)"), rows)
+
     return [
-        Table("in every format (0 to 1)", ("variable", "value"), answers),
-        _table("nearest items of the space", items, places, here, count),
-        _table(f"nearest test utterances of {folder.name}", texts, test.embeddings, here, count),
+        Table("in every format (0 to 1)", ("variable", "value", "its format is"), answers),
+        near("items of the space", items, places),
+        near(f"test utterances of {folder.name}", texts, test.embeddings),
     ]
 
 
@@ -108,21 +132,8 @@ def _corpus(config: Config) -> Corpus:
 def _texts(corpus: Corpus, ids: Sequence[str]) -> list[str]:
     """What was said, or the name of what has no text, with what it was labelled."""
     rows = {row.utterance_id: row for row in corpus.utterances}
-    found = [rows[one].text or one for one in ids]
+    found = [shorten(rows[one].text or one, _LETTERS, placeholder=" ...") for one in ids]
     return [
-        f"{text[:_LETTERS]} ({rows[one].label})" if rows[one].label else text[:_LETTERS]
+        f"{text} ({rows[one].label})" if rows[one].label else text
         for text, one in zip(found, ids, strict=True)
     ]
-
-
-def _table(
-    title: str,
-    names: Sequence[str],
-    places: Float[np.ndarray, "item dim"],
-    here: Float[np.ndarray, " dim"],
-    count: int,
-) -> Table:
-    """The nearest by Euclidean distance, which closeness was taught in."""
-    apart = np.linalg.norm(places.astype(np.float64) - here, axis=1)
-    order = np.argsort(apart, kind="stable")[:count]
-    return Table(title, ("", "distance"), [(names[k], f"{apart[k]:.3f}") for k in order])

@@ -86,6 +86,18 @@ class EmotionSpace:
         answered = Answers(self.formats, self.formats, self.weight, self.mean, self.std)
         return dict(zip(answered.names, answered.read(self.encode(source, ratings)), strict=True))
 
+    def standardised(
+        self, names: Sequence[str], embeddings: Float[Tensor, "item dim"]
+    ) -> Float[Tensor, "item _"]:
+        """What the decoders of some formats read, in standard deviations of the ratings that the space learnt from.
+
+        Args:
+            names: of the formats, whose variables stand beside each other.
+            embeddings: places in the space.
+        """
+        decoders: Any = self.network.decoders
+        return torch.cat([embeddings @ decoders[name].weight.T for name in names], dim=1).detach()
+
     def prototypes(
         self,
         classes: Sequence[str],

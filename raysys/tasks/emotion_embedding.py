@@ -375,6 +375,15 @@ class EmotionEmbedding(Task):
         taught = loss.supervised or tuple(human)
         return [names.index(name) for name in taught], [names.index(n) for n in loss.augmented]
 
+    def taught(self, loss: LossConfig) -> dict[str, str]:
+        """Formats that a model was taught: by name, whether supervised or augmented; others are zero-shot.
+
+        Args:
+            loss: of the run.
+        """
+        supervised, augmented = ([self.answers[k].name for k in own] for own in self._chosen(loss))
+        return {**dict.fromkeys(supervised, "supervised"), **dict.fromkeys(augmented, "augmented")}
+
     def _scored(self) -> list[tuple[list[int], Format]]:
         """Columns of the formats that people rated the corpus in."""
         human = {one.name for one in self.rated if not one.generated}

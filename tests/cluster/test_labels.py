@@ -236,8 +236,14 @@ def test_what_is_nearest_to_a_text_is_found(content: Config):
     result, _ = run(cross_validate, content)
     runs = Folder(content.storage.runs)
     answers, items, texts = nearest("content", ["furious furious"], count=5, runs=runs)
-    values = dict(answers.rows)
-    assert float(values["mood.bright"]) < 0.5 < float(values["mood.tense"])
+    values = {name: float(value) for name, value, _ in answers.rows}
+    assert values["mood.bright"] < 0.5 < values["mood.tense"]
+    assert {row[0].split(".")[0]: row[2] for row in answers.rows} == {
+        "vad": "supervised",
+        "made": "zero-shot",
+        "mood": "supervised",
+    }
+    assert items.title == "nearest items of the space, by vad and mood"
     assert len(items.rows) == len(texts.rows) == 5
     assert "furious" in items.rows[0][0]
     distances = [float(row[1]) for row in texts.rows]
