@@ -241,13 +241,14 @@ def _disturb(site: _Site, console: Console) -> Counter[str]:
     """Break things until there were enough of it, or the study has ended; those that are stopped go on later."""
     chance, faults = random.Random(_SEED), Counter[str]()
     wake: list[tuple[float, int]] = []
+    deck: list[tuple[str, bool]] = []
     while not site.find("worker") and site.study.poll() is None:
         time.sleep(1)
     while sum(faults.values()) < _FAULTS and site.study.poll() is None:
         time.sleep(chance.uniform(*_GAP_SECONDS))
         wake = _wake(wake, time.monotonic())
-        victim = chance.choice([*_PROCESSES, "node"])
-        kill = chance.random() < 0.5
+        deck = deck or _shuffled(chance)
+        victim, kill = deck.pop()
         done = _hit_node(site, kill) if victim == "node" else _hit(site, victim, kill, chance)
         if not done:
             continue
@@ -258,6 +259,13 @@ def _disturb(site: _Site, console: Console) -> Counter[str]:
         wake = _wake(wake, time.monotonic())
         time.sleep(0.5)
     return faults
+
+
+def _shuffled(chance: random.Random) -> list[tuple[str, bool]]:
+    """Every victim killed and stopped once, in random order: nothing is left out by chance."""
+    deck = [(victim, kill) for victim in (*_PROCESSES, "node") for kill in (True, False)]
+    chance.shuffle(deck)
+    return deck
 
 
 def _hit(site: _Site, victim: str, kill: bool, chance: random.Random) -> list[int]:

@@ -3,6 +3,7 @@
 A node can be killed as a machine dies, all at once and without a word, and told that it will be taken away.
 """
 
+import json
 import os
 import secrets
 import signal
@@ -14,10 +15,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _START_SECONDS, _STARTS = 600, 5
-
-
+_FAKE_CLOUD = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+"""Without these, Ray's autoscaler refuses a cloud whose machines are processes here."""
 _DRAIN = """
 import sys
 import ray
@@ -82,6 +84,7 @@ class LocalCluster:
         self._folder = folder
         self._head = head
         self._port, self._dashboard = free_port(), free_port()
+        self._cloud: Mapping[str, str] = {}
         self.nodes: list[LocalNode] = []
         token = folder / "token"
         token.touch(mode=0o600)
@@ -98,14 +101,23 @@ class LocalCluster:
         """For `--cluster.address`, and `ray.init`."""
         return f"{self._head.ip or '127.0.0.1'}:{self._port}"
 
-    def start_head(self, cpus: int) -> LocalNode:
+    def start_head(self, cpus: int, autoscaled: int = 0) -> LocalNode:
         """Start the head; returns when it answers.
+
+        Args:
+            cpus: of the head.
+            autoscaled: nodes of one CPU that Ray's autoscaler may add when they are asked for.
 
         Raises:
             OSError: it does not start.
         """
         ports = [f"--port={self._port}", f"--dashboard-port={self._dashboard}"]
         ports += [f"--ray-client-server-port={free_port()}", f"--temp-dir={self._folder / 'ray'}"]
+        if autoscaled:
+            config = self._folder / "autoscaler.json"
+            config.write_text(json.dumps(_autoscaler(self.address, cpus, autoscaled)))
+            ports.append(f"--autoscaling-config={config}")
+            self._cloud = _FAKE_CLOUD
         return self._started(
             "--head", *ports, "--include-dashboard=false", cpus=cpus, at=self._head
         )
@@ -148,7 +160,7 @@ class LocalCluster:
         label = str(len(self.nodes))
         program += [f"--num-cpus={cpus}", f"--labels=place={label}", "--disable-usage-stats"]
         log = (self._folder / f"node-{label}.log").open("w")
-        environment = {**os.environ, **self.environment}
+        environment = {**os.environ, **self.environment, **self._cloud}
         del environment["RAY_ADDRESS"]  # `ray start` wants to hear it from its own flag
         node = LocalNode(
             subprocess.Popen(
@@ -161,20 +173,38 @@ class LocalCluster:
 
 
 @contextmanager
-def running_cluster(folder: Path, *, cpus: int, at: Place = HERE) -> Iterator[LocalCluster]:
+def running_cluster(
+    folder: Path, *, cpus: int, at: Place = HERE, autoscaled: int = 0
+) -> Iterator[LocalCluster]:
     """A cluster of one node, to which more can be added; it ends with the block.
 
     Args:
         folder: see `LocalCluster`.
         cpus: of the head.
         at: where the head runs.
+        autoscaled: see `LocalCluster.start_head`.
     """
     cluster = LocalCluster(folder, at)
     try:
-        cluster.start_head(cpus)
+        cluster.start_head(cpus, autoscaled)
         yield cluster
     finally:
         cluster.stop()
+
+
+def _autoscaler(address: str, cpus: int, most: int) -> dict[str, Any]:
+    """Configuration of Ray's autoscaler, with a cloud whose machines are processes here."""
+    kinds = {
+        "ray.head.default": {"resources": {"CPU": cpus}, "node_config": {}, "max_workers": 0},
+        "worker": {"resources": {"CPU": 1}, "node_config": {}, "max_workers": most},
+    }
+    return {
+        "cluster_name": "local",
+        "max_workers": most,
+        "provider": {"type": "fake_multinode", "gcs_address": address},
+        "available_node_types": kinds,
+        "head_node_type": "ray.head.default",
+    }
 
 
 def free_port() -> int:

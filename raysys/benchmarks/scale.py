@@ -30,9 +30,9 @@ def measure(console: Console, folder: Folder) -> dict[str, Any]:
         folder: scratch space.
 
     Returns:
-        For both: utilisation of the workers, share of a core that queue, aggregation actor and driver took, their
-        memory, and seconds a trial; and the larger one's figures as multiples of the smaller one's, where the number
-        of trials is ten times as large.
+        For each: utilisation of the workers, share of a core that queue, aggregation actor and driver took, their
+        memory, seconds a trial, and how many of the machine's cores were busy, also while all workers wait; and the
+        last one's figures as multiples of the one's before, where the number of trials is ten times as large.
     """
     found: list[Measured] = []
     # Ray Train asks every worker whether it is well: here all of them would answer on one machine, every second.
@@ -71,4 +71,6 @@ def figures(one: Measured) -> dict[str, Any]:
             name: round(seconds / one.span_seconds, 4) for name, seconds in one.cpu_seconds.items()
         },
         "memory_mb": {name: round(megabytes) for name, megabytes in one.memory_mb.items()},
+        "cores_busy": round(one.cores_busy, 2),
+        "cores_busy_while_workers_wait": round(one.cores_waiting, 2),
     }

@@ -5,6 +5,7 @@ test embeddings, and those of a trial come to an averaged matrix.
 """
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ from raysys.training.records import FoldTask
 from raysys.trials.trial import Trial, TrialOutcome
 
 _FOLDS = 5
+_WAITING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Measured:
     """Of the queue, the aggregation actor and the driver, in that time."""
     memory_mb: dict[str, float]
     """Of the same, resident at its end."""
+    cores_waiting: float
+    """How many of the machine's cores were busy while all workers waited for a first fold: what Ray and so many
+    processes take by themselves."""
+    cores_busy: float
+    """The same, in that time."""
 
     @property
     def utilisation(self) -> float:
@@ -120,7 +127,11 @@ def measure(
             "aggregation": _process(aggregator.actor),
             "driver": os.getpid(),
         }
+        begun, busy = time.monotonic(), _busy_seconds()
+        time.sleep(_WAITING_SECONDS)
+        waiting = (_busy_seconds() - busy) / (time.monotonic() - begun)
         before = {name: _cpu_seconds(process) for name, process in processes.items()}
+        begun, busy = time.monotonic(), _busy_seconds()
         _close_trials(runner.run(source), partial(_finish, task, aggregator, log))
         found = Measured(
             trials,
@@ -129,6 +140,8 @@ def measure(
             runner.clock.workers,
             {name: _cpu_seconds(one) - before[name] for name, one in processes.items()},
             {name: _memory_mb(process) for name, process in processes.items()},
+            waiting,
+            (_busy_seconds() - busy) / (time.monotonic() - begun),
         )
     log.finish("FINISHED")
     return found
@@ -178,6 +191,12 @@ def _process(actor: Any) -> int:
 def _cpu_seconds(process: int) -> float:
     times = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _busy_seconds() -> float:
+    """Of all cores together, since the machine started."""
+    user, nice, system, _, _, *rest = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    return sum(map(int, (user, nice, system, *rest[:2]))) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory_mb(process: int) -> float:

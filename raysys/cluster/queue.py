@@ -21,6 +21,9 @@ from raysys.cluster.ledger import Event, Journal, Ledger
 
 _FREES_NOTHING = ("epoch", "done", "failed")
 """Calls after which no worker that waits for a task can have one."""
+_GATHER_SECONDS = 0.05
+"""Events that come sooner than this after an answer are told together: with many workers, a call for each would be
+most of what queue and driver do."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class FoldQueue:
         self._shared: dict[str, list[ray.ObjectRef]] = {}
         """Of the present loan, once the driver has told this life of the queue."""
         self._life = uuid.uuid4().hex
+        self._answered = 0.0
+        """Monotonic clock of the last answer to a driver."""
         self._told, self._freed = asyncio.Condition(), asyncio.Condition()
         """What drivers wait for, any event; and what workers wait for, that there may be a task for them or none more.
         Apart, since with many workers most events are epochs, which no waiting worker needs to hear of."""
@@ -132,6 +137,8 @@ class FoldQueue:
         deadline = time.monotonic() + wait_seconds
         while len(self._ledger.events) <= first and await self._wait_until(deadline, self._told):
             pass
+        await asyncio.sleep(self._answered + _GATHER_SECONDS - time.monotonic())
+        self._answered = time.monotonic()
         return News(self._ledger.events[first:], self._life)
 
     async def cancel(self, trial: str) -> None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -25,15 +26,25 @@ from raysys.encoders.extraction import encode_rows
 from raysys.encoders.store import Ragged
 from raysys.errors import ConfigError
 from raysys.experiments.space import fold_folder, resolve_space, run_named
+from raysys.losses import LossConfig
 from raysys.models.emotion_space import load_space
 from raysys.predictions import read_predictions
 from raysys.similarity.prior import Origin
 from raysys.storage import Folder, resolve_folder
-from raysys.tasks.emotion_embedding import EmotionEmbedding
 from raysys.tasks.exhibits import Table
 from raysys.training.bundle import Bundle, Predictor, load_bundle
 
 _LETTERS = 60
+
+
+class _InSpace(Protocol):
+    """The part of a task of `loss.space` that is asked here."""
+
+    outputs: tuple[str, ...]
+
+    def taught(self, loss: LossConfig) -> dict[str, str]:
+        """Formats that a run was taught."""
+        ...
 
 
 def nearest(run: str, query: Sequence[str], *, count: int, runs: Folder) -> list[Table]:
@@ -64,8 +75,7 @@ def nearest(run: str, query: Sequence[str], *, count: int, runs: Folder) -> list
     items, places = _rated(load_bundle(source))
     test = read_predictions(place, bundle.task.stored)
     texts = _texts(_corpus(config), tests[0])
-    task, space = bundle.task, load_space(source)
-    assert isinstance(task, EmotionEmbedding)
+    task, space = cast(_InSpace, bundle.task), load_space(source)
     own, taught = [one.name for one in space.formats], task.taught(config.loss)
     # Classes are read by VAD's decoder.
     names = list(dict.fromkeys(name if name in own else "vad" for name in taught))

@@ -376,11 +376,7 @@ class EmotionEmbedding(Task):
         return [names.index(name) for name in taught], [names.index(n) for n in loss.augmented]
 
     def taught(self, loss: LossConfig) -> dict[str, str]:
-        """Formats that a model was taught: by name, whether supervised or augmented; others are zero-shot.
-
-        Args:
-            loss: of the run.
-        """
+        """Formats that a run with this loss is taught, each supervised or augmented; others are zero-shot."""
         supervised, augmented = ([self.answers[k].name for k in own] for own in self._chosen(loss))
         return {**dict.fromkeys(supervised, "supervised"), **dict.fromkeys(augmented, "augmented")}
 

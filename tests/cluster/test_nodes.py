@@ -97,6 +97,32 @@ def test_nodes_that_join_are_used_and_those_that_die_or_leave_change_no_bit(
     assert numbers(tmp_path / "home") == expected
 
 
+def test_an_autoscaler_that_is_asked_brings_a_node(
+    expected: str, own_pool: None, preset: Path, cache_root: Path, tmp_path: Path
+):
+    gate = Gate(tmp_path / "gate")
+    first, second = (gate.hold("small", fold, 2) for fold in (0, 1))
+    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate)
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder,
+        running_cluster(Path(folder), cpus=1, autoscaled=1) as cluster,
+    ):
+        process = command.start(
+            "--cluster.max_workers",
+            "2",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            more=cluster.environment,
+        )
+        process_at(first, lambda: process.poll() is None)  # the head has one CPU, and it is held
+        process_at(second, lambda: process.poll() is None)
+        let_go(first)
+        let_go(second)
+        printed, _ = process.communicate(timeout=HANGS_SECONDS)
+        assert process.returncode == 0, printed
+    assert numbers(tmp_path / "home") == expected
+
+
 def test_a_head_that_dies_ends_the_command_with_one_line(
     own_pool: None, cluster: LocalCluster, preset: Path, cache_root: Path, tmp_path: Path
 ):
