@@ -198,10 +198,24 @@ def _autoscaler(address: str, cpus: int, most: int) -> dict[str, Any]:
         "ray.head.default": {"resources": {"CPU": cpus}, "node_config": {}, "max_workers": 0},
         "worker": {"resources": {"CPU": 1}, "node_config": {}, "max_workers": most},
     }
+    nothing = (
+        *("initialization_commands", "setup_commands", "head_setup_commands"),
+        *("worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"),
+        *("cluster_synced_files", "rsync_exclude", "rsync_filter"),
+    )
     return {
+        **{name: [] for name in nothing},
+        **{name: {} for name in ("auth", "docker", "file_mounts")},
+        "file_mounts_sync_continuously": False,
+        "idle_timeout_minutes": 5,
+        "upscaling_speed": 1.0,
         "cluster_name": "local",
         "max_workers": most,
-        "provider": {"type": "fake_multinode", "gcs_address": address},
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": address,
+            "use_node_id_as_ip": True,
+        },
         "available_node_types": kinds,
         "head_node_type": "ray.head.default",
     }

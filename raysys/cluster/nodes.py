@@ -40,6 +40,10 @@ def survey(config: ClusterConfig) -> dict[str, Node]:
     }
 
 
+_NIL = b"\xff"
+"""What ids of nothing are made of."""
+
+
 def release_orphans() -> None:
     """Give back what controllers of this job hold that have died.
 
@@ -49,7 +53,9 @@ def release_orphans() -> None:
     for packed in state._connect_and_get_accessor().get_placement_group_table():
         group = PlacementGroupTableData.FromString(packed)
         held = group.state != PlacementGroupTableData.PlacementGroupState.REMOVED
-        if held and group.creator_actor_dead and group.creator_job_id.hex() == job:
+        # What the driver itself holds has no actor, which Ray counts as a dead one.
+        orphaned = group.creator_actor_dead and group.creator_actor_id.strip(_NIL)
+        if held and orphaned and group.creator_job_id.hex() == job:
             found = ray.PlacementGroupID(group.placement_group_id)
             remove_placement_group(PlacementGroup(found))
 
