@@ -21,9 +21,9 @@ from raysys.cluster.ledger import Event, Journal, Ledger
 
 _FREES_NOTHING = ("epoch", "done", "failed")
 """Calls after which no worker that waits for a task can have one."""
-_GATHER_SECONDS = 0.05
-"""Events that come sooner than this after an answer are told together: with many workers, a call for each would be
-most of what queue and driver do."""
+_GATHER_SECONDS = 0.1
+"""Epochs that come sooner than this after an answer are told together, since no worker waits for what the driver makes
+of them: with many workers, a call for each would be most of what queue and driver do."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,11 @@ class FoldQueue:
         deadline = time.monotonic() + wait_seconds
         while len(self._ledger.events) <= first and await self._wait_until(deadline, self._told):
             pass
-        await asyncio.sleep(self._answered + _GATHER_SECONDS - time.monotonic())
+        gathered = self._answered + _GATHER_SECONDS
+        while all(
+            event.kind == "epoch" for event in self._ledger.events[first:]
+        ) and await self._wait_until(gathered, self._told):
+            pass
         self._answered = time.monotonic()
         return News(self._ledger.events[first:], self._life)
 
