@@ -1,6 +1,7 @@
 """Tables of results, as plain data; `as_rich` draws one for a terminal."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from rich import box
 from rich.table import Table as RichTable
@@ -16,7 +17,10 @@ Line = Table | str
 
 
 def as_rich(table: Table) -> RichTable:
-    """A table for a terminal; the first column is names, the others are numbers."""
+    """A table for a terminal; the first column is names, the others are numbers.
+
+    Where it is too narrow, names and heads are broken between words.
+    """
     drawn = RichTable(
         title=Text(table.title, style="italic"),
         title_justify="left",
@@ -25,8 +29,12 @@ def as_rich(table: Table) -> RichTable:
     )
     for place, head in enumerate(table.columns):
         style = "bold" if head in table.strong else "dim" if head in table.faint else ""
-        justify = "right" if place else "left"
-        drawn.add_column(Text(head), justify=justify, style=style, no_wrap=bool(place))  # type: ignore[arg-type]
+        justify: Literal["left", "right"] = "right" if place else "left"
+        cells = [row[place] for row in table.rows if row]
+        whole = [*(cells if place else " ".join(cells).split()), *head.split()]
+        drawn.add_column(
+            Text(head), justify=justify, style=style, min_width=max(map(len, whole), default=0)
+        )
     for row in table.rows:
         if not row:
             drawn.add_section()
