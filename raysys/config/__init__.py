@@ -112,6 +112,9 @@ class Config:
         untaught, tables = self.loss.untaught, self.corpus.ratings.tables
         for name in untaught:
             lookup(tables, name, kind="label format in loss.untaught")
+        rule = "fewer than all but one of the label formats"
+        some = not untaught or len(tables) - len(untaught) >= 2
+        require(some, "loss.untaught", list(untaught), rule)
         rule = "loss where loss.untaught leaves formats out, whose other scores mean nothing"
         select = self.training.select
         require(not untaught or select == "loss", "training.select", select, rule)

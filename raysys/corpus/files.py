@@ -78,4 +78,6 @@ def require_columns(names: Sequence[str], path: Path, required: Sequence[str]) -
     """
     for name in required:
         if name not in names:
-            raise CorpusError(f"{path}: column '{name}' is missing; it must be there")
+            raise CorpusError(
+                f"{path}: column '{name}' is missing; it must be there, beside or instead of {', '.join(names)}"
+            )

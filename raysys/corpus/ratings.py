@@ -223,7 +223,7 @@ def _csv_rows(path: Path, table: RatingsTable, known: Format) -> Iterator[tuple[
         split = row[table.split].replace("dev", "val") if table.split else ""
         cells = {variable: row[column] for variable, column in columns.items()}
         if known.kind == "categorical":
-            values = _chosen([cells["label"]], known, where)
+            values = _chosen([cells["label"]], known, where, "or leave the row out")
         else:
             values = {v: _rating(cell, v, known, where) for v, cell in cells.items()}
         yield name, _item(where, text, split, values, known)
@@ -245,7 +245,8 @@ def _json_rows(path: Path, table: RatingsTable, known: Format) -> Iterator[tuple
         if not isinstance(there, list):
             raise CorpusError(f"{where} must be a list of variables, not {there!r}")
         names = [str(one) for one in there if one not in table.ignored]
-        yield name, _item(where, name, "", _chosen(names, known, where), known)
+        listed = "or list it under 'ignored' of the table"
+        yield name, _item(where, name, "", _chosen(names, known, where, listed), known)
 
 
 def _once(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -263,13 +264,12 @@ def _item(where: str, text: str, split: str, values: Mapping[str, float], known:
     return _Item(where, text, split, {f"{known.name}.{name}": v for name, v in values.items()})
 
 
-def _chosen(names: Sequence[str], known: Format, where: str) -> dict[str, float]:
+def _chosen(names: Sequence[str], known: Format, where: str, other: str) -> dict[str, float]:
     """1 for the variables that are there."""
     for name in names:
         if name not in known.variables:
             raise CorpusError(
-                f"{where}: '{name}' is none of {known.name}: {nearest(name, known.variables)} Mend it, or list it "
-                "under 'ignored' of the table"
+                f"{where}: '{name}' is none of {known.name} ({nearest(name, known.variables)}): mend it, {other}"
             )
     if known.kind == "categorical" and len(names) != 1:
         raise CorpusError(f"{where}: {known.name} is categorical: give one class, not {names}")
@@ -284,10 +284,12 @@ def _rating(cell: str, variable: str, known: Format, where: str) -> float:
         value = math.nan
     allowed = value in (0, 1) if known.kind == "binary" else known.low <= value <= known.high
     if not allowed:
-        rule = (
-            "0 or 1" if known.kind == "binary" else f"a number in {known.low:g} to {known.high:g}"
-        )
+        rule, other = f"a number in {known.low:g} to {known.high:g}", "set the table's low and high"
+        if known.kind == "binary":
+            rule, other = "0 or 1", "make the format numeric"
+        if not math.isfinite(value):
+            other = "leave the row out"
         raise CorpusError(
-            f"{where}: {variable} is '{cell}', but {known.name} takes {rule}: mend it, or set the table's low and high"
+            f"{where}: {variable} is '{cell}', but {known.name} takes {rule}: mend it, or {other}"
         )
     return known.scaled(value) if known.kind == "numeric" else value

@@ -35,6 +35,7 @@ from raysys.tasks.exhibits import Table
 from raysys.training.bundle import Bundle, Predictor, load_bundle
 
 _LETTERS = 60
+_SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 
 
 class _InSpace(Protocol):
@@ -60,6 +61,8 @@ def nearest(run: str, query: Sequence[str], *, count: int, runs: Folder) -> list
         ConfigError: no such run, or a query that its model does not read.
         RaysysError: what the run rests on is gone.
     """
+    if count < 1:
+        raise ConfigError(f"--count is {count}, but must be 1 or more")
     folder = run_named(run, runs, what="the run")
     place = fold_folder(folder, 0)
     bundle = load_bundle(place)
@@ -109,11 +112,17 @@ def _features(bundle: Bundle, query: Sequence[str]) -> dict[str, Ragged]:
         )
     given: dict[str, str] = {}
     for one in query:
-        given["audio" if os.path.isfile(one) else "text"] = one
+        if not one.strip():
+            raise ConfigError("the query is empty: give a text, or the path of an audio file")
+        is_file = os.path.isfile(one)
+        if not is_file and " " not in one and Path(one).suffix.lower() in _SOUNDS:
+            raise ConfigError(f"the query {one} looks like an audio file, and there is none")
+        given["audio" if is_file else "text"] = one
     if set(given) != set(bundle.dims) or len(given) < len(query):
-        wanted = {"text": "a text", "audio": "the path of an audio file"}
+        wanted = {"text": "one text", "audio": "the path of one audio file"}
         what = " and ".join(wanted.get(modality, modality) for modality in bundle.dims)
-        raise ConfigError(f"the run's model reads {what}, each once: give that, not {list(query)}")
+        found = [f"{one} ({'a file' if os.path.isfile(one) else 'a text'})" for one in query]
+        raise ConfigError(f"the run's model reads {what}, but the query is {', '.join(found)}")
     audio = str(Path(given["audio"]).resolve()) if "audio" in given else ""
     row = Utterance("query", text=given.get("text", ""), audio=audio)
     features = {}

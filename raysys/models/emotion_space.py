@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -77,14 +79,42 @@ class EmotionSpace:
             embedding: Tensor = encoders[name](ratings)
         return embedding
 
-    def map(self, source: str, ratings: Float[Tensor, "item variable"]) -> dict[str, Tensor]:
+    def map(self, source: str, ratings: ArrayLike | Tensor) -> dict[str, Tensor]:
         """Ratings in one format as ratings in every format, in 0..1 (of categorical ones a distribution).
 
+        Args:
+            source: name of their format.
+            ratings: [item, variable], or [variable] of one item, in 0..1 (0 the scale's low end, 1 its high end), in
+                the order of the format's variables: numbers in lists, an array or a tensor.
+
+        Returns:
+            Format -> [item, variable].
+
         Raises:
-            ConfigError: the space has no such format.
+            ConfigError: the space has no such format, or the ratings are of another shape or outside 0..1.
         """
         answered = Answers(self.formats, self.formats, self.weight, self.mean, self.std)
-        return dict(zip(answered.names, answered.read(self.encode(source, ratings)), strict=True))
+        given = self._given(source, ratings)
+        return dict(zip(answered.names, answered.read(self.encode(source, given)), strict=True))
+
+    def _given(self, source: str, ratings: ArrayLike | Tensor) -> Float[Tensor, "item variable"]:
+        """What a user gave, checked."""
+        variables = {one.name: one.variables for one in self.formats}.get(source, ())
+        try:
+            found = torch.as_tensor(np.array(ratings, dtype=np.float32, ndmin=2))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"ratings must be numbers [item, variable]: {error}") from error
+        # Of an unknown format, `encode` says which there are.
+        if variables and found.shape[1:] != (len(variables),):
+            raise ConfigError(
+                f"ratings of {source} must be numbers [item, {len(variables)}], in the order {', '.join(variables)}, "
+                f"not {list(found.shape)}"
+            )
+        if not ((found >= 0) & (found <= 1)).all():
+            raise ConfigError(
+                "ratings must be in 0..1, the scale's low end being 0: give (rating - low) / (high - low)"
+            )
+        return found
 
     def standardised(
         self, names: Sequence[str], embeddings: Float[Tensor, "item dim"]

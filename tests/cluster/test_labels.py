@@ -248,8 +248,14 @@ def test_what_is_nearest_to_a_text_is_found(content: Config):
     assert "furious" in items.rows[0][0]
     distances = [float(row[1]) for row in texts.rows]
     assert distances == sorted(distances)
-    with pytest.raises(ConfigError, match="the run's model reads a text"):
-        nearest("content", [sys.executable], count=5, runs=runs)
+    for query, count, said in (
+        (sys.executable, 5, r"reads one text, but the query is .* \(a file\)"),
+        (" ", 5, "the query is empty"),
+        ("gone.wav", 5, "looks like an audio file, and there is none"),
+        ("furious", 0, "--count is 0, but must be 1 or more"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            nearest("content", [query], count=count, runs=runs)
     with pytest.raises(
         ConfigError, match="only runs of jobs.embed_content lie in an emotion space"
     ):

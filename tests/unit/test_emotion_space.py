@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,6 +105,22 @@ def test_the_space_maps_ratings_as_its_model_does_and_is_frozen(space: str):
     assert not any(one.requires_grad for one in found.network.parameters())
     with pytest.raises(ConfigError, match="no format 'vda': did you mean 'vad'"):
         found.map("vda", ratings)
+    alone = found.map("vad", ratings[0].tolist())
+    torch.testing.assert_close(alone["plutchik8"], mapped["plutchik8"][:1])
+
+
+@pytest.mark.parametrize(
+    ("ratings", "said"),
+    [
+        ([[5.0, 5.0, 5.0]], r"in 0..1.*\(rating - low\) / \(high - low\)"),
+        ([[0.5, float("nan"), 0.5]], "in 0..1"),
+        ([0.5, 0.5], r"numbers \[item, 3\], in the order valence, arousal, dominance"),
+        ([[0.5], [0.5, 0.5]], r"must be numbers \[item, variable\]"),
+    ],
+)
+def test_ratings_that_cannot_be_mapped_are_refused(space: str, ratings: Any, said: str):
+    with pytest.raises(ConfigError, match=said):
+        raysys.load_space(space).map("vad", ratings)
 
 
 def test_classes_lie_where_people_rate_their_names(space: str):
