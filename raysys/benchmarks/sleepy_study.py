@@ -6,7 +6,7 @@ test embeddings, and those of a trial come to an averaged matrix.
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -127,21 +127,19 @@ def measure(
             "aggregation": _process(aggregator.actor),
             "driver": os.getpid(),
         }
-        begun, busy = time.monotonic(), _busy_seconds()
+        waiting = _Meter(processes)
         time.sleep(_WAITING_SECONDS)
-        waiting = (_busy_seconds() - busy) / (time.monotonic() - begun)
-        before = {name: _cpu_seconds(process) for name, process in processes.items()}
-        begun, busy = time.monotonic(), _busy_seconds()
+        cores_waiting, meter = waiting.cores_busy, _Meter(processes)
         _close_trials(runner.run(source), partial(_finish, task, aggregator, log))
         found = Measured(
             trials,
             runner.clock.span_seconds,
             trials * _FOLDS * sleep.epochs * sleep.epoch_seconds,
             runner.clock.workers,
-            {name: _cpu_seconds(one) - before[name] for name, one in processes.items()},
+            meter.cpu_seconds,
             {name: _memory_mb(process) for name, process in processes.items()},
-            waiting,
-            (_busy_seconds() - busy) / (time.monotonic() - begun),
+            cores_waiting,
+            meter.cores_busy,
         )
     log.finish("FINISHED")
     return found
@@ -182,6 +180,28 @@ def _wait_for_workers(pool: FoldPool, count: int) -> None:
     """All of them: what is measured is the study, not their start."""
     while len(pool.present) < count:
         pool.poll(1.0)
+
+
+class _Meter:
+    """What processes, and all of the machine, have taken since it was made."""
+
+    def __init__(self, processes: Mapping[str, int]) -> None:
+        self._processes = processes
+        self._begun, self._busy = time.monotonic(), _busy_seconds()
+        self._before = {name: _cpu_seconds(process) for name, process in processes.items()}
+
+    @property
+    def cpu_seconds(self) -> dict[str, float]:
+        """Of each process."""
+        return {
+            name: _cpu_seconds(process) - self._before[name]
+            for name, process in self._processes.items()
+        }
+
+    @property
+    def cores_busy(self) -> float:
+        """Mean over the time."""
+        return (_busy_seconds() - self._busy) / (time.monotonic() - self._begun)
 
 
 def _process(actor: Any) -> int:

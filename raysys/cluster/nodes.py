@@ -14,6 +14,8 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from raysys.config.running import ClusterConfig
 
 Placement = Literal["spread", "pack"]
+_NIL = b"\xff"
+"""What an id of nothing is made of."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,6 @@ def survey(config: ClusterConfig) -> dict[str, Node]:
         name: Node(_fit(there[name], asked), _fit(free.get(name, {}), asked), name in leaving)
         for name in sorted(there, key=lambda name: (name != own, name))
     }
-
-
-_NIL = b"\xff"
-"""What ids of nothing are made of."""
 
 
 def release_orphans() -> None:

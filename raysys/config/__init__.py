@@ -112,7 +112,7 @@ class Config:
         untaught, tables = self.loss.untaught, self.corpus.ratings.tables
         for name in untaught:
             lookup(tables, name, kind="label format in loss.untaught")
-        rule = "fewer than all but one of the label formats"
+        rule = "so few that two label formats are left to learn from"
         some = not untaught or len(tables) - len(untaught) >= 2
         require(some, "loss.untaught", list(untaught), rule)
         rule = "loss where loss.untaught leaves formats out, whose other scores mean nothing"

@@ -78,6 +78,4 @@ def require_columns(names: Sequence[str], path: Path, required: Sequence[str]) -
     """
     for name in required:
         if name not in names:
-            raise CorpusError(
-                f"{path}: column '{name}' is missing; it must be there, beside or instead of {', '.join(names)}"
-            )
+            raise CorpusError(f"{path}: column '{name}' is missing; there are {', '.join(names)}")

@@ -52,6 +52,18 @@ def finish(command: Command, flags: list[str], s3: Mapping[str, str]) -> str:
     return printed
 
 
+def start_and_kill(
+    command: Command, flags: list[str], s3: Mapping[str, str], *, trial: str, fold: int
+) -> None:
+    """Kill the command while a fold is in its second epoch."""
+    point = command.gate.hold(trial, fold, 2)
+    process = command.start(*flags, more=s3, start_new_session=True)
+    process_at(point, lambda: process.poll() is None)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    let_go(point)
+
+
 def finish_once_free(command: Command, flags: list[str], s3: Mapping[str, str]) -> None:
     """Again while it is refused: the claim of a killed command lasts a minute more."""
     while True:
@@ -74,15 +86,9 @@ def test_a_killed_run_is_resumed_there_to_the_same_numbers_once_its_claim_has_en
     preset.write_text(SETTINGS)
     home = tmp_path / "home"
     home.mkdir()
-    gate = Gate(tmp_path / "gate")
-    command = Command("jobs.cross_validate", preset, home, cache_root, gate)
+    command = Command("jobs.cross_validate", preset, home, cache_root, Gate(tmp_path / "gate"))
     flags = on_s3(home, tmp_path)
-    point = gate.hold("small", 1, 2)
-    process = command.start(*flags, more=s3, start_new_session=True)
-    process_at(point, lambda: process.poll() is None)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    let_go(point)
+    start_and_kill(command, flags, s3, trial="small", fold=1)
     finish_once_free(command, [*flags, "--resume"], s3)
     folder = Folder(bucket) / tmp_path.name / "runs"
     assert folder.names() == ["small"]
@@ -123,12 +129,7 @@ def test_a_killed_ablation_is_resumed_there_to_the_same_table(
     home.mkdir()
     command = Command("jobs.ablate", preset, home, cache_root, Gate(tmp_path / "gate"))
     flags = on_s3(home, tmp_path)
-    point = command.gate.hold("text", 4, 2)
-    process = command.start(*flags, more=s3, start_new_session=True)
-    process_at(point, lambda: process.poll() is None)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    let_go(point)
+    start_and_kill(command, flags, s3, trial="text", fold=4)
     folder = Folder(bucket) / tmp_path.name / "runs" / "small"
     assert not folder.exists("result.json")
     finish_once_free(command, [*flags, "--resume"], s3)

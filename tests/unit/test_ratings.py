@@ -208,7 +208,7 @@ def test_formats_that_are_left_out_must_be_there_and_choose_nothing():
             ["--loss.untaught", "[plutchick8]"],
             "unknown label format in loss.untaught 'plutchick8': did you mean",
         ),
-        (["--loss.untaught", "[vad, plutchik8]"], "fewer than all but one"),
+        (["--loss.untaught", "[vad, plutchik8]"], "two label formats are left to learn from"),
         (["--loss.untaught", "[plutchik8]"], "training.select is '', but must be loss"),
         (
             ["--loss.untaught", "[be5]", "--training.select", "loss", "--loss.space", "x"],
