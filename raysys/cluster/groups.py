@@ -22,6 +22,8 @@ from raysys.cluster.worker import ApartConfig, worker_loop
 from raysys.config.running import ClusterConfig
 
 _TICK_SECONDS = 1.0
+_USE_SECONDS = 10.0
+"""That free room has, to be seen and used by a group of workers."""
 _FAILED_STARTS = 3
 """Groups in a row that end before any of their workers says hello: then the reason is not chance."""
 
@@ -43,8 +45,8 @@ class _Group:
 class _Demand:
     """Tells an autoscaler, where there is one, for how many more workers there shall be room.
 
-    Placement groups that wait are what an autoscaler sees; one that has found its place is given up at once, and the
-    room is used.
+    Placement groups that wait are what an autoscaler sees. One that has found its place is given up at once, and
+    nothing is asked for while workers come to use the room: the next group would take it from them.
 
     Args:
         worker: resources of one.
@@ -53,17 +55,22 @@ class _Demand:
     def __init__(self, worker: dict[str, float]) -> None:
         self._worker = worker
         self._waiting: list[PlacementGroup] = []
+        self._found = -_USE_SECONDS
+        """When there was room last, by the monotonic clock."""
 
     def withdraw(self) -> None:
         """Give up what has been placed."""
         for group in [one for one in self._waiting if one.wait(timeout_seconds=0)]:
             self._waiting.remove(group)
             remove_placement_group(group)
+            self._found = time.monotonic()
 
     def state(self, count: int) -> None:
         """Have so many wait from now on."""
         while len(self._waiting) > max(0, count):
             remove_placement_group(self._waiting.pop())
+        if time.monotonic() < self._found + _USE_SECONDS:
+            return
         while len(self._waiting) < count:
             self._waiting.append(placement_group([self._worker]))
 
@@ -143,6 +150,7 @@ class WorkerGroups:
     def _tick(self) -> None:
         """Look at the nodes and the groups, and do what has changed."""
         self._asked = time.monotonic()
+        self._demand.withdraw()
         nodes = survey(self._config)
         self._asked = None
         present = set(ray.get(self._queue.present.remote()))
@@ -157,7 +165,6 @@ class WorkerGroups:
         if any(group.greeted for group in self._groups):
             self.seen, self._failed_starts = time.monotonic(), 0
         self.workers = self._room(nodes)
-        self._demand.withdraw()
         release_orphans()
         for node, count in self._missing(nodes).items():
             self._start_group(node, count)
