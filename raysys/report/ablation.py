@@ -9,7 +9,7 @@ from raysys.config.names import symbol
 from raysys.corpus.folds import Fold
 from raysys.report.results import AblationResult, Scores, TrialResult, VariantResult
 from raysys.report.statistics import seed_difference
-from raysys.report.tables import Line, cells, interval
+from raysys.report.tables import Line, cells, interval, spread
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Curve, Exhibit, Table
 from raysys.tasks.task import Metric, shown
@@ -80,11 +80,7 @@ def ablation_lines(result: AblationResult) -> Iterator[Line]:
     if result.source:
         yield f"published    {result.source}"
     seeds, folds = result.seeds, result.n_folds
-    what = f"{folds} folds" + (f" of the mean of {seeds} seeds" if seeds > 1 else "")
-    yield (
-        "ours         epochs chosen on validation, test read once; mean +- std over "
-        f"{what if folds > 1 else f'{seeds} seed(s)'}"
-    )
+    yield f"ours         epochs chosen on validation, test read once; {_over(seeds, folds)}"
     over = "folds (Nadeau & Bengio 2003)" if folds > 1 else "seeds: what the training's chance does"
     with_interval = f", with a 95 % interval over {over}" if seeds * folds > 1 else ""
     first = "the same line in the first column" if draw is column_table else "the first line"
@@ -187,8 +183,16 @@ def _published(one: VariantResult, metric: Metric) -> str:
 
 
 def _ours(result: AblationResult, one: VariantResult, metric: Metric) -> str:
-    std = _std(result, one)
-    return f"{metric.show(one.mean['test'][metric.name])} +- {metric.show(std[metric.name])}"
+    return spread(metric, one.mean["test"], _std(result, one))
+
+
+def _over(seeds: int, folds: int) -> str:
+    """What a score is the mean of."""
+    if folds > 1:
+        return f"mean +- std over {folds} folds" + (
+            f" of the mean of {seeds} seeds" if seeds > 1 else ""
+        )
+    return f"mean +- std over {seeds} seeds" if seeds > 1 else "one fold, one seed: one draw"
 
 
 def _std(result: AblationResult, one: VariantResult) -> Scores:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from raysys.report.results import Result, StudyResult, TrialResult
+from raysys.report.tables import spread
 from raysys.report.terminal import result_lines
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table
@@ -25,10 +26,7 @@ def headline(result: Result) -> str:
     wanted = TASKS[result.task].main
     known = [m for m in first if not math.isnan(mean[m.name])] or first
     main = next((metric for metric in known if metric.name == wanted), known[0])
-    deviation = main.show(std[main.name])
-    return f"{main.title} {main.show(mean[main.name])}" + (
-        "" if deviation == "-" else f" +- {deviation}"
-    )
+    return f"{main.title} {spread(main, mean, std)}"
 
 
 def as_markdown(result: Result) -> str:

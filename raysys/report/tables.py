@@ -97,8 +97,15 @@ def cells(metrics: Sequence[Metric], scores: Mapping[str, float]) -> list[str]:
 def spread_cells(
     metrics: Sequence[Metric], mean: Mapping[str, float], std: Mapping[str, float]
 ) -> list[str]:
-    """Mean +- standard deviation."""
-    return [f"{m.show(mean[m.name])} +- {m.show(std[m.name])}" for m in metrics]
+    """Scores with their deviations, as people read them."""
+    return [spread(metric, mean, std) for metric in metrics]
+
+
+def spread(metric: Metric, mean: Mapping[str, float], std: Mapping[str, float]) -> str:
+    """Mean +- standard deviation, where there is one: a single training has none."""
+    deviation = metric.show(std[metric.name])
+    score = metric.show(mean[metric.name])
+    return score if deviation == "-" else f"{score} +- {deviation}"
 
 
 def interval(metric: Metric, difference: Difference) -> str:
