@@ -84,8 +84,13 @@ class Config:
 
     @property
     def selects(self) -> Metric:
-        """The validation score that keeps a fold's best epoch."""
+        """The validation score that chooses a fold's epoch, where one is chosen, and is shown."""
         return self._metric(self.training.select or self.task_type.chooses, "training.select")
+
+    @property
+    def chooser(self) -> Metric | None:
+        """The validation score that chooses a fold's epoch; None where the last one is kept."""
+        return self.selects if self.training.keep == "best" else None
 
     @property
     def objectives(self) -> tuple[Metric, ...]:

@@ -5,6 +5,8 @@ from typing import Literal
 
 from raysys.settings import require
 
+Keep = Literal["best", "last"]
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -20,6 +22,9 @@ class TrainingConfig:
     select: str = ""
     """Validation score that keeps the best epoch, one of the task's: ua, wa, weighted_f1, worst_recall; ccc, pearson,
     rmse; loss. Empty: the task's own (ua, ccc)."""
+    keep: Keep = "best"
+    """The epoch whose weights a fold keeps: best (by `select`), or last: no epoch is chosen and none is saved, and val
+    scores are not those of a lucky epoch. For rates that fall to 0 (lr_schedule cosine)."""
     batch_size: int = 64
     """Utterances a step; dialogues, for a model that reads dialogues."""
     learning_rate: float = 0.001

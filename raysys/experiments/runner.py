@@ -152,7 +152,7 @@ class _Running:
 
     def __init__(self, trial: Trial, tasks: Sequence[FoldTask]) -> None:
         self.trial = trial
-        self.curve = MeanCurve([task.key[1] for task in tasks], trial.config.selects)
+        self.curve = MeanCurve([task.key[1] for task in tasks], trial.config.chooser)
         self.points: list[Point] = []
         self._waiting = list(tasks)
         self._done: dict[FoldKey, FoldResult] = {}

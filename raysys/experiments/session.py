@@ -197,6 +197,7 @@ def open_trial(
         corpus=plan.corpus.name,
         model=config.model.title,
         select=config.selects.name,
+        keep=config.training.keep,
         seeds=tuple(seeds),
         folds=tuple(folds.values()),
         mean={part: scores.mean for part, scores in over.items()},

@@ -16,6 +16,15 @@ from raysys.tasks.task import Metric, shown
 
 _SELECTED = {"test": "best on test", "val": "best on val", "unknown": "how chosen?"}
 """By which part's score somebody chose the epoch that is reported."""
+_KEPT = {
+    ("best",): ("best on val", "epochs chosen on validation"),
+    ("last",): ("last epoch", "the last epochs, none chosen"),
+    ("best", "last"): (
+        "kept epoch",
+        "epochs chosen on validation, but the last where training.keep is last",
+    ),
+}
+"""The same of ours, in a table's head and below it."""
 _PARTS = ("val", "test")
 _MOST_COLUMNS = 9
 """Of a table of details."""
@@ -62,6 +71,7 @@ def compare_variants(
                 {part: one.seed_std[part] for part in _PARTS},
                 difference,
                 one.summary.scores(),
+                one.keep,
             )
         )
     return tuple(compared)
@@ -80,7 +90,7 @@ def ablation_lines(result: AblationResult) -> Iterator[Line]:
     if result.source:
         yield f"published    {result.source}"
     seeds, folds = result.seeds, result.n_folds
-    yield f"ours         epochs chosen on validation, test read once; {_over(seeds, folds)}"
+    yield f"ours         {_kept(result)[1]}, test read once; {_over(seeds, folds)}"
     over = "folds (Nadeau & Bengio 2003)" if folds > 1 else "seeds: what the training's chance does"
     with_interval = f", with a 95 % interval over {over}" if seeds * folds > 1 else ""
     first = "the same line in the first column" if draw is column_table else "the first line"
@@ -97,7 +107,7 @@ def variant_table(result: AblationResult, metric: Metric) -> Table:
     heads = [
         "variant",
         *([published] if has_published else []),
-        f"ours,\n{_SELECTED['val']}",
+        f"ours,\n{_kept(result)[0]}",
         "difference",
         f"val {metric.title}",
         *(one.title for one in others),
@@ -131,7 +141,7 @@ def column_table(result: AblationResult, metric: Metric) -> Table:
         if has_published:
             heads.append(column + how)
             faint.append(column + how)
-        heads.append(f"{column}\nours,\n{_SELECTED['val']}")
+        heads.append(f"{column}\nours,\n{_kept(result)[0]}")
         heads += [f"{column}\ndifference"] if place else []
     rows: list[Sequence[str]] = []
     found = {(one.row, one.column): one for one in result.variants}
@@ -173,7 +183,7 @@ def ablation_pictures(result: AblationResult, curve: str) -> list[Exhibit]:
             value = (float(one.settings[curve]), one.published[metric.name], 0.0)
             lines.setdefault(name, []).append(value)
     unit = f"test {metric.title}" + (" in %" if scale == 100 else "")
-    title = f"{result.corpus}: {unit}, mean +- std"
+    title = f"{result.corpus}: {unit}, {_over(result.seeds, result.n_folds)}"
     return [Curve("curve.png", title, symbol(curve), unit, lines)]
 
 
@@ -184,6 +194,10 @@ def _published(one: VariantResult, metric: Metric) -> str:
 
 def _ours(result: AblationResult, one: VariantResult, metric: Metric) -> str:
     return spread(metric, one.mean["test"], _std(result, one))
+
+
+def _kept(result: AblationResult) -> tuple[str, str]:
+    return _KEPT[tuple(sorted({one.keep for one in result.variants}))]
 
 
 def _over(seeds: int, folds: int) -> str:

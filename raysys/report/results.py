@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import PlainValidator, TypeAdapter, ValidationError, ValidationInfo
 
+from raysys.config.training import Keep
 from raysys.corpus.audit import Finding
 from raysys.errors import StorageError
 from raysys.storage import Folder, Number
@@ -86,8 +87,9 @@ class FoldScores:
     seed: int
     epochs: int
     best_epoch: int
+    """Whose weights are kept."""
     val: Scores
-    """Of the best epoch."""
+    """Of that epoch."""
     test: Scores
     baseline: Scores
     """The baseline on the same test part."""
@@ -131,6 +133,8 @@ class TrialResult(CommandResult):
     """Of a fold's outputs averaged over its seeds, on test; None with one seed."""
     summary: TaskSummary
     """What the task has to say beside scores."""
+    keep: Keep = "best"
+    """Which epoch is kept: the best one by `select`, or the last."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,8 @@ class VariantResult:
     """From the first line, or from the same line in the first column; None for those themselves."""
     details: Scores
     """The task's further scores, such as F1 by emotion."""
+    keep: Keep = "best"
+    """As of a `TrialResult`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +192,7 @@ class TrialRecord:
     curve: tuple[Point, ...] = ()
     """Mean over folds and seeds, epoch by epoch, without the last epoch of a trial that has all its folds."""
     scores: Scores = field(default_factory=dict)
-    """Mean over folds and seeds of the best epochs' validation scores; of a stopped trial, so far."""
+    """Mean over folds and seeds of the kept epochs' validation scores; of a stopped trial, so far."""
     epochs: int = 0
     """Sum over folds and seeds."""
     most_epochs: int = 0

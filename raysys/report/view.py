@@ -127,7 +127,7 @@ class TrialsView(Listener):
         if self._total == 1:
             score = f"val {self._metric.title} {self._score(result.val)}"
             self._say(
-                f"{trial.title(result.key)} done: best epoch {result.best_epoch} of {result.epochs}, {score}; "
+                f"{trial.title(result.key)} done: kept epoch {result.best_epoch} of {result.epochs}, {score}; "
                 f"{len(self._done)}/{self._trainings} folds{self._time_left()}"
             )
         self._refresh(force=True)

@@ -174,7 +174,7 @@ def train_fold(
         FoldFailedError: the loss is not finite, or val has no score of the kind that chooses.
         StorageError: the checkpoint is damaged or cannot be written.
     """
-    settings, metric = config.training, config.selects
+    settings, chooser = config.training, config.chooser
     learner = _learner(config, task, fold=fold, train=train, prior=prior, tops=tops or {})
     model, optimizer = learner.model, learner.optimizer
     progress, best = load_checkpoint(folder, model=model, optimizer=optimizer)
@@ -188,9 +188,12 @@ def train_fold(
         loss = _train_epoch(learner, train, config, epoch)
         _refuse_divergence(loss, epoch)
         scores = _validate(learner, task, val, config)
-        _refuse_unknown(scores[metric.name], metric)
+        if chooser:
+            _refuse_unknown(scores[chooser.name], chooser)
         record = EpochRecord(epoch, loss, scores, time.perf_counter() - started)
-        improved = not best or metric.rank(scores) > metric.rank(_best(progress).val)
+        improved = (
+            chooser is None or not best or chooser.rank(scores) > chooser.rank(_best(progress).val)
+        )
         if improved:
             best = copy.deepcopy(model.state_dict())
         progress = Progress((*progress.history, record), epoch if improved else progress.best_epoch)

@@ -52,8 +52,9 @@ class FoldResult:
     fold: int
     epochs: int
     best_epoch: int
+    """Whose weights are kept: the best one by the validation score that chooses, or the last (`training.keep`)."""
     val: Mapping[str, float]
-    """Validation scores of the best epoch."""
+    """Validation scores of that epoch."""
     history: tuple[EpochRecord, ...]
     folder: str
     stopped: bool = False

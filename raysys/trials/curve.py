@@ -17,24 +17,24 @@ class Point:
     val: dict[str, Number]
     """Validation scores of this epoch."""
     best: dict[str, Number]
-    """Validation scores of each fold's best epoch so far: what the trial would score if it ended now."""
+    """Validation scores of the epoch that each fold would keep if the trial ended now."""
     train_loss: float
 
 
 class MeanCurve:
     """Collects the epochs of a trial's trainings and gives out points.
 
-    A fold that has ended counts at later epochs with its last and best values.
+    A fold that has ended counts at later epochs with its last and kept values.
 
     Args:
         keys: of the trainings.
-        metric: makes an epoch a fold's best.
+        chooser: makes an epoch a fold's best; None: a fold keeps its last one.
     """
 
-    def __init__(self, keys: Sequence[FoldKey], metric: Metric) -> None:
+    def __init__(self, keys: Sequence[FoldKey], chooser: Metric | None) -> None:
         self.histories: dict[FoldKey, list[EpochRecord]] = {key: [] for key in keys}
         self.ended: set[FoldKey] = set()
-        self._metric = metric
+        self._chooser = chooser
         self._given = 0
 
     def add(self, key: FoldKey, record: EpochRecord) -> None:
@@ -69,17 +69,19 @@ class MeanCurve:
     def point(self, epoch: int) -> Point:
         """The trial after an epoch that all folds have reached, or ended before."""
         parts = [history[:epoch] for history in self.histories.values()]
-        best = [self._best(part) for part in parts]
+        best = [self._kept(part) for part in parts]
         loss = sum(part[-1].train_loss for part in parts) / len(parts)
         return Point(epoch, _mean([part[-1].val for part in parts]), _mean(best), loss)
 
     def so_far(self) -> dict[str, float]:
-        """Mean of the best epochs of the folds that have begun; nothing where none has."""
+        """Mean of the kept epochs of the folds that have begun; nothing where none has."""
         begun = [history for history in self.histories.values() if history]
-        return _mean([self._best(history) for history in begun]) if begun else {}
+        return _mean([self._kept(history) for history in begun]) if begun else {}
 
-    def _best(self, history: Sequence[EpochRecord]) -> dict[str, float]:
-        return max((record.val for record in history), key=self._metric.rank)
+    def _kept(self, history: Sequence[EpochRecord]) -> dict[str, float]:
+        if self._chooser is None:
+            return history[-1].val
+        return max((record.val for record in history), key=self._chooser.rank)
 
     def last(self) -> Point:
         """The trial after its last epoch."""

@@ -89,7 +89,7 @@ class TrialOutcome:
     folds: tuple[FoldResult, ...] = ()
     """Of a COMPLETE one, seed by seed, in the order of the folds."""
     scores: Mapping[str, float] = field(default_factory=dict)
-    """Mean over folds and seeds of the best epochs' validation scores; of one that was stopped, so far."""
+    """Mean over folds and seeds of the kept epochs' validation scores; of one that was stopped, so far."""
     curve: tuple[Point, ...] = ()
     """Without the last epoch of a COMPLETE one."""
     epochs: int = 0
@@ -105,7 +105,7 @@ class TrialOutcome:
         return self.trial.name
 
     def mean(self, metric: str) -> float:
-        """Mean over folds and seeds of the best epochs' validation score."""
+        """Mean over folds and seeds of the kept epochs' validation score."""
         return float(np.mean([fold.val[metric] for fold in self.folds]))
 
     def of_fold(self, fold: int) -> list[FoldResult]:

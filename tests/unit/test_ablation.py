@@ -73,7 +73,7 @@ def test_a_wrong_variant_is_refused_in_one_line(case: str):
     assert "\n" not in str(caught.value)
 
 
-def result(*tests: list[float]) -> Any:
+def result(*tests: list[float], keep: str = "best") -> Any:
     """A result with these test scores, a list a seed."""
     folds = [
         SimpleNamespace(fold=k, seed=seed, test=dict.fromkeys(("wa", "ua", "weighted_f1"), score))
@@ -88,6 +88,7 @@ def result(*tests: list[float]) -> Any:
         std={"val": over.std, "test": over.std},
         seed_std={"val": over.seed_std, "test": over.seed_std},
         summary=SimpleNamespace(scores=lambda: {"f1/calm": tests[0][0], "f1/joy": 0.5}),
+        keep=keep,
     )
 
 
@@ -128,15 +129,19 @@ def test_with_one_fold_the_interval_is_over_seeds():
 
 
 @pytest.mark.parametrize(
-    "selected_on, head", [("test", "best on test"), ("unknown", "how chosen?")]
+    "selected_on, head, keep, own, line",
+    [
+        ("test", "best on test", "best", "best on val", "epochs chosen on validation, test read"),
+        ("unknown", "how chosen?", "last", "last epoch", "the last epochs, none chosen, test read"),
+    ],
 )
 def test_the_papers_numbers_stand_beside_ours_and_say_how_they_were_selected(
-    selected_on: str, head: str
+    selected_on: str, head: str, keep: str, own: str, line: str
 ):
     ablation = AblationConfig(
         {"whole": Variant(published=66.74), "less": Variant()}, source="a paper"
     )
-    results = {"whole": result([0.612]), "less": result([0.587])}
+    results = {"whole": result([0.612], keep=keep), "less": result([0.587], keep=keep)}
     config = Config(ablation=replace(ablation, metric="weighted_f1"))
     report = AblationResult(
         task="classification",
@@ -161,9 +166,9 @@ def test_the_papers_numbers_stand_beside_ours_and_say_how_they_were_selected(
     (less,) = [line.split() for line in lines if line.split()[:2] == ["less", "-"]]
     assert less[2:4] == ["58.7", "-2.5"]
     (heads,) = [k for k, line in enumerate(lines) if "published," in line and "ours," in line]
-    assert lines[heads + 1].index(head) < lines[heads + 1].index("best on val")
+    assert lines[heads + 1].index(head) < lines[heads + 1].index(own)
     assert "published    Shi & Huang 2023, Table 2" in lines
-    assert any("test read once" in line for line in lines)
+    assert any(one.startswith(f"ours         {line} once; one fold, one seed") for one in lines)
     assert "failed       wild, fold 0: the loss is NaN" in lines
     assert "difference   from the first line" in lines  # one fold and one seed: no interval
 

@@ -59,6 +59,14 @@ def test_a_fold_that_ended_early_counts_with_its_last_and_best_epoch():
     assert last.best["ua"] == pytest.approx((0.8 + 0.3) / 2)
 
 
+def test_a_trial_that_keeps_last_epochs_scores_as_they_do():
+    curve = MeanCurve([FIRST, SECOND], None)
+    for epoch, ua in enumerate((0.2, 0.6, 0.4), start=1):
+        curve.add(FIRST, record(epoch, ua))
+        curve.add(SECOND, record(epoch, 0.1))
+    assert curve.last().best["ua"] == curve.so_far()["ua"] == pytest.approx((0.4 + 0.1) / 2)
+
+
 def point(epoch: int, ua: float, *, done: bool = False) -> dict[str, Any]:
     """A result as the searcher hears it."""
     return {"epoch": epoch, "done": done, "ua": ua}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -221,6 +222,19 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(small: Config, tmp_pa
     assert result.best_epoch == int(np.argmin(losses)) + 1
     assert result.epochs == result.best_epoch + 3 < 40
     assert result.val["loss"] == min(losses)
+
+
+def test_the_last_epoch_is_kept_where_none_is_to_be_chosen(small: Config, tmp_path: Path):
+    chosen = with_training(small, max_epochs=12, patience=12, select="loss", learning_rate=0.05)
+    best = run_fold(task(chosen, tmp_path / "best"), arrays(), go_on)
+    last = run_fold(
+        task(with_training(chosen, keep="last", patience=1), tmp_path / "last"), arrays(), go_on
+    )
+    assert best.best_epoch < last.best_epoch == last.epochs == 12
+    assert [one.val for one in last.history] == [one.val for one in best.history]
+    assert last.val == last.history[-1].val
+    weights = [load_file(tmp_path / name / "weights.safetensors") for name in ("best", "last")]
+    assert any(not torch.equal(one, weights[1][name]) for name, one in weights[0].items())
 
 
 def test_a_finished_fold_is_not_trained_again(small: Config, tmp_path: Path):
