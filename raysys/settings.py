@@ -23,7 +23,8 @@ def require(holds: bool, setting: str, value: object, rule: str) -> None:
         ConfigError: the rule does not hold.
     """
     if not holds:
-        raise ConfigError(f"{setting} is {value!r}, but must be {rule}: set --{setting}")
+        said = list(value) if isinstance(value, tuple) else value  # as it is set
+        raise ConfigError(f"{setting} is {said!r}, but must be {rule}: set --{setting}")
 
 
 def to_dict(settings: Any) -> dict[str, Any]:

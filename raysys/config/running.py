@@ -64,7 +64,7 @@ class SearchConfig:
         factor = self.reduction_factor
         require(factor >= 2, "search.reduction_factor", factor, "2 or more")
         distinct = len(self.objectives) == len(set(self.objectives))
-        require(distinct, "search.objectives", list(self.objectives), "different scores")
+        require(distinct, "search.objectives", self.objectives, "different scores")
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,10 @@ class FoldsConfig:
         require(0 <= self.seed < 2**32, "folds.seed", self.seed, "0 to 2**32 - 1")
         require(self.n_splits >= 2, "folds.n_splits", self.n_splits, "2 or more")
         apart = len(set(self.tested)) == len(self.tested) and min(self.tested, default=1) >= 1
-        require(apart, "folds.tested", list(self.tested), "different numbers from 1")
+        require(apart, "folds.tested", self.tested, "different numbers from 1")
         by_group = self.method == "leave_one_group_out" or not self.tested
         rule = "empty unless folds.method is leave_one_group_out"
-        require(by_group, "folds.tested", list(self.tested), rule)
+        require(by_group, "folds.tested", self.tested, rule)
         share = self.val_fraction
         require(0 < share <= 0.5, "folds.val_fraction", share, "in (0, 0.5]")
 

@@ -83,7 +83,7 @@ class RatingsConfig:
             where = f"corpus.ratings.formats: {name}"
             names = own.variables
             rule = "the names of two or more variables, each once"
-            require(len(names) == len(set(names)) >= 2, f"{where}: variables", list(names), rule)
+            require(len(names) == len(set(names)) >= 2, f"{where}: variables", names, rule)
             require(own.low < own.high, f"{where}: low", own.low, f"below high ({own.high:g})")
             taken = (*FORMATS, "audio", "text", "video")
             rule = "another name than a known format's, audio, text and video"

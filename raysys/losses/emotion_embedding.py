@@ -35,7 +35,7 @@ class EmotionEmbeddingLossConfig:
         """Refuse formats that are named twice."""
         names = (*self.supervised, *self.augmented)
         rule = "formats that are not in loss.supervised, each once"
-        require(len(set(names)) == len(names), "loss.augmented", list(self.augmented), rule)
+        require(len(set(names)) == len(names), "loss.augmented", self.augmented, rule)
 
 
 @dataclass(frozen=True)

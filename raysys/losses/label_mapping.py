@@ -40,7 +40,7 @@ class LabelMappingLossConfig:
             value = getattr(self, name)
             require(value >= 0, f"loss.{name}", value, "0 or more")
         once = len(set(self.untaught)) == len(self.untaught)
-        require(once, "loss.untaught", list(self.untaught), "different formats")
+        require(once, "loss.untaught", self.untaught, "different formats")
         some = self.mapping + self.autoencoding
         require(some > 0, "loss.mapping", self.mapping, "above 0 where loss.autoencoding is 0")
 

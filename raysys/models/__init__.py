@@ -46,7 +46,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         distinct = len(self.modalities) == len(set(self.modalities)) > 0
-        require(distinct, "model.modalities", list(self.modalities), "one or more, each once")
+        require(distinct, "model.modalities", self.modalities, "one or more, each once")
         kind = model_names().get(self.name)  # an unknown name is answered where it is looked up
         if kind is None:
             return
