@@ -23,8 +23,12 @@ def require(holds: bool, setting: str, value: object, rule: str) -> None:
         ConfigError: the rule does not hold.
     """
     if not holds:
-        said = list(value) if isinstance(value, tuple) else value  # as it is set
-        raise ConfigError(f"{setting} is {said!r}, but must be {rule}: set --{setting}")
+        raise ConfigError(f"{setting} is {as_set(value)}, but must be {rule}: set --{setting}")
+
+
+def as_set(value: object) -> str:
+    """A value as messages show it: tuples are the lists that YAML and flags have."""
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def to_dict(settings: Any) -> dict[str, Any]:

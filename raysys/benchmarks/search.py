@@ -88,7 +88,7 @@ def _replay(curves: Curves, scheduler: str, budget: int) -> Float64[np.ndarray, 
     """Best mean of a complete trial after every fold-epoch of a budget."""
     n_folds, epochs = curves.shape[1:]
     config = SearchConfig(scheduler=scheduler, grace_epochs=max(1, epochs // 9))  # type: ignore[arg-type]
-    judge = make_scheduler(config, _UA, max_epochs=epochs)
+    judge = make_scheduler(config, _UA, max_epochs=epochs, chooser=_UA)
     best, spent, reached = 0.0, 0, np.zeros(budget)
     best_so_far = np.maximum.accumulate(curves, axis=2)
     for number, one in enumerate(curves):

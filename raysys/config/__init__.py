@@ -22,7 +22,7 @@ from raysys.encoders import FeaturesConfig
 from raysys.errors import ConfigError, lookup, nearest
 from raysys.losses import LossConfig
 from raysys.models import ModelConfig, model_names
-from raysys.settings import require, value_of
+from raysys.settings import as_set, require, value_of
 from raysys.similarity.matrix import SimilarityConfig
 from raysys.tasks import TASKS
 from raysys.tasks.task import Metric, Task
@@ -119,12 +119,12 @@ class Config:
             lookup(tables, name, kind="label format in loss.untaught")
         rule = "so few that two label formats are left to learn from"
         some = not untaught or len(tables) - len(untaught) >= 2
-        require(some, "loss.untaught", list(untaught), rule)
+        require(some, "loss.untaught", untaught, rule)
         rule = "loss where loss.untaught leaves formats out, whose other scores mean nothing"
         select = self.training.select
         require(not untaught or select == "loss", "training.select", select, rule)
         rule = "empty where loss.space says what is there already"
-        require(not (untaught and self.loss.space), "loss.untaught", list(untaught), rule)
+        require(not (untaught and self.loss.space), "loss.untaught", untaught, rule)
 
     def _check_attention(self) -> None:
         if not self.tracking.attention or self.model.name not in model_names():
@@ -145,7 +145,7 @@ class Config:
         lookup(TASKS, self.task, kind="task")
         for name, value in self.task_type.fixed.items():
             given = value_of(self, name)
-            rule = f"{value!r} with the task {self.task}, or another --task"
+            rule = f"{as_set(value)} with the task {self.task}, or another --task"
             require(given == value, name, given, rule)
         able = [
             n for n, k in model_names().items() if k.reads_formats == self.task_type.reads_formats
@@ -159,7 +159,7 @@ class Config:
         rule = f"the formats of corpus.ratings.tables, in their order: {list(formats)}"
         given = self.model.modalities
         same = given == formats or not self.task_type.reads_formats
-        require(same, "model.modalities", list(given), rule)
+        require(same, "model.modalities", given, rule)
         self._check_labels()
         assert self.selects
         assert self.objectives

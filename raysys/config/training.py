@@ -1,7 +1,8 @@
 """Settings of training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from raysys.settings import require
 
@@ -12,19 +13,20 @@ Keep = Literal["best", "last"]
 class TrainingConfig:
     """One fold's training; rates and limits are CLTNet's published ones."""
 
+    idle: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"patience": {"keep": ("last",)}}
     seeds: int = 1
     """Trainings of every fold, with seed, seed + 1, ...: scores are their means, and the deviation over seeds says what
     chance does. The folds stay."""
     max_epochs: int = 30
     """Most epochs."""
     patience: int = 10
-    """Stop after so many epochs without a better validation score."""
+    """Stop after so many epochs without a better validation score; nothing where `keep` is last."""
     select: str = ""
     """Validation score that keeps the best epoch, one of the task's: ua, wa, weighted_f1, worst_recall; ccc, pearson,
     rmse; loss. Empty: the task's own (ua, ccc)."""
     keep: Keep = "best"
-    """The epoch whose weights a fold keeps: best (by `select`), or last: no epoch is chosen and none is saved, and val
-    scores are not those of a lucky epoch. For rates that fall to 0 (lr_schedule cosine)."""
+    """The epoch whose weights a fold keeps: best (by `select`), or last: no epoch is chosen, training never ends early,
+    and val scores are not those of a lucky epoch. For rates that fall to 0 (lr_schedule cosine)."""
     batch_size: int = 64
     """Utterances a step; dialogues, for a model that reads dialogues."""
     learning_rate: float = 0.001

@@ -207,7 +207,7 @@ def check_model_settings(group: str, model: str, layers: Sequence[int], tune_lay
     """
     require(bool(model), f"features.{group}.model", model, "a folder or hub name")
     distinct = len(layers) == len(set(layers)) > 0
-    require(distinct, f"features.{group}.layers", list(layers), "one or more, each once")
+    require(distinct, f"features.{group}.layers", layers, "one or more, each once")
     rule = f"0 or more, with one layer in features.{group}.layers"
     fits = tune_layers == 0 or (tune_layers > 0 and len(layers) == 1)
     require(fits, f"features.{group}.tune_layers", tune_layers, rule)

@@ -213,7 +213,11 @@ class _Rounds:
         points = self._space.published_points() if before is None else [dict(before.trial.values)]
         trainings = len(self._plan.folds) * config.training.seeds
         scheduler = make_scheduler(
-            search, config.objectives[0], max_epochs=max_epochs, ended=list(outcomes.values())
+            search,
+            config.objectives[0],
+            max_epochs=max_epochs,
+            chooser=config.chooser,
+            ended=list(outcomes.values()),
         )
         source = SearchSource(
             base,

@@ -9,7 +9,7 @@ from raysys.config.names import symbol
 from raysys.corpus.folds import Fold
 from raysys.report.results import AblationResult, Scores, TrialResult, VariantResult
 from raysys.report.statistics import seed_difference
-from raysys.report.tables import Line, cells, interval, spread
+from raysys.report.tables import Line, cells, interval, over, spread
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Curve, Exhibit, Table
 from raysys.tasks.task import Metric, shown
@@ -90,9 +90,11 @@ def ablation_lines(result: AblationResult) -> Iterator[Line]:
     if result.source:
         yield f"published    {result.source}"
     seeds, folds = result.seeds, result.n_folds
-    yield f"ours         {_kept(result)[1]}, test read once; {_over(seeds, folds)}"
-    over = "folds (Nadeau & Bengio 2003)" if folds > 1 else "seeds: what the training's chance does"
-    with_interval = f", with a 95 % interval over {over}" if seeds * folds > 1 else ""
+    yield f"ours         {_kept(result)[1]}, test read once; {over(seeds, folds)}"
+    units = (
+        "folds (Nadeau & Bengio 2003)" if folds > 1 else "seeds: what the training's chance does"
+    )
+    with_interval = f", with a 95 % interval over {units}" if seeds * folds > 1 else ""
     first = "the same line in the first column" if draw is column_table else "the first line"
     yield f"difference   from {first}{with_interval}"
     yield _detail_table(result)
@@ -183,7 +185,7 @@ def ablation_pictures(result: AblationResult, curve: str) -> list[Exhibit]:
             value = (float(one.settings[curve]), one.published[metric.name], 0.0)
             lines.setdefault(name, []).append(value)
     unit = f"test {metric.title}" + (" in %" if scale == 100 else "")
-    title = f"{result.corpus}: {unit}, {_over(result.seeds, result.n_folds)}"
+    title = f"{result.corpus}: {unit}, {over(result.seeds, result.n_folds)}"
     return [Curve("curve.png", title, symbol(curve), unit, lines)]
 
 
@@ -198,15 +200,6 @@ def _ours(result: AblationResult, one: VariantResult, metric: Metric) -> str:
 
 def _kept(result: AblationResult) -> tuple[str, str]:
     return _KEPT[tuple(sorted({one.keep for one in result.variants}))]
-
-
-def _over(seeds: int, folds: int) -> str:
-    """What a score is the mean of."""
-    if folds > 1:
-        return f"mean +- std over {folds} folds" + (
-            f" of the mean of {seeds} seeds" if seeds > 1 else ""
-        )
-    return f"mean +- std over {seeds} seeds" if seeds > 1 else "one fold, one seed: one draw"
 
 
 def _std(result: AblationResult, one: VariantResult) -> Scores:

@@ -34,7 +34,9 @@ def as_markdown(result: Result) -> str:
     what = (
         "chosen, on fresh seeds" if isinstance(result, StudyResult) and result.confirmed else "test"
     )
-    parts = [f"**{headline(result)}** ({what}; mean +- std over folds), {result.corpus}"]
+    score = headline(result)
+    over_folds = "; mean +- std over folds" if "+-" in score else ""
+    parts = [f"**{score}** ({what}{over_folds}), {result.corpus}"]
     for line in result_lines(result):
         part = _table(line) if isinstance(line, Table) else " ".join(line.split())
         if sum(map(len, parts)) + len(part) > _MOST:

@@ -119,7 +119,7 @@ class TrialResult(CommandResult):
 
     model: str
     select: str
-    """The validation score that chose epochs."""
+    """The validation score that is shown, and chose epochs where they were chosen."""
     seeds: tuple[int, ...]
     folds: tuple[FoldScores, ...]
     """Seed by seed."""

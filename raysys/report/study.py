@@ -62,7 +62,9 @@ def score_table(result: StudyResult) -> Table:
         ):
             rows.append((name, *spread_cells(metrics, part.mean, part.std)))
         rows.append((_CLAIM, *(interval(m, claim.difference[m.name]) for m in metrics)))
-    title = f"{result.corpus}, {result.model}: test scores {task.caption}, mean +- std over folds"
+    several = len(result.nested_choice) > 1
+    deviation = ", mean +- std over folds" if several else ""
+    title = f"{result.corpus}, {result.model}: test scores {task.caption}{deviation}"
     note = "Differences over folds with their 95 % interval (Nadeau & Bengio 2003)."
     heads = ("", *(metric.title for metric in metrics))
     return Table(title, heads, rows, strong=(_CLAIM if claim else "chosen",), note=note)

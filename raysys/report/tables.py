@@ -58,7 +58,8 @@ def score_table(result: TrialResult) -> Table:
         *(f"{rival} {metric.title}" for metric in metrics),
     ]
     rows: list[Sequence[str]] = []
-    for fold in sorted({one.fold for one in result.folds}):
+    folds = sorted({one.fold for one in result.folds})
+    for fold in folds:
         own = [one for one in result.folds if one.fold == fold]
         parts = ([one.val for one in own], [one.test for one in own], [one.baseline for one in own])
         val, test, baseline = (_mean(part) for part in parts)
@@ -68,7 +69,8 @@ def score_table(result: TrialResult) -> Table:
     rows.append(())
     several = len(result.seeds) > 1
     deviation = "+- std, folds" if several else "+- std"
-    for name, values in (("mean", result.mean), (deviation, result.std)):
+    spreads = [(deviation, result.std)] if len(folds) > 1 else []
+    for name, values in (("mean", result.mean), *spreads):
         both = [*cells(metrics, values["test"]), *cells(metrics, values["baseline"])]
         rows.append((name, "", chosen.show(values["val"].get(chosen.name)), *both))
     if several:
@@ -82,7 +84,9 @@ def score_table(result: TrialResult) -> Table:
         )
     of_seeds = f", mean of {len(result.seeds)} seeds" if several else ""
     title = f"{result.corpus}, {result.model}: test scores {task.caption}{of_seeds}, beside {rival} on the same folds"
-    return Table(title, heads, rows, strong=("mean", deviation), faint=heads[3 + len(metrics) :])
+    note = "The last epochs are kept, none is chosen." if result.keep == "last" else ""
+    faint = heads[3 + len(metrics) :]
+    return Table(title, heads, rows, strong=("mean", deviation), faint=faint, note=note)
 
 
 def _mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -106,6 +110,14 @@ def spread(metric: Metric, mean: Mapping[str, float], std: Mapping[str, float]) 
     deviation = metric.show(std[metric.name])
     score = metric.show(mean[metric.name])
     return score if deviation == "-" else f"{score} +- {deviation}"
+
+
+def over(seeds: int, folds: int) -> str:
+    """What scores are the means of, in words."""
+    if folds > 1:
+        of_seeds = f" of the mean of {seeds} seeds" if seeds > 1 else ""
+        return f"mean +- std over {folds} folds{of_seeds}"
+    return f"mean +- std over {seeds} seeds" if seeds > 1 else "one fold, one seed: one draw"
 
 
 def interval(metric: Metric, difference: Difference) -> str:

@@ -17,6 +17,7 @@ from raysys.config.running import SearchConfig
 from raysys.corpus.folds import FoldKey
 from raysys.tasks.task import Metric
 from raysys.training.records import EpochRecord
+from raysys.trials.curve import kept
 from raysys.trials.trial import TrialOutcome
 
 Histories = Mapping[FoldKey, Sequence[EpochRecord]]
@@ -93,12 +94,15 @@ class Race(Scheduler):
         config: rungs, and p.
         objective: the score that it compares.
         max_epochs: most epochs that a training can have.
+        chooser: of the epoch whose score counts, see `raysys.trials.curve.kept`.
     """
 
     in_turn = True
 
-    def __init__(self, config: SearchConfig, objective: Metric, *, max_epochs: int) -> None:
-        self._objective = objective
+    def __init__(
+        self, config: SearchConfig, objective: Metric, *, max_epochs: int, chooser: Metric | None
+    ) -> None:
+        self._objective, self._chooser = objective, chooser
         self._rungs = rungs(config, max_epochs)
         self._z = float(stats.norm.ppf(1 - config.race_p))
         self._complete: list[Histories] = []
@@ -126,13 +130,13 @@ class Race(Scheduler):
         self._complete.append(histories)
 
     def _distance(self, one: Histories, other: Histories, key: FoldKey, epoch: int | None) -> float:
-        return self._best(one[key][:epoch]) - self._best(other[key][:epoch])
+        return self._worth(one[key][:epoch]) - self._worth(other[key][:epoch])
 
-    def _best(self, history: Sequence[EpochRecord]) -> float:
-        return max(self._objective.worth(record.val[self._objective.name]) for record in history)
+    def _worth(self, history: Sequence[EpochRecord]) -> float:
+        return self._objective.worth(kept(history, self._chooser)[self._objective.name])
 
     def _mean(self, histories: Histories) -> float:
-        return float(np.mean([self._best(history) for history in histories.values()]))
+        return float(np.mean([self._worth(history) for history in histories.values()]))
 
 
 def make_scheduler(
@@ -140,6 +144,7 @@ def make_scheduler(
     objective: Metric,
     *,
     max_epochs: int,
+    chooser: Metric | None,
     ended: Sequence[TrialOutcome] = (),
 ) -> Scheduler:
     """The scheduler of a config.
@@ -148,13 +153,14 @@ def make_scheduler(
         config: which, and its rungs.
         objective: the score that it compares.
         max_epochs: most epochs that a trial can have.
+        chooser: of a training's epoch, see `raysys.trials.curve.kept`.
         ended: trials that have ended before; its own state does not outlive a command.
     """
     scheduler = Scheduler()
     if config.scheduler == "asha" and rungs(config, max_epochs):
         scheduler = Asha(config, objective, max_epochs=max_epochs)
     elif config.scheduler == "race":
-        scheduler = Race(config, objective, max_epochs=max_epochs)
+        scheduler = Race(config, objective, max_epochs=max_epochs, chooser=chooser)
     for outcome in ended:
         scheduler.add(outcome.name)
         for point in outcome.curve:

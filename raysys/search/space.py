@@ -29,6 +29,7 @@ from raysys.errors import ConfigError
 from raysys.settings import field_names, replaced, value_of
 
 _WHERE = "search.space"
+_JUDGES = ("training.keep", "training.select")
 _PUBLISHED = (
     # MultiEMO's scripts for IEMOCAP and MELD; PDDS with the best p and the first p of Liang et al. 2023.
     {"loss.mu1": 0.4, "loss.mu2": 0.4, "loss.tau": 0.8, "loss.gamma": 2.4, "loss.alpha": 1.1}
@@ -146,14 +147,19 @@ def make_space(config: Config) -> Space:
     """Check the space of a config.
 
     Raises:
-        ConfigError: an unknown or fixed setting, an empty range, values that the setting refuses, mu1 + mu2 above 1, or
-            a setting without effect.
+        ConfigError: an unknown or fixed setting, one that decides what is compared, an empty range, values that the
+            setting refuses, mu1 + mu2 above 1, or a setting without effect.
     """
     settings = config.search.space
     if not settings:
         raise ConfigError("search.space is empty: name settings to search, as in configs/studies/")
     for name, item in settings.items():
         check_name(name, field_names(type(config)), where=_WHERE)
+        if name in _JUDGES:
+            raise ConfigError(
+                f"{_WHERE}: '{name}' decides which epoch's score a trial is compared by, so no score can choose it: "
+                f"set --{name}, or compare its values in an ablation"
+            )
         _check_shape(name, item, config)
         check_effect(config, name, where=_WHERE, beside=settings)
     _check_simplex(settings, config)

@@ -46,7 +46,7 @@ class Bundle:
     encoders: Mapping[str, Any]
     """Modality -> fingerprint of the encoder that made the frames."""
     model: nn.Module
-    """On its device, with the weights that validation chose."""
+    """On its device, with the weights that the fold keeps."""
     normalisers: Mapping[str, Normaliser]
     fitted: Mapping[str, Tensor]
     """What the task must know of the train part to read the model's logits."""

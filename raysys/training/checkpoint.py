@@ -1,6 +1,6 @@
 """Checkpoints of one fold: everything that the next epoch depends on, in one safetensors file, never unpickled.
 
-    model/NAME, best/NAME, optimizer/INDEX/KEY tensors + a JSON header (epoch, best so far, history)
+    model/NAME, best/NAME, optimizer/INDEX/KEY tensors + a JSON header (epoch, kept one so far, history)
 
 Randomness needs no state: every epoch seeds its generators from (seed, fold, epoch), see `stream_seed`.
 """

@@ -1,7 +1,7 @@
 """One fold from a task to its bundle: the only place where train, val and test meet, in this order.
 
     FoldTask, FoldData -> train and val parts -> train_fold: epochs of (shuffled batches -> loss -> Adam) -> val score
-                       -> weights that validation chose -> bundle
+                       -> weights of the best epoch, or the last -> bundle
                        -> test part (made only now) -> embeddings, outputs -> files -> FoldResult
 
 `train_fold` is given train and val, and cannot reach test. Test predictions are stored, not scored: whoever opens a
@@ -78,7 +78,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class TrainedFold:
-    """A model with the weights that validation chose, and how it came to them."""
+    """A model with the weights that are kept, and how it came to them."""
 
     learner: Learner
     progress: Progress
@@ -164,14 +164,14 @@ def train_fold(
         task: what is predicted.
         fold: index of the fold.
         train: what gradients come from.
-        val: what chooses the epoch.
+        val: what the epochs are scored on.
         prior: what the objective knows beforehand: S of the emotion-aware term, or where an emotion space is.
         folder: where the checkpoint is.
         on_epoch: told of every epoch, those of a resumed history included; its answer can stop the fold.
         tops: modality -> layers of its encoder that are trained with the model.
 
     Raises:
-        FoldFailedError: the loss is not finite, or val has no score of the kind that chooses.
+        FoldFailedError: the loss is not finite, or val has no score of the kind that `training.select` names.
         StorageError: the checkpoint is damaged or cannot be written.
     """
     settings, chooser = config.training, config.chooser
@@ -188,8 +188,7 @@ def train_fold(
         loss = _train_epoch(learner, train, config, epoch)
         _refuse_divergence(loss, epoch)
         scores = _validate(learner, task, val, config)
-        if chooser:
-            _refuse_unknown(scores[chooser.name], chooser)
+        _refuse_unknown(scores[config.selects.name], config.selects)
         record = EpochRecord(epoch, loss, scores, time.perf_counter() - started)
         improved = (
             chooser is None or not best or chooser.rank(scores) > chooser.rank(_best(progress).val)
@@ -216,7 +215,7 @@ def _refuse_divergence(loss: float, epoch: int) -> None:
 def _refuse_unknown(score: float, metric: Metric) -> None:
     if math.isnan(score):
         raise FoldFailedError(
-            f"val has no {metric.name}, which is to choose the epoch: set --training.select to another score, such as "
+            f"val has no {metric.name}, by which training is judged: set --training.select to another score, such as "
             "loss"
         )
 

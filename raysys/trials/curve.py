@@ -69,23 +69,30 @@ class MeanCurve:
     def point(self, epoch: int) -> Point:
         """The trial after an epoch that all folds have reached, or ended before."""
         parts = [history[:epoch] for history in self.histories.values()]
-        best = [self._kept(part) for part in parts]
+        best = [kept(part, self._chooser) for part in parts]
         loss = sum(part[-1].train_loss for part in parts) / len(parts)
         return Point(epoch, _mean([part[-1].val for part in parts]), _mean(best), loss)
 
     def so_far(self) -> dict[str, float]:
         """Mean of the kept epochs of the folds that have begun; nothing where none has."""
         begun = [history for history in self.histories.values() if history]
-        return _mean([self._kept(history) for history in begun]) if begun else {}
-
-    def _kept(self, history: Sequence[EpochRecord]) -> dict[str, float]:
-        if self._chooser is None:
-            return history[-1].val
-        return max((record.val for record in history), key=self._chooser.rank)
+        return _mean([kept(history, self._chooser) for history in begun]) if begun else {}
 
     def last(self) -> Point:
         """The trial after its last epoch."""
         return self.point(max(map(len, self.histories.values())))
+
+
+def kept(history: Sequence[EpochRecord], chooser: Metric | None) -> dict[str, float]:
+    """Validation scores of the epoch that a training keeps.
+
+    Args:
+        history: its epochs, one at least.
+        chooser: see `MeanCurve`.
+    """
+    if chooser is None:
+        return history[-1].val
+    return max((record.val for record in history), key=chooser.rank)
 
 
 def _mean(scores: list[dict[str, float]]) -> dict[str, float]:

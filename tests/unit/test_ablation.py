@@ -50,6 +50,10 @@ BAD = {
     "no name": ({"..": {}}, "'..' needs a letter (a-z) or digit, to name its folder"),
     "no list": ({"a": {"model.modalities": "text"}}, "give a list, as in [text]"),
     "no effect": ({"a": {"loss.tau": 0.5}}, "a: 'loss.tau' does nothing while loss.mu1 is 0.0"),
+    "no patience": (
+        {"a": {"training.keep": "last", "training.patience": 3}},
+        "a: 'training.patience' does nothing while training.keep is 'last'",
+    ),
     "other model": (
         {"a": {"model.multiemo.fusion": False}},
         "does nothing while model.name is 'cltnet'",

@@ -26,6 +26,7 @@ BAD = {
     "unknown field": (ranges(loss__mu3=(0, 1)), "did you mean 'loss.mu2'"),
     "group": (ranges(loss=(0, 1)), "is a group"),
     "fixed": (ranges(folds__n_splits=(2, 5)), "the same for all trials"),
+    "judge": ({"training.keep": Distribution(choices=("best", "last"))}, "no score can choose it"),
     "empty range": (ranges(loss__mu1=(0.4, 0.4)), "low 0.4 must be below high 0.4"),
     "outside": (ranges(loss__mu1=(-0.5, 0.4)), "loss.mu1 is -0.5, but must be in [0, 1]"),
     "no room": (ranges(loss__mu1=(0.6, 0.9), loss__mu2=(0.5, 0.8)), "1.4, but mu1 + mu2"),

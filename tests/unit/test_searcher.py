@@ -172,9 +172,11 @@ def test_folds_wait_for_each_other_at_ashas_rungs():
         )
         theirs = {int(epoch) for epoch, _ in scheduler._brackets[0]._rungs}
         assert set(rungs(config, most)) == {epoch for epoch in theirs if epoch < most}
-        assert make_scheduler(config, UA, max_epochs=most).milestones == rungs(config, most)
+        assert make_scheduler(config, UA, max_epochs=most, chooser=UA).milestones == rungs(
+            config, most
+        )
     none = SearchConfig(scheduler="none")
-    assert make_scheduler(none, UA, max_epochs=60).milestones == ()
+    assert make_scheduler(none, UA, max_epochs=60, chooser=UA).milestones == ()
 
 
 def test_asha_is_told_of_the_trials_that_had_ended():
@@ -185,7 +187,7 @@ def test_asha_is_told_of_the_trials_that_had_ended():
         for k in range(3)
     ]
     for ended, stops in (([], False), (before, True)):
-        scheduler = make_scheduler(config, UA, max_epochs=8, ended=ended)
+        scheduler = make_scheduler(config, UA, max_epochs=8, chooser=UA, ended=ended)
         scheduler.add("new")
         assert scheduler.stops_at("new", 2, {"ua": 0.1}) is stops
 
@@ -193,7 +195,7 @@ def test_asha_is_told_of_the_trials_that_had_ended():
 def test_asha_turns_a_score_of_which_less_is_better():
     config = SearchConfig(space=MU, grace_epochs=1, reduction_factor=2)
     loss = Metric("loss", "loss", higher_is_better=False)
-    scheduler = make_scheduler(config, loss, max_epochs=8)
+    scheduler = make_scheduler(config, loss, max_epochs=8, chooser=loss)
     for trial, loss, stops in (("a", 0.1, False), ("b", 0.9, True), ("c", 0.05, False)):
         scheduler.add(trial)
         assert scheduler.stops_at(trial, 1, {"loss": loss}) is stops
@@ -207,7 +209,7 @@ def histories(*folds: list[float]) -> dict[tuple[int, int], list[EpochRecord]]:
     }
 
 
-def racing(complete: Any, **search: Any) -> Scheduler:
+def racing(complete: Any, *, chooser: Metric | None = UA, **search: Any) -> Scheduler:
     config = SearchConfig(space=MU, scheduler="race", grace_epochs=2, **search)
     ended = [
         TrialOutcome(
@@ -217,7 +219,7 @@ def racing(complete: Any, **search: Any) -> Scheduler:
         )
         for one in complete
     ]
-    return make_scheduler(config, UA, max_epochs=4, ended=ended)
+    return make_scheduler(config, UA, max_epochs=4, chooser=chooser, ended=ended)
 
 
 BEST = histories([0.3, 0.5, 0.6, 0.8], [0.1, 0.3, 0.4, 0.6], [0.2, 0.4, 0.5, 0.7])
@@ -236,6 +238,12 @@ def test_a_race_stops_what_is_behind_the_best_on_the_same_folds():
     # A hard fold is no reason: 0.59 is below the best's mean, but level with it there.
     hard = histories([0.3, 0.5, 0.6, 0.8], [0.1, 0.3, 0.4, 0.59], [])
     assert not race.stops_after(hard, {first, (0, 1)})
+
+
+def test_a_race_counts_the_epochs_that_are_kept():
+    lucky = histories([0.3, 0.79, 0.5, 0.6], [], [])  # the best has 0.8 there
+    assert not racing([OTHER, BEST]).stops_after(lucky, {(0, 0)})
+    assert racing([OTHER, BEST], chooser=None).stops_after(lucky, {(0, 0)})
 
 
 def test_a_race_looks_at_rungs_and_ends_only_and_needs_two_complete_trials():

@@ -85,10 +85,13 @@ def test_the_same_seed_gives_the_same_losses_and_another_seed_others(small: Conf
     assert weights[0] == weights[1]
 
 
-@pytest.mark.parametrize("lr_schedule", ["constant", "cosine"])
-def test_stopping_and_resuming_equals_going_on(small: Config, tmp_path: Path, lr_schedule: str):
+@pytest.mark.parametrize("keep, lr_schedule", [("best", "constant"), ("last", "cosine")])
+def test_stopping_and_resuming_equals_going_on(
+    small: Config, tmp_path: Path, keep: str, lr_schedule: str
+):
+    schedule = {"keep": keep, "lr_schedule": lr_schedule}
     config = with_training(
-        small, max_epochs=6, patience=6, checkpoint_every=2, lr_schedule=lr_schedule, mask_time=0.3
+        small, max_epochs=6, patience=6, checkpoint_every=2, mask_time=0.3, **schedule
     )
     whole = run_fold(task(config, tmp_path / "whole"), arrays(), go_on)
     stopped = run_fold(task(config, tmp_path / "halves"), arrays(), lambda record: record.epoch < 3)
