@@ -144,7 +144,7 @@ def test_it_is_ablated(config: Config, tmp_path: Path):
         ({"loss.mu1": 0.2}, "loss.mu1 is 0.2, but must be 0.0 with the task regression"),
         ({"training.select": "ua"}, "'ua', but the task regression is scored otherwise"),
         ({"task": "regresion"}, "unknown task 'regresion': did you mean 'regression'"),
-        ({"task": "classification"}, "corpus.targets is .* must be \\(\\) with the task class"),
+        ({"task": "classification"}, "corpus.targets is .* must be \\[\\] with the task class"),
     ],
 )
 def test_settings_of_another_task_are_refused(
