@@ -147,7 +147,7 @@ class SearchSource:
         """Tell the searcher and the scheduler, and write it down.
 
         Raises:
-            FoldFailedError: the trial beside the search failed, so there is nothing to compare with.
+            FoldFailedError: the trial beside the search failed, or has no such score: there is nothing to compare with.
         """
         name = outcome.name
         if outcome.state == "COMPLETE":
@@ -157,6 +157,11 @@ class SearchSource:
             if outcome.state == "FAILED":
                 reason = outcome.reason
                 raise FoldFailedError(f"a fold of the {name} configuration failed: {reason}")
+            if lacking := self._searcher.lacks(outcome.scores):
+                raise FoldFailedError(
+                    f"val has no {' and no '.join(lacking)}, which the study is to optimise: set --search.objectives "
+                    "to another score, such as loss"
+                )
             return
         record = self._records[name].after(outcome)
         self._journal.write(record)

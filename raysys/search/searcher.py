@@ -5,6 +5,7 @@ Optuna as pruned, with its curve; a failed one as failed; trials of an interrupt
 sampler's randomness is a function of (seed, trial number), so a resumed study proposes what an undisturbed one would.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         values = self._space.decode(trial.params)
         return {"number": number, "params": trial.params, "values": values}
 
+    def lacks(self, scores: Mapping[str, float]) -> list[str]:
+        """Objectives of which there is no score."""
+        return [name for name in self._objectives if math.isnan(scores.get(name, math.nan))]
+
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """A point of a trial's curve: `epoch` and scores; Optuna keeps curves of studies with one objective only."""
         if len(self._objectives) == 1:
@@ -101,7 +106,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return
         values = [result[objective] for objective in self._objectives]
         if result["done"]:
-            state = TrialState.COMPLETE if all(v == v for v in values) else TrialState.FAIL
+            state = TrialState.FAIL if self.lacks(result) else TrialState.COMPLETE
             self.study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
             return
         if len(self._objectives) == 1:
@@ -117,6 +122,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def _frozen(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
         state = _STATES[record.state]
+        if state == TrialState.COMPLETE and self.lacks(record.scores):
+            state = TrialState.FAIL
         single = len(self._objectives) == 1
         complete = state == TrialState.COMPLETE
         first = self._objectives[0]

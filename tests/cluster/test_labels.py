@@ -21,7 +21,7 @@ from raysys.corpus import CorpusConfig
 from raysys.corpus.across import AcrossConfig
 from raysys.corpus.folds import FoldsConfig
 from raysys.corpus.ratings import OwnFormat, RatingsConfig, RatingsTable
-from raysys.errors import ConfigError, CorpusError
+from raysys.errors import ConfigError, CorpusError, FoldFailedError
 from raysys.experiments.ablate import ablate
 from raysys.experiments.cross_validate import cross_validate
 from raysys.experiments.nearest import nearest
@@ -311,6 +311,20 @@ def test_a_content_encoder_is_tuned_as_any_other(content: Config):
     assert len(result.trials) == 1
     again, _ = run(tune, small, resume=True)  # what cannot be known is null in its files
     assert plain(again.trials[0].scores)["loss"] == result.trials[0].scores["loss"]
+
+
+def test_a_study_of_a_score_that_cannot_be_known_ends_with_the_remedy(content: Config):
+    search = SearchConfig(
+        {"training.learning_rate": Distribution(low=0.001, high=0.02)},
+        num_trials=1,
+        scheduler="none",
+        objectives=("ua",),
+        confirm_seeds=0,
+    )
+    small = with_training(replace(content, name="unknown", search=search), max_epochs=2)
+    for resume in (False, True):
+        with pytest.raises(FoldFailedError, match="val has no ua, .* set --search.objectives to"):
+            run(tune, small, resume=resume)
 
 
 def test_what_would_mix_two_corpora_is_refused(content: Config):
