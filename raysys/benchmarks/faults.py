@@ -242,15 +242,18 @@ def _disturb(site: _Site, console: Console) -> Counter[str]:
     chance, faults = random.Random(_SEED), Counter[str]()
     wake: list[tuple[float, int]] = []
     deck: list[tuple[str, bool]] = []
+    late: list[tuple[str, bool]] = []
     while not site.find("worker") and site.study.poll() is None:
         time.sleep(1)
     while sum(faults.values()) < _FAULTS and site.study.poll() is None:
         time.sleep(chance.uniform(*_GAP_SECONDS))
         wake = _wake(wake, time.monotonic())
-        deck = deck or _shuffled(chance)
+        if not deck:
+            deck, late = [*_shuffled(chance), *late], []
         victim, kill = deck.pop()
         done = _hit_node(site, kill) if victim == "node" else _hit(site, victim, kill, chance)
-        if not done:
+        if not done:  # such as one that stands still: the first of the next deck
+            late.append((victim, kill))
             continue
         wake += [] if kill else [(time.monotonic() + _STOP_SECONDS, one) for one in done]
         faults[f"{victim} {'killed' if kill else 'stopped'}"] += 1
