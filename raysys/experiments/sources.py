@@ -149,15 +149,15 @@ class SearchSource:
         Raises:
             FoldFailedError: the trial beside the search failed, or has no such score: there is nothing to compare with.
         """
-        name = outcome.name
-        if outcome.state == "COMPLETE":
+        name, complete = outcome.name, outcome.state == "COMPLETE"
+        if complete:
             self._scheduler.complete({fold.key: fold.history for fold in outcome.folds})
         if name not in self._records:
             self._beside = 0
             if outcome.state == "FAILED":
                 reason = outcome.reason
                 raise FoldFailedError(f"a fold of the {name} configuration failed: {reason}")
-            if lacking := self._searcher.lacks(outcome.scores):
+            if complete and (lacking := self._searcher.lacks(outcome.scores)):
                 raise FoldFailedError(
                     f"val has no {' and no '.join(lacking)}, which the study is to optimise: set --search.objectives "
                     "to another score, such as loss"
@@ -165,7 +165,7 @@ class SearchSource:
             return
         record = self._records[name].after(outcome)
         self._journal.write(record)
-        failed, complete = record.state == "FAILED", record.state == "COMPLETE"
+        failed = record.state == "FAILED"
         epoch = max(fold.epochs for fold in outcome.folds) if complete else 0
         if complete:
             self._scheduler.stops_at(name, epoch, record.scores)  # counts at the rungs, too
