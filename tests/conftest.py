@@ -25,6 +25,7 @@ CHECKED = (
 )  # fmt: skip
 install_import_hook([f"raysys.{name}" for name in CHECKED], "beartype.beartype")
 
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -36,7 +37,7 @@ from pathlib import Path
 import pytest
 
 from raysys.config import Config
-from raysys.config.running import ClusterConfig, StorageConfig
+from raysys.config.running import ClusterConfig, StorageConfig, TrackingConfig
 from raysys.config.training import TrainingConfig
 from raysys.corpus import CorpusConfig, read_corpus
 from raysys.corpus.demo import DemoConfig
@@ -50,6 +51,7 @@ from raysys.models.cltnet import CltnetConfig
 from raysys.similarity.matrix import SimilarityConfig
 from raysys.storage import Folder
 from raysys.tasks.classification import Classification
+from raysys.tracking.client import connect
 
 CLUSTER = ClusterConfig(workers=2)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -96,10 +98,22 @@ def cache_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_config(cache_root: Path) -> Callable[[Path], Config]:
+def empty_tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: to make its tables takes seconds, to copy it none."""
+    folder = tmp_path_factory.mktemp("tracking")
+    connect(TrackingConfig(), Folder(str(folder)))
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def small_config(cache_root: Path, empty_tracking: Path) -> Callable[[Path], Config]:
     """A run of seconds under a folder: 150 demo utterances, tiny CLTNet, 4 epochs, 5 folds by session."""
 
     def make(home: Path) -> Config:
+        database = home / "runs" / "mlflow.db"
+        if not database.exists():
+            database.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(empty_tracking, database)
         return Config(
             name="small",
             corpus=CorpusConfig(demo=DemoConfig(utterances=150)),

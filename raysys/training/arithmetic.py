@@ -18,7 +18,8 @@ def settle(config: Config) -> str:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_fold)))
     torch.set_flush_denormal(True)
-    torch.use_deterministic_algorithms(True)
+    # Not use_deterministic_algorithms, which also tells torch's compiler and loads it for that: seconds.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.enable_flash_sdp(False)  # their backward passes are not deterministic
     torch.backends.cuda.enable_mem_efficient_sdp(False)
@@ -33,13 +34,13 @@ def settle(config: Config) -> str:
 @contextmanager
 def settled(config: Config) -> Iterator[None]:
     """As `settle`, for as long as it lasts."""
-    threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads, exact = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     settle(config)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(exact)
+        torch.set_deterministic_debug_mode(exact)
         torch.set_flush_denormal(False)
 
 
