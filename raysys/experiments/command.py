@@ -8,11 +8,10 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from raysys.experiments.plan import Plan, write_plan
+from raysys.experiments.plan import Plan, deciding, write_plan
 from raysys.experiments.run_folder import choose_folder, read_record, recorded
 from raysys.report.results import Result, read_result
 from raysys.report.terminal import print_audit, print_result
-from raysys.settings import to_dict
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import tracking_uri, ui_command
 from raysys.tracking.command_log import CommandLog
@@ -50,7 +49,7 @@ def carry_out(
     config = plan.config
     runs = resolve_folder(config.storage.runs)
     folder, resume = choose_folder(
-        runs, config.name, plan.identity, resume=resume, settings=to_dict(config)
+        runs, config.name, plan.identity, resume=resume, settings=deciding(config)
     )
     if resume and finished(folder):
         console.print(f"{folder.path()} is finished already", highlight=False, soft_wrap=True)

@@ -28,7 +28,7 @@ from raysys.encoders.store import FeatureStore, Ragged
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.space import resolve_space
 from raysys.models import model_names
-from raysys.settings import digest, to_dict
+from raysys.settings import digest, flat, to_dict
 from raysys.similarity.prior import Origin
 from raysys.storage import Folder, resolve_folder
 from raysys.tasks.exhibits import Exhibit
@@ -36,6 +36,28 @@ from raysys.tasks.task import Task
 from raysys.tracking.client import tracking_uri
 from raysys.tracking.priors import Prior, resolve_prior
 from raysys.training.fold import FoldData
+
+_WHEREABOUTS = (
+    "cluster.address",
+    "cluster.workers",
+    "cluster.max_workers",
+    "cluster.placement",
+    "cluster.max_attempts",
+    "cluster.hello_seconds",
+    "storage.runs",
+    "storage.cache",
+)
+
+
+def deciding(config: Config) -> dict[str, Any]:
+    """Settings that decide what comes out, by their dotted names.
+
+    Left out is where folds are done, how many at a time and where files are: what was begun on one cluster may be
+    resumed on another. Cores and GPUs of a fold stay: the last bits depend on them.
+    """
+    return {
+        name: value for name, value in flat(to_dict(config)).items() if name not in _WHEREABOUTS
+    }
 
 
 @dataclass(frozen=True)
@@ -137,7 +159,7 @@ def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
     tops = config.features.tops(config.model.modalities)
     data = FoldData(task, features, store.encoders, targets, folds, corpus.places, tops)
     known = None if prior is None else list(prior.values)
-    identity = digest(to_dict(config), corpus.digest, store.digest, known, code_digest())
+    identity = digest(deciding(config), corpus.digest, store.digest, known, code_digest())
     audit = (*divided.audit, *notes)
     return Plan(config, corpus, task, data, folds, audit, divided.origin, known, identity)
 

@@ -53,7 +53,8 @@ def choose_folder(
         name: the run's name.
         identity: digest of the command's plan.
         resume: look for a run of the same identity; None: start a new one where there is none.
-        settings: of the command, as plain types: what is different in the latest run is named.
+        settings: of the command, that decide its numbers, by their dotted names: what is different in the latest run
+            is named.
 
     Raises:
         StorageError: `resume`, and there is none.
@@ -148,9 +149,9 @@ def _what_differs(latest: Sequence[Folder], settings: Mapping[str, Any]) -> str:
     """The first settings in which the latest run is another one."""
     if not latest or not latest[0].exists("config.json"):
         return ""
-    here, there = flat(settings), flat(latest[0].read_json("config.json"))
-    names = [name for name in here if here[name] != there.get(name)][:_NAMED]
-    told = [f"{name} is {here[name]} here and {there.get(name)} there" for name in names]
+    there = flat(latest[0].read_json("config.json"))
+    names = [name for name in settings if settings[name] != there.get(name)][:_NAMED]
+    told = [f"{name} is {settings[name]} here and {there.get(name)} there" for name in names]
     return f" ({', '.join(told)})" if told else ""
 
 

@@ -7,9 +7,9 @@ from raysys.config import Config
 from raysys.config.names import check_effect, check_name, folder_name, typed
 from raysys.config.running import AblationConfig
 from raysys.errors import ConfigError, lookup
-from raysys.experiments.plan import Plan, make_plan
+from raysys.experiments.plan import Plan, deciding, make_plan
 from raysys.models import model_names
-from raysys.settings import digest, field_names, replaced, to_dict
+from raysys.settings import digest, field_names, replaced
 from raysys.trials.trial import Trial
 
 
@@ -29,8 +29,8 @@ def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
         prior = plan.prior if one.loss.omega or one.loss.space else None
         values = dict(settings[variant])
         trials.append(Trial(folder_name(variant), one, prior, values=values, variant=variant))
-    what = [(trial.name, to_dict(trial.config)) for trial in trials]
-    identity = digest("ablation", plan.identity, to_dict(config), what)
+    what = [(trial.name, deciding(trial.config)) for trial in trials]
+    identity = digest("ablation", plan.identity, deciding(config), what)
     return replace(plan, config=config, identity=identity), trials
 
 

@@ -47,7 +47,8 @@ def test_text_and_audio_beat_the_better_one_alone_by_three_points_on_the_demo(
 ):
     sets = {"both": ("audio", "text"), "audio": ("audio",), "text": ("text",)}
     variants = {name: Variant({"model.modalities": list(one)}) for name, one in sets.items()}
-    config = replace(preset("demo", tmp_path, cache_root), cluster=CLUSTER)
+    config = with_training(preset("demo", tmp_path, cache_root), max_epochs=8, patience=8)
+    config = replace(config, cluster=CLUSTER)
     config = replace(config, ablation=AblationConfig(variants))
     result = ablate(config, resume=False, console=Console(file=StringIO()))
     both, audio, text = (one.mean["test"]["ua"] for one in result.variants)
@@ -58,6 +59,7 @@ def test_text_and_audio_beat_the_better_one_alone_by_three_points_on_the_demo(
 @pytest.mark.slow
 def test_multiemo_reads_meld_better_than_the_svm(meld_root: Path, tmp_path: Path):
     config = preset("meld_text", tmp_path, tmp_path)  # not the shared cache: 90 MB
+    config = with_training(config, max_epochs=8, patience=8)  # half of the preset's
     encoder = replace(config.features.transformers, model=minilm())
     config = replace(
         config,

@@ -14,6 +14,8 @@ from rich.console import Console
 from raysys.config import Config
 from raysys.experiments.cross_validate import cross_validate
 from raysys.report.results import TrialResult, plain
+from tests.cluster.command import SETTINGS, numbers, undisturbed
+from tests.conftest import StandingPool
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,20 @@ def fold_curve(client: MlflowClient, run_id: str, fold: int, metric: str) -> dic
 
 
 @pytest.fixture(scope="session")
-def reference(pool: None, small_config: Callable[[Path], Config], tmp_path_factory: Any) -> Ran:
+def reference(
+    standing: StandingPool, small_config: Callable[[Path], Config], tmp_path_factory: Any
+) -> Ran:
     """An undisturbed run of the small config, done once."""
+    standing.open()
     return run(small_config(tmp_path_factory.mktemp("reference")))
+
+
+@pytest.fixture(scope="session")
+def expected(standing: StandingPool, cache_root: Path, tmp_path_factory: Any) -> dict[str, Any]:
+    """The numbers of the run of `SETTINGS` that nobody disturbs, done once."""
+    home = tmp_path_factory.mktemp("undisturbed")
+    preset = home / "small.yaml"
+    preset.write_text(SETTINGS)
+    standing.open()
+    run(undisturbed(preset, home, cache_root))
+    return numbers(home)

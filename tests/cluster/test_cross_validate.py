@@ -14,6 +14,7 @@ from raysys.config import Config
 from raysys.corpus.folds import FoldsConfig
 from raysys.errors import FoldFailedError, StorageError
 from raysys.experiments.plan import make_plan
+from raysys.settings import replaced
 from tests.cluster.conftest import Ran, fold_curve, run
 from tests.conftest import with_training
 
@@ -97,11 +98,14 @@ def test_a_second_run_with_one_seed_is_identical_in_a_folder_of_its_own(referenc
     assert (reference.folder.with_name("small-2") / "result.json").exists()
 
 
-def test_resuming_a_finished_run_shows_it_and_another_seed_has_nothing_to_resume(reference: Ran):
-    shown = run(reference.config, resume=True)
+def test_a_finished_run_is_resumed_anywhere_by_showing_it_and_another_seed_has_nothing_to_resume(
+    reference: Ran,
+):
+    elsewhere = {"cluster.address": "elsewhere:6379", "cluster.workers": 64}
+    shown = run(replaced(reference.config, elsewhere), resume=True)
     assert shown.numbers == reference.numbers
     assert "is finished already" in shown.printed
-    with pytest.raises(StorageError, match="nothing to resume"):
+    with pytest.raises(StorageError, match=r"nothing to resume.*\(seed is 5 here and 0 there\)"):
         run(replace(reference.config, seed=5), resume=True)
 
 

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from raysys.benchmarks.local_cluster import free_port
-from tests.cluster.test_interrupt import wait_for
+from tests.cluster.command import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

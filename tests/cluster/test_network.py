@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raysys.benchmarks.local_cluster import Place, running_cluster
+from tests.cluster.command import HANGS_SECONDS, Command, numbers
 from tests.cluster.gate import Gate, let_go, process_at
-from tests.cluster.test_interrupt import HANGS_SECONDS, Command
-from tests.cluster.test_nodes import expected, numbers, preset  # noqa: F401
+from tests.cluster.test_nodes import preset  # noqa: F401
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -63,7 +64,7 @@ def networks() -> Iterator[dict[str, Place]]:
 
 
 def test_a_cut_between_nodes_changes_no_bit(
-    expected: str,  # noqa: F811
+    expected: dict[str, Any],
     own_pool: None,
     networks: dict[str, Place],
     preset: Path,  # noqa: F811
@@ -72,7 +73,7 @@ def test_a_cut_between_nodes_changes_no_bit(
 ):
     gate = Gate(tmp_path / "gate")
     points = {fold: gate.hold("small", fold, 2) for fold in (0, 1)}
-    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate)
+    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate, workers=2)
     folder = tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)
     with folder as short, running_cluster(Path(short), cpus=1, at=networks["a"]) as cluster:
         other = cluster.add_node(cpus=1, at=networks["b"])

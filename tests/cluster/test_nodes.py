@@ -1,6 +1,5 @@
 """A cluster of several nodes with tokens: nodes that join are used, nodes that go away cost nothing but time."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,15 +11,8 @@ from typing import Any
 import pytest
 
 from raysys.benchmarks.local_cluster import LocalCluster, running_cluster, title
-from tests.cluster.conftest import run
+from tests.cluster.command import HANGS_SECONDS, SETTINGS, Command, numbers, wait_for
 from tests.cluster.gate import Gate, let_go, process_at
-from tests.cluster.test_interrupt import (
-    HANGS_SECONDS,
-    SETTINGS,
-    Command,
-    undisturbed,
-    wait_for,
-)
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -41,26 +33,13 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def expected(pool: None, preset: Path, cache_root: Path, tmp_path_factory: Any) -> str:
-    """The numbers of a run that nobody disturbs."""
-    home = tmp_path_factory.mktemp("undisturbed")
-    run(undisturbed(preset, home, cache_root))
-    return numbers(home)
-
-
-def numbers(home: Path) -> str:
-    found = json.loads((home / "runs" / "small" / "result.json").read_text())
-    return json.dumps({k: v for k, v in found.items() if k not in ("seconds", "mlflow")})
-
-
 def reached(points: list[Path]) -> list[Path]:
     """At which of them a fold waits."""
     return [one for one in points if one.exists() and Path(f"{one}.reached").exists()]
 
 
 def test_nodes_that_join_are_used_and_those_that_die_or_leave_change_no_bit(
-    expected: str,
+    expected: dict[str, Any],
     own_pool: None,
     cluster: LocalCluster,
     preset: Path,
@@ -69,7 +48,7 @@ def test_nodes_that_join_are_used_and_those_that_die_or_leave_change_no_bit(
 ):
     gate = Gate(tmp_path / "gate")
     first, second = (gate.hold("small", fold, 2) for fold in (0, 1))
-    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate)
+    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate, workers=2)
     process = command.start(
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, more=cluster.environment
     )
@@ -98,11 +77,11 @@ def test_nodes_that_join_are_used_and_those_that_die_or_leave_change_no_bit(
 
 
 def test_an_autoscaler_that_is_asked_brings_a_node(
-    expected: str, own_pool: None, preset: Path, cache_root: Path, tmp_path: Path
+    expected: dict[str, Any], own_pool: None, preset: Path, cache_root: Path, tmp_path: Path
 ):
     gate = Gate(tmp_path / "gate")
     first, second = (gate.hold("small", fold, 2) for fold in (0, 1))
-    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate)
+    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate, workers=2)
     with (
         tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder,
         running_cluster(Path(folder), cpus=1, autoscaled=1) as cluster,
@@ -128,7 +107,7 @@ def test_a_head_that_dies_ends_the_command_with_one_line(
 ):
     gate = Gate(tmp_path / "gate")
     point = gate.hold("small", 0, 2)
-    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate)
+    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate, workers=2)
     process = command.start(
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, more=cluster.environment
     )

@@ -1,25 +1,25 @@
-"""Commands whose runs and features are on object storage: killed, refused while the claim lasts, resumed, the same."""
+"""Commands whose runs and features are on object storage: ended, refused while a claim lasts, resumed, the same."""
 
-import json
 import signal
 import subprocess
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
 from raysys.encoders import FeaturesConfig, prepare_features
 from raysys.encoders.hashed import HashedConfig
+from raysys.errors import StorageError
 from raysys.experiments.ablate import ablate
 from raysys.storage import Folder
-from tests.cluster.conftest import run
+from tests.cluster.command import HANGS_SECONDS, SETTINGS, Command, undisturbed, wait_for
 from tests.cluster.gate import Gate, let_go, process_at
 from tests.cluster.test_ablate import run as run_here
 from tests.cluster.test_extraction import corpus_of_texts, files_of, workers
-from tests.cluster.test_interrupt import HANGS_SECONDS, SETTINGS, Command, undisturbed
-from tests.cluster.test_nodes import numbers
+from tests.conftest import StandingPool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -52,30 +52,47 @@ def finish(command: Command, flags: list[str], s3: Mapping[str, str]) -> str:
     return printed
 
 
-def start_and_kill(
-    command: Command, flags: list[str], s3: Mapping[str, str], *, trial: str, fold: int
+def start_and_end(
+    command: Command,
+    flags: list[str],
+    s3: Mapping[str, str],
+    *,
+    at: tuple[str, int],
+    sent: signal.Signals,
 ) -> None:
-    """Kill the command while a fold is in its second epoch."""
-    point = command.gate.hold(trial, fold, 2)
+    """End the command by a signal while a fold of a trial is in its second epoch."""
+    point = command.gate.hold(*at, 2)
     process = command.start(*flags, more=s3, start_new_session=True)
     process_at(point, lambda: process.poll() is None)
-    process.send_signal(signal.SIGKILL)
+    process.send_signal(sent)
     process.wait()
     let_go(point)
 
 
-def finish_once_free(command: Command, flags: list[str], s3: Mapping[str, str]) -> None:
-    """Again while it is refused: the claim of a killed command lasts a minute more."""
+def finish_once_free(
+    command: Command, flags: list[str], s3: Mapping[str, str], folder: Folder
+) -> None:
+    """Again when it was refused: the claim of a killed command lasts a minute more."""
     while True:
         process = command.start(*flags, more=s3, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         printed, _ = process.communicate(timeout=HANGS_SECONDS)
         if process.returncode == 0:
             return
         assert "is writing to s3://raysys/" in printed, printed
+        wait_for(lambda: is_free(folder), pause_seconds=1)
+
+
+def is_free(folder: Folder) -> bool:
+    """Whether a command could have it."""
+    try:
+        with folder.held():
+            return True
+    except StorageError:
+        return False
 
 
 def test_a_killed_run_is_resumed_there_to_the_same_numbers_once_its_claim_has_ended(
-    pool: None,
+    expected: dict[str, Any],
     own_pool: None,
     cache_root: Path,
     tmp_path: Path,
@@ -88,15 +105,12 @@ def test_a_killed_run_is_resumed_there_to_the_same_numbers_once_its_claim_has_en
     home.mkdir()
     command = Command("jobs.cross_validate", preset, home, cache_root, Gate(tmp_path / "gate"))
     flags = on_s3(home, tmp_path)
-    start_and_kill(command, flags, s3, trial="small", fold=1)
-    finish_once_free(command, [*flags, "--resume"], s3)
+    start_and_end(command, flags, s3, at=("small", 1), sent=signal.SIGKILL)
     folder = Folder(bucket) / tmp_path.name / "runs"
+    finish_once_free(command, [*flags, "--resume"], s3, folder / "small")
     assert folder.names() == ["small"]
     found = (folder / "small").read_json("result.json")
-    plain = tmp_path / "plain"
-    run(undisturbed(preset, plain, cache_root))
-    ours = {k: v for k, v in found.items() if k not in ("seconds", "mlflow")}
-    assert json.dumps(ours) == numbers(plain)
+    assert {k: v for k, v in found.items() if k not in ("seconds", "mlflow")} == expected
     status = MlflowClient(f"sqlite:///{home}/mlflow.db").get_run(found["mlflow"]["run_id"])
     assert status.info.status == "FINISHED"
 
@@ -115,13 +129,8 @@ def test_a_study_in_rounds_feeds_its_matrices_back_from_there(
     assert found["kind"] == "study"
 
 
-def test_a_killed_ablation_is_resumed_there_to_the_same_table(
-    pool: None,
-    own_pool: None,
-    cache_root: Path,
-    tmp_path: Path,
-    s3: Mapping[str, str],
-    bucket: str,
+def test_an_ablation_that_is_ended_there_is_resumed_to_the_table_of_a_local_disk(
+    standing: StandingPool, cache_root: Path, tmp_path: Path, s3: Mapping[str, str], bucket: str
 ):
     preset = tmp_path / "small.yaml"
     preset.write_text(SETTINGS + ABLATION)
@@ -129,12 +138,14 @@ def test_a_killed_ablation_is_resumed_there_to_the_same_table(
     home.mkdir()
     command = Command("jobs.ablate", preset, home, cache_root, Gate(tmp_path / "gate"))
     flags = on_s3(home, tmp_path)
-    start_and_kill(command, flags, s3, trial="text", fold=4)
+    start_and_end(command, flags, s3, at=("text", 4), sent=signal.SIGTERM)
     folder = Folder(bucket) / tmp_path.name / "runs" / "small"
     assert not folder.exists("result.json")
-    finish_once_free(command, [*flags, "--resume"], s3)
+    finish(command, [*flags, "--resume"], s3)
     found = folder.read_json("result.json")
+    standing.open()
     alone = run_here(ablate, undisturbed(preset, tmp_path / "plain", cache_root))
+    standing.close()
     assert found["variants"] == alone["variants"]
 
 

@@ -12,8 +12,8 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from raysys.experiments.tune import tune
+from tests.cluster.command import SETTINGS, Command, ray_processes, undisturbed, wait_for
 from tests.cluster.gate import Gate, let_go, process_at
-from tests.cluster.test_interrupt import SETTINGS, Command, ray_processes, undisturbed, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -92,7 +92,8 @@ def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(
         wait_for(lambda: not ray_processes(home))
         assert not (home / "runs" / "study" / "result.json").exists()
         flags = ["--resume"]
-    command.finish("--resume")
+    finished = undisturbed(preset, home, cache_root)
+    tune(finished, resume=True, console=Console(file=StringIO()))
     assert numbers(home) == numbers(tmp_path / "undisturbed")
 
     result = json.loads((home / "runs" / "study" / "result.json").read_text())

@@ -38,9 +38,10 @@ class Square:
 
 @dataclass(frozen=True)
 class Beat:
-    """An epoch without content."""
+    """An epoch that tells who does it."""
 
     epoch: int
+    process: int
 
 
 def square(task: Errand, shared: Any, on_epoch: Any) -> Square:
@@ -54,7 +55,7 @@ def square(task: Errand, shared: Any, on_epoch: Any) -> Square:
         os.kill(os.getpid(), signal.SIGKILL)
     if task.deed == "forever":
         epoch = 1
-        while on_epoch(Beat(epoch)):
+        while on_epoch(Beat(epoch, os.getpid())):
             epoch += 1
             time.sleep(0.05)
         return Square(-1, stopped=True)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import deque
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ MODULES = sorted((ROOT / "raysys").rglob("*.py"))
 JOBS = sorted(path for path in (ROOT / "jobs").glob("*.py") if path.name != "__init__.py")
 
 
+@cache
 def imports(path: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -173,6 +175,7 @@ def test_what_ray_s_own_processes_import_is_light():
     assert done.stdout == "False\n", done.stderr
 
 
+@cache
 def spoken(path: Path) -> set[str]:
     """Words of a module's code: names, parts of imports, and of strings that are no docstrings."""
     tree = ast.parse(path.read_text())
