@@ -46,14 +46,15 @@ _WHEREABOUTS = (
     "cluster.hello_seconds",
     "storage.runs",
     "storage.cache",
+    "corpus.root",
 )
 
 
 def deciding(config: Config) -> dict[str, Any]:
     """Settings that decide what comes out, by their dotted names.
 
-    Left out is where folds are done, how many at a time and where files are: what was begun on one cluster may be
-    resumed on another. Cores and GPUs of a fold stay: the last bits depend on them.
+    Left out is where folds are done, how many at a time and where files are (what they hold counts): what was begun
+    on one cluster may be resumed on another. Cores and GPUs of a fold stay: the last bits depend on them.
     """
     return {
         name: value for name, value in flat(to_dict(config)).items() if name not in _WHEREABOUTS

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.prepare import main as prepare
 from raysys.cluster.extraction import on_workers
 from raysys.corpus.table import Corpus, Utterance
 from raysys.encoders import FeaturesConfig, prepare_features
@@ -175,31 +176,34 @@ def test_where_ray_has_gpus_files_are_read_on_cpus_beside_them(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_an_extraction_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path):
-    """The command and all that Ray started for it, killed when the first shard stands."""
+def test_an_extraction_that_was_killed_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The command and all that Ray started for it, killed when the first shard stands; the others run here."""
     texts = corpus_of_texts(tmp_path, 2500)
     lines = [
         "utterance_id,label,text",
         *(f"{r.utterance_id},joy,{r.text}" for r in texts.utterances),
     ]
     (tmp_path / "manifest.csv").write_text("\n".join([*lines, "last,rage,no"]))
-
-    def start(home: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "jobs.prepare", "--corpus.name", "manifest"]
-        command += ["--corpus.root", str(tmp_path), "--model.modalities", "[text]"]
-        command += ["--features.text", "transformers", "--features.transformers.model", minilm()]
-        environment = {**os.environ, "RAYSYS_HOME": str(tmp_path / home)}
-        return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
-
-    first = start("killed")
+    flags = ["--corpus.name", "manifest", "--corpus.root", str(tmp_path)]
+    flags += ["--model.modalities", "[text]", "--features.text", "transformers"]
+    flags += ["--features.transformers.model", minilm()]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "jobs.prepare", *flags],
+        cwd=ROOT,
+        env={**os.environ, "RAYSYS_HOME": str(tmp_path / "killed")},
+        start_new_session=True,
+    )
     while not list(tmp_path.glob("killed/cache/features/*/00000.offsets.npy")):
         assert first.poll() is None
         time.sleep(0.1)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     assert not list(tmp_path.glob("killed/cache/features/*/features.json"))
-    assert start("killed").wait() == 0
-    assert start("undisturbed").wait() == 0
+    for home in ("killed", "undisturbed"):
+        monkeypatch.setenv("RAYSYS_HOME", str(tmp_path / home))
+        assert prepare(flags) == 0
     killed, undisturbed = (
         files_of(tmp_path / home / "cache") for home in ("killed", "undisturbed")
     )

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from raysys.config import Config
 from raysys.corpus.audit import Finding
 from raysys.errors import StorageError
+from raysys.experiments.plan import deciding
 from raysys.experiments.run_folder import RunRecord, choose_folder, write_record
 from raysys.predictions import Predictions
 from raysys.report.results import FoldScores, RunIds, TrialResult, read_result, write_result
 from raysys.report.seconds import account_seconds, best_makespan
+from raysys.settings import replaced
 from raysys.similarity.matrix import SimilaritySummary
 from raysys.storage import Folder
 from raysys.tasks.classification import Classification
@@ -147,3 +150,15 @@ def test_two_commands_that_start_together_get_folders_of_their_own(tmp_path: Pat
     runs = Folder(str(tmp_path))
     names = [choose_folder(runs, "demo", "same", resume=False)[0].name for _ in range(3)]
     assert names == ["demo", "demo-2", "demo-3"]
+
+
+def test_where_a_run_is_done_is_no_part_of_what_it_is(small: Config):
+    elsewhere = {
+        "cluster.address": "elsewhere:6379",
+        "cluster.workers": 64,
+        "storage.runs": "s3://bucket/runs",
+        "corpus.root": "/elsewhere",
+    }
+    assert deciding(replaced(small, elsewhere)) == deciding(small)
+    for name, value in {"cluster.cpus_per_fold": 2.0, "seed": 1, "loss.mu1": 0.1}.items():
+        assert deciding(replaced(small, {name: value})) == deciding(small) | {name: value}
