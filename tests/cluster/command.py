@@ -12,7 +12,7 @@ from typing import Any
 
 from raysys.commandline import parse
 from raysys.config import Config
-from tests.cluster.gate import Gate
+from tests.cluster.gate import HANGS_SECONDS, Gate
 from tests.conftest import CLUSTER
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,8 +24,6 @@ model: {cltnet: {channels: 8, text_dim: 8, dim: 8, layers: 1, heads: 2}}
 training: {max_epochs: 8, patience: 8, batch_size: 16}
 similarity: {resamples: 50}
 """
-HANGS_SECONDS = 1200
-"""Far more than a loaded machine needs."""
 
 
 def storage(home: Path, cache: Path) -> list[str]:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 _SECONDS = 0.02
+HANGS_SECONDS = 1200
+"""Far more than a loaded machine needs."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,21 @@ class Gate:
 
 def process_at(point: Path, running: Callable[[], bool] = lambda: True) -> int:
     """Wait until a fold is at the point, then the id of its process."""
-    reached = point.with_suffix(f"{point.suffix}.reached")
-    while not reached.exists() or not reached.read_text():
+    deadline = time.monotonic() + HANGS_SECONDS
+    while not is_reached(point):
         assert running(), "the command has ended before"
+        assert time.monotonic() < deadline, f"no fold has come to {point.name}"
         time.sleep(_SECONDS)
-    return int(reached.read_text())
+    return int(_mark(point).read_text())
+
+
+def is_reached(point: Path) -> bool:
+    """Whether a fold waits there."""
+    return point.exists() and _mark(point).exists() and bool(_mark(point).read_text())
+
+
+def _mark(point: Path) -> Path:
+    return point.with_suffix(f"{point.suffix}.reached")
 
 
 def kill_at(point: Path) -> int:
@@ -67,7 +79,7 @@ def kill_at(point: Path) -> int:
 def let_go(point: Path) -> None:
     """The fold goes on, and is not held there again."""
     point.unlink()
-    point.with_suffix(f"{point.suffix}.reached").unlink(missing_ok=True)
+    _mark(point).unlink(missing_ok=True)
 
 
 def gated_fold(gate: Gate, task: Any, data: Any, on_epoch: Any) -> Any:

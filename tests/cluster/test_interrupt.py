@@ -13,7 +13,6 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.cluster.command import (
-    HANGS_SECONDS,
     SETTINGS,
     Command,
     numbers,
@@ -22,7 +21,7 @@ from tests.cluster.command import (
     wait_for,
 )
 from tests.cluster.conftest import fold_curve, run
-from tests.cluster.gate import Gate, let_go, process_at
+from tests.cluster.gate import HANGS_SECONDS, Gate, let_go, process_at
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
 

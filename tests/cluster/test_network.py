@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from raysys.benchmarks.local_cluster import Place, running_cluster
-from tests.cluster.command import HANGS_SECONDS, Command, numbers
-from tests.cluster.gate import Gate, let_go, process_at
+from tests.cluster.command import Command, numbers, wait_for
+from tests.cluster.gate import HANGS_SECONDS, Gate, is_reached, let_go, process_at
 from tests.cluster.test_nodes import preset  # noqa: F401
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -94,12 +94,14 @@ def test_a_cut_between_nodes_changes_no_bit(
         let_go(points[far])  # what its worker has to say now cannot be heard
         time.sleep(CUT_SECONDS)
         join()
-        process_at(
-            later, running
-        )  # its call was heard in the end, or the fold was given to another
+        wait_for(lambda: is_reached(later) or not other.is_up or not running())
+        near = points[1 - far]
+        if not is_reached(later):  # its call was not heard: Ray has given the node up for dead
+            let_go(near)
+        process_at(later, running)
         cut()
         let_go(later)
-        let_go(points[1 - far])
+        near.unlink(missing_ok=True)
         printed, _ = process.communicate(timeout=HANGS_SECONDS)
     assert process.returncode == 0, printed
     assert numbers(tmp_path / "home") == expected

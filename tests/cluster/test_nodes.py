@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from raysys.benchmarks.local_cluster import LocalCluster, running_cluster, title
-from tests.cluster.command import HANGS_SECONDS, SETTINGS, Command, numbers, wait_for
-from tests.cluster.gate import Gate, let_go, process_at
+from tests.cluster.command import SETTINGS, Command, numbers, wait_for
+from tests.cluster.gate import HANGS_SECONDS, Gate, is_reached, let_go, process_at
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -31,11 +31,6 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("preset") / "small.yaml"
     path.write_text(SETTINGS)
     return path
-
-
-def reached(points: list[Path]) -> list[Path]:
-    """At which of them a fold waits."""
-    return [one for one in points if one.exists() and Path(f"{one}.reached").exists()]
 
 
 def test_nodes_that_join_are_used_and_those_that_die_or_leave_change_no_bit(
@@ -64,8 +59,10 @@ def test_nodes_that_join_are_used_and_those_that_die_or_leave_change_no_bit(
     let_go(second)
     let_go(first)
     spot = cluster.add_node(cpus=1)
-    wait_for(lambda: len(reached(later)) == 2 or not running())  # one by the head, one by the spot
-    (there,) = [point for point in reached(later) if process_at(point) in spot.processes()]
+    # One by the head, one by the spot.
+    wait_for(lambda: sum(map(is_reached, later)) == 2 or not running())
+    held = [point for point in later if is_reached(point)]
+    (there,) = [point for point in held if process_at(point) in spot.processes()]
     cluster.give_notice(spot, seconds=600)
     let_go(there)
     wait_for(lambda: not spot.is_up)  # a node that leaves ends once it has nothing to do

@@ -15,8 +15,8 @@ from raysys.encoders.hashed import HashedConfig
 from raysys.errors import StorageError
 from raysys.experiments.ablate import ablate
 from raysys.storage import Folder
-from tests.cluster.command import HANGS_SECONDS, SETTINGS, Command, undisturbed, wait_for
-from tests.cluster.gate import Gate, let_go, process_at
+from tests.cluster.command import SETTINGS, Command, undisturbed, wait_for
+from tests.cluster.gate import HANGS_SECONDS, Gate, let_go, process_at
 from tests.cluster.test_ablate import run as run_here
 from tests.cluster.test_extraction import corpus_of_texts, files_of, workers
 from tests.conftest import StandingPool
