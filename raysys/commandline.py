@@ -29,7 +29,7 @@ from raysys.errors import ConfigError, HeadLostError, RaysysError, nearest
 from raysys.settings import field_names
 
 _OPTIONS = {
-    "resume": "Finish the latest unfinished run of exactly this command instead of starting a new one.",
+    "resume": "Finish the latest unfinished run of this command, on any cluster, instead of starting a new one.",
     "retry": "The same where there is such a run, else start one: for schedulers that repeat a command that failed.",
     "debug": "Show the traceback of an error.",
 }

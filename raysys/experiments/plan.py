@@ -76,7 +76,7 @@ class Plan:
     prior: Sequence[Any] | None
     """What the objective knows beforehand, fold by fold: S of the emotion-aware term, or an emotion space."""
     identity: str
-    """Digest of config, corpus, features and code: equal identity, equal result on one machine."""
+    """Digest of what decides (`deciding`), corpus, features and code: equal identity, equal result on one machine."""
 
     @property
     def test_speakers(self) -> list[str]:

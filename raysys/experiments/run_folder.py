@@ -68,7 +68,7 @@ def choose_folder(
             return (unfinished or same)[0], True
     if resume:
         raise StorageError(
-            f"nothing to resume: no run '{name}' in {runs.path()} has exactly these settings, data and "
+            f"nothing to resume: no run '{name}' in {runs.path()} has these settings, data and "
             f"code{_what_differs(latest, settings or {})}: run without --resume"
         )
     number = max(taken, default=0) + 1
