@@ -41,7 +41,7 @@ class Beat:
     """An epoch that tells who does it."""
 
     epoch: int
-    process: int
+    process: int = 0
 
 
 def square(task: Errand, shared: Any, on_epoch: Any) -> Square:
