@@ -3,7 +3,7 @@
     runs/<name>, runs/<name>-2, ...    each with run.json: identity, MLflow run, status
 
 A new command never writes into the folder of an old one. `--resume` takes the latest unfinished folder of the name
-whose identity (config, corpus, features, code) is that of the command, else the latest finished one.
+whose identity (settings that decide, corpus, features, code) is that of the command, else the latest finished one.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

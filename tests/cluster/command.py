@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,15 +66,13 @@ class Command:
         )
 
 
-def ray_processes(home: Path) -> list[str]:
-    """Command lines of processes that were started with this home."""
+def processes_of(home: Path) -> list[int]:
+    """Ids of the processes that were started with this home: the command, and its Ray."""
     found = []
-    for process in Path("/proc").iterdir():
-        try:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
             if f"RAYSYS_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue
+                found.append(int(process.name))
     return found
 
 

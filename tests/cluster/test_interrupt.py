@@ -16,7 +16,7 @@ from tests.cluster.command import (
     SETTINGS,
     Command,
     numbers,
-    ray_processes,
+    processes_of,
     undisturbed,
     wait_for,
 )
@@ -54,7 +54,7 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
     printed = output.read()
     folds = home / "runs" / "small"
     assert not (folds / "result.json").exists()
-    wait_for(lambda: not ray_processes(home))
+    wait_for(lambda: not processes_of(home))
 
     record = json.loads((folds / "run.json").read_text())
     client = MlflowClient(f"sqlite:///{home}/runs/mlflow.db")

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from raysys.experiments.tune import tune
-from tests.cluster.command import SETTINGS, Command, ray_processes, undisturbed, wait_for
+from tests.cluster.command import SETTINGS, Command, processes_of, undisturbed, wait_for
 from tests.cluster.gate import Gate, let_go, process_at
 
 pytestmark = pytest.mark.cluster
@@ -61,12 +62,9 @@ def numbers(home: Path) -> dict[str, Any]:
 
 def kill_all(home: Path) -> None:
     """SIGKILL to Ray's processes of this home, each by its id."""
-    for process in Path("/proc").iterdir():
-        try:
-            if f"RAYSYS_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGKILL)
-        except (OSError, ValueError):
-            continue
+    for process in processes_of(home):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -89,7 +87,7 @@ def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(
         process.wait()
         kill_all(home)  # the whole Ray dies with it
         let_go(point)
-        wait_for(lambda: not ray_processes(home))
+        wait_for(lambda: not processes_of(home))
         assert not (home / "runs" / "study" / "result.json").exists()
         flags = ["--resume"]
     finished = undisturbed(preset, home, cache_root)
