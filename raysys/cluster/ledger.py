@@ -93,11 +93,15 @@ class Ledger:
             self._record("taken", seconds, rank, ticket.key)
         return ticket
 
-    def epoch(self, seconds: float, key: TaskKey, rank: int, token: str, record: Any) -> Verdict:
-        """An epoch of a task is over; the answer tells the worker what to do."""
-        is_new, verdict = self._book.report(key, rank, token, record.epoch)
-        if is_new:
-            self._record("epoch", seconds, rank, key, record)
+    def epochs(
+        self, seconds: float, key: TaskKey, rank: int, token: str, records: Sequence[Any]
+    ) -> Verdict:
+        """Epochs of a task are over, one or more; what the worker shall do after the last of them."""
+        verdict: Verdict = "go"
+        for record in records:
+            is_new, verdict = self._book.report(key, rank, token, record.epoch)
+            if is_new:
+                self._record("epoch", seconds, rank, key, record)
         return "stop" if self.closed else verdict
 
     def hand_back(self, seconds: float, key: TaskKey, rank: int, token: str) -> None:
@@ -108,13 +112,31 @@ class Ledger:
         elif what == "dropped":
             self._record("failed", seconds, rank, key, [CANCELLED])
 
-    def done(self, seconds: float, key: TaskKey, rank: int, token: str, result: Any) -> None:
-        """A task has its result; accepted once, from the worker that holds it."""
+    def done(
+        self,
+        seconds: float,
+        key: TaskKey,
+        rank: int,
+        token: str,
+        untold: Sequence[Any],
+        result: Any,
+    ) -> None:
+        """A task has its result, and epochs before it; accepted once, from the worker that holds it."""
+        self.epochs(seconds, key, rank, token, untold)
         if self._book.settle(key, rank, token):
             self._record("done", seconds, rank, key, result)
 
-    def failed(self, seconds: float, key: TaskKey, rank: int, token: str, reason: str) -> None:
-        """A task raised inside its worker, which lives on."""
+    def failed(
+        self,
+        seconds: float,
+        key: TaskKey,
+        rank: int,
+        token: str,
+        untold: Sequence[Any],
+        reason: str,
+    ) -> None:
+        """A task raised inside its worker, which lives on; after the epochs before."""
+        self.epochs(seconds, key, rank, token, untold)
         if self._book.settle(key, rank, token):
             self._record("failed", seconds, rank, key, [reason])
 

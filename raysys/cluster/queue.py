@@ -19,11 +19,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raysys.cluster.leases import StaleWorkerError, TaskKey, Ticket, Verdict
 from raysys.cluster.ledger import Event, Journal, Ledger
 
-_FREES_NOTHING = ("epoch", "done", "failed")
+_FREES_NOTHING = ("epochs", "done", "failed")
 """Calls after which no worker that waits for a task can have one."""
 _GATHER_SECONDS = 0.1
 """Epochs that come sooner than this after an answer are told together, since no worker waits for what the driver makes
 of them: with many workers, a call for each would be most of what queue and driver do."""
+_CALLS_A_SECOND = 20
+"""Epochs are told one by one by as many workers as this. Each further one has all of them gather theirs for longer, by
+the part of a second that keeps the calls about as many."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Pulled:
     verdict: Literal["task", "idle", "closed", "stale"]
     ticket: Any = None
     """A `Ticket`, with the verdict task."""
+    gather_seconds: float = 0.0
+    """See `worker._Reports`."""
 
 
 @dataclass(frozen=True)
@@ -109,28 +114,33 @@ class FoldQueue:
             if ticket is not None:
                 self._journal.write("take", arguments)
                 await self._notify(self._told)
-                return Pulled("task", ticket)
+                more = max(0, len(self._ledger.present) - _CALLS_A_SECOND)
+                return Pulled("task", ticket, more / _CALLS_A_SECOND)
             if self._ledger.closed or self._ledger.is_leaving(rank):
                 return Pulled("closed")
             if not await self._wait_until(deadline, self._freed):
                 return Pulled("idle")
 
-    async def epoch(self, key: TaskKey, rank: int, token: str, record: Any) -> Verdict:
-        """An epoch of a task is over; the answer tells the worker what to do."""
-        verdict: Verdict = await self._do("epoch", key, rank, token, record)
+    async def epochs(self, key: TaskKey, rank: int, token: str, records: Sequence[Any]) -> Verdict:
+        """Epochs of a task are over; the answer tells the worker what to do."""
+        verdict: Verdict = await self._do("epochs", key, rank, token, records)
         return verdict
 
     async def hand_back(self, key: TaskKey, rank: int, token: str) -> None:
         """A paused task comes back."""
         await self._do("hand_back", key, rank, token)
 
-    async def done(self, key: TaskKey, rank: int, token: str, result: Any) -> None:
+    async def done(
+        self, key: TaskKey, rank: int, token: str, untold: Sequence[Any], result: Any
+    ) -> None:
         """A task has its result."""
-        await self._do("done", key, rank, token, result)
+        await self._do("done", key, rank, token, untold, result)
 
-    async def failed(self, key: TaskKey, rank: int, token: str, reason: str) -> None:
+    async def failed(
+        self, key: TaskKey, rank: int, token: str, untold: Sequence[Any], reason: str
+    ) -> None:
         """A task raised inside its worker."""
-        await self._do("failed", key, rank, token, reason)
+        await self._do("failed", key, rank, token, untold, reason)
 
     async def events(self, first: int, wait_seconds: float) -> News:
         """Events from number `first` on; waits a bounded time for one."""

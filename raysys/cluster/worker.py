@@ -4,6 +4,7 @@ Ray Train's controllers import this module, one a group: it imports neither torc
 """
 
 import os
+import time
 import traceback
 import uuid
 from collections.abc import Callable
@@ -14,10 +15,12 @@ import ray.train
 from ray.train import BackendConfig
 from ray.train.backend import Backend
 
-from raysys.cluster.leases import Ticket
+from raysys.cluster.leases import Ticket, Verdict
 from raysys.errors import RaysysError
 
 _PULL_SECONDS = 2.0
+_PATIENCE = 0.01
+"""Share of an epoch's time for which its fold waits to hear what to do, instead of hearing it after the next one."""
 
 
 class Result(Protocol):
@@ -85,31 +88,85 @@ def worker_loop(packed: dict[str, bytes]) -> None:
                 known, shared = pulled.ticket.shared, None
                 references = ray.get(queue.shared.remote(known))
                 shared = ray.get(references[0]) if references else None
-            _do(pulled.ticket, work, shared, queue, (rank, token))
+            reports = _Reports(pulled.ticket, queue, (rank, token), pulled.gather_seconds)
+            _do(pulled.ticket, work, shared, queue, reports)
 
 
-def _do(ticket: Ticket, work: Work, shared: Any, queue: Any, holder: tuple[int, str]) -> None:
-    key, verdicts = ticket.key, set()
+class _Reports:
+    """Tells the queue of a fold's epochs and hears what to do, without keeping the fold: its `on_epoch`.
 
-    def on_epoch(record: Any) -> bool:
-        verdict = ray.get(queue.epoch.remote(key, *holder, record))
-        verdicts.add(verdict)
-        return bool(verdict == "go")
+    An answer that takes longer than a small share of the epoch is heard after the next one; at milestones it is waited
+    for.
 
+    Args:
+        ticket: of the fold.
+        queue: the actor.
+        holder: rank and token of this worker.
+        gather_seconds: epochs that are sooner than this after the last call are told with the next; not milestones.
+    """
+
+    def __init__(
+        self, ticket: Ticket, queue: Any, holder: tuple[int, str], gather_seconds: float
+    ) -> None:
+        self._queue, self._milestones = queue, ticket.milestones
+        self.lease = (ticket.key, *holder)
+        self._gather = gather_seconds
+        self._untold: list[Any] = []
+        self._answer: ray.ObjectRef | None = None
+        self._ended = self._told = time.monotonic()
+        self._heard: set[Verdict] = set()
+
+    @property
+    def must_pause(self) -> bool:
+        """Whether the fold shall be handed back."""
+        return "pause" in self._heard and "stop" not in self._heard
+
+    def __call__(self, record: Any) -> bool:
+        """An epoch is over; whether to go on."""
+        now = time.monotonic()
+        patience, self._ended = (now - self._ended) * _PATIENCE, now
+        self._untold.append(record)
+        self._hear()
+        if record.epoch in self._milestones:
+            self._tell()
+            self._hear()
+        elif now - self._told >= self._gather:
+            self._tell()
+            if ray.wait([self._answer], timeout=patience)[0]:
+                self._hear()
+        return self._heard <= {"go"}
+
+    def rest(self) -> list[Any]:
+        """What is still to be told, at the end of the fold; no call is on its way then."""
+        self._hear()
+        return self._untold
+
+    def _tell(self) -> None:
+        self._answer = self._queue.epochs.remote(*self.lease, self._untold)
+        self._told, self._untold = time.monotonic(), []
+
+    def _hear(self) -> None:
+        if self._answer is not None:
+            self._heard.add(ray.get(self._answer))
+            self._answer = None
+
+
+def _do(ticket: Ticket, work: Work, shared: Any, queue: Any, reports: _Reports) -> None:
+    lease = reports.lease
     try:
         task, deliver = ray.cloudpickle.loads(ticket.content)
-        result = work(task, shared, on_epoch)
-        if result.stopped and "pause" in verdicts and "stop" not in verdicts:
-            ray.get(queue.hand_back.remote(key, *holder))
+        result = work(task, shared, reports)
+        if result.stopped and reports.must_pause:
+            ray.get(queue.hand_back.remote(*lease))
             return
         if deliver and not result.stopped:
             deliver(task, result)
     except RaysysError as error:
-        ray.get(queue.failed.remote(key, *holder, str(error)))
+        ray.get(queue.failed.remote(*lease, reports.rest(), str(error)))
     except Exception as error:  # the one place where a fold's failure is recorded
         lines = traceback.format_exc().strip().splitlines()
         where = next((line.strip() for line in reversed(lines) if line.startswith("  File")), "")
         reason = f"{type(error).__name__}: {error} ({where})"
-        ray.get(queue.failed.remote(key, *holder, reason))
+        ray.get(queue.failed.remote(*lease, reports.rest(), reason))
     else:
-        ray.get(queue.done.remote(key, *holder, result))
+        ray.get(queue.done.remote(*lease, reports.rest(), result))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from raysys.settings import require
 
@@ -67,12 +67,12 @@ def cosine_matrix(
 
     S[i, j] = <r_i, r_j> / (|r_i| |r_j|). Rows and columns of a class that is NaN, or whose vector is zero, are NaN.
     """
-    wide = representatives.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=-1, keepdims=True)
-    unit = np.divide(wide, norms, out=np.full_like(wide, np.nan), where=norms > 0)
-    cosine = np.clip(unit @ unit.swapaxes(-1, -2), -1.0, 1.0)
-    present = ~np.isnan(unit).any(axis=-1)
-    diagonal = np.eye(wide.shape[-2], dtype=bool) & present[..., None]
+    wide = representatives.astype(np.float64, copy=False)
+    inner = wide @ wide.swapaxes(-1, -2)
+    norms = np.sqrt(inner.diagonal(axis1=-2, axis2=-1))
+    norms = np.where(norms > 0, norms, np.nan)
+    cosine = np.clip(inner / (norms[..., :, None] * norms[..., None, :]), -1.0, 1.0)
+    diagonal = np.eye(wide.shape[-2], dtype=bool) & ~np.isnan(norms)[..., None]
     return np.where(diagonal, 1.0, cosine)
 
 
@@ -147,6 +147,18 @@ def _times_drawn(
     return counts.reshape(resamples, size).astype(np.float64)
 
 
+def _sums(
+    times: Float64[np.ndarray, "resample utterance"],
+    of_class: Sequence[Bool[np.ndarray, " utterance"]],
+    vectors: Float64[np.ndarray, "utterance dim"],
+) -> Float64[np.ndarray, "resample class dim"]:
+    """Of each class's vectors, each as often as it was drawn."""
+    sums = np.empty((len(times), len(of_class), vectors.shape[1]))
+    for k, own in enumerate(of_class):
+        np.matmul(times[:, own], vectors[own], out=sums[:, k])
+    return sums
+
+
 def _bootstrap_interval(
     delivered: Sequence[Sequence[Delivered]],
     n_classes: int,
@@ -164,10 +176,7 @@ def _bootstrap_interval(
             continue
         times = _times_drawn(random, size, resamples)
         of_class = [classes == k for k in range(n_classes)]
-        sums = [
-            np.stack([times[:, own] @ vectors[own].astype(np.float64) for own in of_class], axis=1)
-            for vectors, _ in seeds
-        ]
+        sums = [_sums(times, of_class, vectors.astype(np.float64)) for vectors, _ in seeds]
         chosen = of_seeds.integers(len(seeds), size=(resamples, len(seeds)))
         matrices = cosine_matrix(np.stack(sums))  # scale does not change one: sums serve as means
         draws[:, fold] = average_matrix(matrices[chosen.T, np.arange(resamples)])[0]
