@@ -21,10 +21,10 @@ from raysys.cluster.ledger import Event, Journal, Ledger
 
 _FREES_NOTHING = ("epochs", "done", "failed")
 """Calls after which no worker that waits for a task can have one."""
-_GATHER_SECONDS = 0.1
-"""Epochs that come sooner than this after an answer are told together, since no worker waits for what the driver makes
-of them: with many workers, a call for each would be most of what queue and driver do."""
-_CALLS_A_SECOND = 20
+_GATHER_SECONDS = 0.2
+"""Events that come sooner than this after an answer are told together, as long as no worker waits for what the driver
+makes of them: with many workers, a call for each would be most of what queue and driver do."""
+_CALLS_A_SECOND = 10
 """Epochs are told one by one by as many workers as this. Each further one has all of them gather theirs for longer, by
 the part of a second that keeps the calls about as many."""
 
@@ -67,6 +67,8 @@ class FoldQueue:
         self._life = uuid.uuid4().hex
         self._answered = 0.0
         """Monotonic clock of the last answer to a driver."""
+        self._waiting = 0
+        """Workers without a task."""
         self._told, self._freed = asyncio.Condition(), asyncio.Condition()
         """What drivers wait for, any event; and what workers wait for, that there may be a task for them or none more.
         Apart, since with many workers most events are epochs, which no waiting worker needs to hear of."""
@@ -103,7 +105,11 @@ class FoldQueue:
         return self._ledger.present
 
     async def pull(self, rank: int, token: str, wait_seconds: float) -> Pulled:
-        """The next task for a worker; waits a bounded time for one."""
+        """The next task for a worker; waits a bounded time for one.
+
+        The answer to a task's end is one, too, so that a worker says both by one call. Made again, that call gives
+        the same task.
+        """
         deadline = time.monotonic() + wait_seconds
         while True:
             arguments = (time.monotonic(), rank, token)
@@ -118,7 +124,7 @@ class FoldQueue:
                 return Pulled("task", ticket, more / _CALLS_A_SECOND)
             if self._ledger.closed or self._ledger.is_leaving(rank):
                 return Pulled("closed")
-            if not await self._wait_until(deadline, self._freed):
+            if not await self._wait_for_task(deadline):
                 return Pulled("idle")
 
     async def epochs(self, key: TaskKey, rank: int, token: str, records: Sequence[Any]) -> Verdict:
@@ -126,21 +132,24 @@ class FoldQueue:
         verdict: Verdict = await self._do("epochs", key, rank, token, records)
         return verdict
 
-    async def hand_back(self, key: TaskKey, rank: int, token: str) -> None:
+    async def hand_back(self, key: TaskKey, rank: int, token: str) -> Pulled:
         """A paused task comes back."""
         await self._do("hand_back", key, rank, token)
+        return await self.pull(rank, token, 0.0)
 
     async def done(
         self, key: TaskKey, rank: int, token: str, untold: Sequence[Any], result: Any
-    ) -> None:
+    ) -> Pulled:
         """A task has its result."""
         await self._do("done", key, rank, token, untold, result)
+        return await self.pull(rank, token, 0.0)
 
     async def failed(
         self, key: TaskKey, rank: int, token: str, untold: Sequence[Any], reason: str
-    ) -> None:
+    ) -> Pulled:
         """A task raised inside its worker."""
         await self._do("failed", key, rank, token, untold, reason)
+        return await self.pull(rank, token, 0.0)
 
     async def events(self, first: int, wait_seconds: float) -> News:
         """Events from number `first` on; waits a bounded time for one."""
@@ -148,9 +157,7 @@ class FoldQueue:
         while len(self._ledger.events) <= first and await self._wait_until(deadline, self._told):
             pass
         gathered = self._answered + _GATHER_SECONDS
-        while all(
-            event.kind == "epoch" for event in self._ledger.events[first:]
-        ) and await self._wait_until(gathered, self._told):
+        while not self._waiting and await self._wait_until(gathered, self._told):
             pass
         self._answered = time.monotonic()
         return News(self._ledger.events[first:], self._life)
@@ -172,6 +179,15 @@ class FoldQueue:
         if name not in _FREES_NOTHING:
             await self._notify(self._freed)
         return answer
+
+    async def _wait_for_task(self, deadline: float) -> bool:
+        """Wait until there may be one; False when the deadline has passed."""
+        self._waiting += 1
+        try:
+            await self._notify(self._told)
+            return await self._wait_until(deadline, self._freed)
+        finally:
+            self._waiting -= 1
 
     async def _notify(self, condition: asyncio.Condition) -> None:
         async with condition:

@@ -16,6 +16,7 @@ from ray.train import BackendConfig
 from ray.train.backend import Backend
 
 from raysys.cluster.leases import Ticket, Verdict
+from raysys.cluster.queue import Pulled
 from raysys.errors import RaysysError
 
 _PULL_SECONDS = 2.0
@@ -79,17 +80,17 @@ def worker_loop(packed: dict[str, bytes]) -> None:
         settings["warm_up"]()
     known, shared = "", None
     ray.get(queue.hello.remote(rank, token, os.getpid()))
-    while True:
-        pulled = ray.get(queue.pull.remote(rank, token, _PULL_SECONDS))
-        if pulled.verdict in ("closed", "stale"):
-            return
-        if pulled.verdict == "task":
-            if pulled.ticket.shared != known:
-                known, shared = pulled.ticket.shared, None
-                references = ray.get(queue.shared.remote(known))
-                shared = ray.get(references[0]) if references else None
-            reports = _Reports(pulled.ticket, queue, (rank, token), pulled.gather_seconds)
-            _do(pulled.ticket, work, shared, queue, reports)
+    pulled = Pulled("idle")
+    while pulled.verdict not in ("closed", "stale"):
+        if pulled.verdict == "idle":
+            pulled = ray.get(queue.pull.remote(rank, token, _PULL_SECONDS))
+            continue
+        if pulled.ticket.shared != known:
+            known, shared = pulled.ticket.shared, None
+            references = ray.get(queue.shared.remote(known))
+            shared = ray.get(references[0]) if references else None
+        reports = _Reports(pulled.ticket, queue, (rank, token), pulled.gather_seconds)
+        pulled = ray.get(_do(pulled.ticket, work, shared, queue, reports))
 
 
 class _Reports:
@@ -151,22 +152,21 @@ class _Reports:
             self._answer = None
 
 
-def _do(ticket: Ticket, work: Work, shared: Any, queue: Any, reports: _Reports) -> None:
+def _do(ticket: Ticket, work: Work, shared: Any, queue: Any, reports: _Reports) -> ray.ObjectRef:
+    """Do a fold and say how it ended; the answer will be what to do next."""
     lease = reports.lease
     try:
         task, deliver = ray.cloudpickle.loads(ticket.content)
         result = work(task, shared, reports)
         if result.stopped and reports.must_pause:
-            ray.get(queue.hand_back.remote(*lease))
-            return
+            return queue.hand_back.remote(*lease)
         if deliver and not result.stopped:
             deliver(task, result)
     except RaysysError as error:
-        ray.get(queue.failed.remote(*lease, reports.rest(), str(error)))
+        return queue.failed.remote(*lease, reports.rest(), str(error))
     except Exception as error:  # the one place where a fold's failure is recorded
         lines = traceback.format_exc().strip().splitlines()
         where = next((line.strip() for line in reversed(lines) if line.startswith("  File")), "")
         reason = f"{type(error).__name__}: {error} ({where})"
-        ray.get(queue.failed.remote(*lease, reports.rest(), reason))
-    else:
-        ray.get(queue.done.remote(*lease, reports.rest(), result))
+        return queue.failed.remote(*lease, reports.rest(), reason)
+    return queue.done.remote(*lease, reports.rest(), result)

@@ -150,9 +150,10 @@ def _times_drawn(
 def _sums(
     times: Float64[np.ndarray, "resample utterance"],
     of_class: Sequence[Bool[np.ndarray, " utterance"]],
-    vectors: Float64[np.ndarray, "utterance dim"],
+    vectors: Float[np.ndarray, "utterance dim"],
 ) -> Float64[np.ndarray, "resample class dim"]:
     """Of each class's vectors, each as often as it was drawn."""
+    vectors = vectors.astype(np.float64)
     sums = np.empty((len(times), len(of_class), vectors.shape[1]))
     for k, own in enumerate(of_class):
         np.matmul(times[:, own], vectors[own], out=sums[:, k])
@@ -176,9 +177,10 @@ def _bootstrap_interval(
             continue
         times = _times_drawn(random, size, resamples)
         of_class = [classes == k for k in range(n_classes)]
-        sums = [_sums(times, of_class, vectors.astype(np.float64)) for vectors, _ in seeds]
         chosen = of_seeds.integers(len(seeds), size=(resamples, len(seeds)))
-        matrices = cosine_matrix(np.stack(sums))  # scale does not change one: sums serve as means
+        matrices = np.stack(  # scale does not change a cosine: sums serve as means
+            [cosine_matrix(_sums(times, of_class, vectors)) for vectors, _ in seeds]
+        )
         draws[:, fold] = average_matrix(matrices[chosen.T, np.arange(resamples)])[0]
     means = average_matrix(draws.swapaxes(0, 1))[0]
     tail = 50 * (1 - confidence)
