@@ -37,7 +37,7 @@ class Pulled:
     ticket: Any = None
     """A `Ticket`, with the verdict task."""
     gather_seconds: float = 0.0
-    """See `worker._Reports`."""
+    """See `worker.EpochReports`."""
 
 
 @dataclass(frozen=True)

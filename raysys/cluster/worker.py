@@ -89,11 +89,11 @@ def worker_loop(packed: dict[str, bytes]) -> None:
             known, shared = pulled.ticket.shared, None
             references = ray.get(queue.shared.remote(known))
             shared = ray.get(references[0]) if references else None
-        reports = _Reports(pulled.ticket, queue, (rank, token), pulled.gather_seconds)
+        reports = EpochReports(pulled.ticket, queue, (rank, token), pulled.gather_seconds)
         pulled = ray.get(_do(pulled.ticket, work, shared, queue, reports))
 
 
-class _Reports:
+class EpochReports:
     """Tells the queue of a fold's epochs and hears what to do, without keeping the fold: its `on_epoch`.
 
     An answer that takes longer than a small share of the epoch is heard after the next one; at milestones it is waited
@@ -152,7 +152,7 @@ class _Reports:
             self._answer = None
 
 
-def _do(ticket: Ticket, work: Work, shared: Any, queue: Any, reports: _Reports) -> ray.ObjectRef:
+def _do(ticket: Ticket, work: Work, shared: Any, queue: Any, reports: EpochReports) -> ray.ObjectRef:
     """Do a fold and say how it ended; the answer will be what to do next."""
     lease = reports.lease
     try:
