@@ -104,8 +104,11 @@ class Ledger:
                 self._record("epoch", seconds, rank, key, record)
         return "stop" if self.closed else verdict
 
-    def hand_back(self, seconds: float, key: TaskKey, rank: int, token: str) -> None:
-        """A paused task comes back; another worker, or this one, goes on with it later."""
+    def hand_back(
+        self, seconds: float, key: TaskKey, rank: int, token: str, untold: Sequence[Any]
+    ) -> None:
+        """A paused task comes back, after epochs; another worker, or this one, goes on with it later."""
+        self.epochs(seconds, key, rank, token, untold)
         what = self._book.hand_back(key, rank, token)
         if what == "back":
             self._record("paused", seconds, rank, key)

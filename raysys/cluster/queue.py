@@ -132,9 +132,9 @@ class FoldQueue:
         verdict: Verdict = await self._do("epochs", key, rank, token, records)
         return verdict
 
-    async def hand_back(self, key: TaskKey, rank: int, token: str) -> Pulled:
+    async def hand_back(self, key: TaskKey, rank: int, token: str, untold: Sequence[Any]) -> Pulled:
         """A paused task comes back."""
-        await self._do("hand_back", key, rank, token)
+        await self._do("hand_back", key, rank, token, untold)
         return await self.pull(rank, token, 0.0)
 
     async def done(

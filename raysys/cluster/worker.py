@@ -152,14 +152,16 @@ class EpochReports:
             self._answer = None
 
 
-def _do(ticket: Ticket, work: Work, shared: Any, queue: Any, reports: EpochReports) -> ray.ObjectRef:
+def _do(
+    ticket: Ticket, work: Work, shared: Any, queue: Any, reports: EpochReports
+) -> ray.ObjectRef:
     """Do a fold and say how it ended; the answer will be what to do next."""
     lease = reports.lease
     try:
         task, deliver = ray.cloudpickle.loads(ticket.content)
         result = work(task, shared, reports)
         if result.stopped and reports.must_pause:
-            return queue.hand_back.remote(*lease)
+            return queue.hand_back.remote(*lease, reports.rest())
         if deliver and not result.stopped:
             deliver(task, result)
     except RaysysError as error:

@@ -73,7 +73,9 @@ def test_a_worker_whose_node_leaves_hands_its_fold_back(queue: Any):
     reports(Beat(1))
     assert not reports(Beat(2))
     assert reports.must_pause
-    assert ray.get(queue.hand_back.remote(*reports.lease)).verdict == "closed"
+    pulled = ray.get(queue.hand_back.remote(*reports.lease, reports.rest()))
+    assert pulled.verdict == "closed"
+    assert told(queue) == [1, 2]
     assert events(queue)[-1].kind == "paused"
 
 

@@ -47,7 +47,7 @@ def disturb(written: Written, chance: random.Random, steps: int) -> None:
         elif deed == 2:
             written.do("cancel", now, key[0])
         elif deed == 3:
-            written.do("hand_back", now, key, rank, token)
+            written.do("hand_back", now, key, rank, token, beats(chance))
         elif deed < 6:
             written.do("epochs", now, key, rank, token, beats(chance))
         elif deed == 6:
