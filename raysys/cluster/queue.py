@@ -21,9 +21,11 @@ from raysys.cluster.ledger import Event, Journal, Ledger
 
 _FREES_NOTHING = ("epochs", "done", "failed")
 """Calls after which no worker that waits for a task can have one."""
-_GATHER_SECONDS = 0.2
-"""Events that come sooner than this after an answer are told together, as long as no worker waits for what the driver
-makes of them: with many workers, a call for each would be most of what queue and driver do."""
+_GATHER_SECONDS = 0.01
+"""A worker: events that come sooner than all of these after an answer are told together, as long as no worker waits for
+what the driver makes of them. With many workers, a call for each would be most of what queue and driver do."""
+_MOST_SECONDS = 1.0
+"""For which events are gathered."""
 _CALLS_A_SECOND = 10
 """Epochs are told one by one by as many workers as this. Each further one has all of them gather theirs for longer, by
 the part of a second that keeps the calls about as many."""
@@ -69,9 +71,9 @@ class FoldQueue:
         """Monotonic clock of the last answer to a driver."""
         self._waiting = 0
         """Workers without a task."""
-        self._told, self._freed = asyncio.Condition(), asyncio.Condition()
-        """What drivers wait for, any event; and what workers wait for, that there may be a task for them or none more.
-        Apart, since with many workers most events are epochs, which no waiting worker needs to hear of."""
+        self._told, self._freed, self._idle = (asyncio.Condition() for _ in range(3))
+        """What drivers wait for, any event; what workers wait for, that there may be a task for them or none more; and
+        that a worker waits. Apart, since with many workers most events are epochs, which are nobody's hurry."""
 
     async def share(self, key: str, references: list[ray.ObjectRef]) -> None:
         """Keep what tasks of a loan share, as a list of one reference, or none; the loan before is over."""
@@ -156,9 +158,9 @@ class FoldQueue:
         deadline = time.monotonic() + wait_seconds
         while len(self._ledger.events) <= first and await self._wait_until(deadline, self._told):
             pass
-        gathered = self._answered + _GATHER_SECONDS
-        while not self._waiting and await self._wait_until(gathered, self._told):
-            pass
+        gather = min(_GATHER_SECONDS * len(self._ledger.present), _MOST_SECONDS)
+        if not self._waiting:
+            await self._wait_until(self._answered + gather, self._idle)
         self._answered = time.monotonic()
         return News(self._ledger.events[first:], self._life)
 
@@ -184,7 +186,7 @@ class FoldQueue:
         """Wait until there may be one; False when the deadline has passed."""
         self._waiting += 1
         try:
-            await self._notify(self._told)
+            await self._notify(self._idle)
             return await self._wait_until(deadline, self._freed)
         finally:
             self._waiting -= 1

@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Float64, Int64
 
 from raysys.settings import require
 
+_BLOCK = 250
+"""Resamples that are computed together."""
 _SEEDS = 5_137_841
 """Keeps the draws of seeds apart from those of utterances."""
 
@@ -147,17 +149,22 @@ def _times_drawn(
     return counts.reshape(resamples, size).astype(np.float64)
 
 
-def _sums(
+def _matrices(
     times: Float64[np.ndarray, "resample utterance"],
     of_class: Sequence[Bool[np.ndarray, " utterance"]],
     vectors: Float[np.ndarray, "utterance dim"],
-) -> Float64[np.ndarray, "resample class dim"]:
-    """Of each class's vectors, each as often as it was drawn."""
-    vectors = vectors.astype(np.float64)
-    sums = np.empty((len(times), len(of_class), vectors.shape[1]))
-    for k, own in enumerate(of_class):
-        np.matmul(times[:, own], vectors[own], out=sums[:, k])
-    return sums
+) -> Float64[np.ndarray, "resample class class"]:
+    """Cosine matrix of every resample; its scale does not change one, so sums serve as means.
+
+    Blocks that fit into a processor's cache take half the time of all at once.
+    """
+    wide = [vectors[own].astype(np.float64) for own in of_class]
+    matrices = np.empty((len(times), len(wide), len(wide)))
+    for start in range(0, len(times), _BLOCK):
+        block = times[start : start + _BLOCK]
+        sums = [block[:, own] @ one for own, one in zip(of_class, wide, strict=True)]
+        matrices[start : start + _BLOCK] = cosine_matrix(np.stack(sums, axis=1))
+    return matrices
 
 
 def _bootstrap_interval(
@@ -178,9 +185,7 @@ def _bootstrap_interval(
         times = _times_drawn(random, size, resamples)
         of_class = [classes == k for k in range(n_classes)]
         chosen = of_seeds.integers(len(seeds), size=(resamples, len(seeds)))
-        matrices = np.stack(  # scale does not change a cosine: sums serve as means
-            [cosine_matrix(_sums(times, of_class, vectors)) for vectors, _ in seeds]
-        )
+        matrices = np.stack([_matrices(times, of_class, vectors) for vectors, _ in seeds])
         draws[:, fold] = average_matrix(matrices[chosen.T, np.arange(resamples)])[0]
     means = average_matrix(draws.swapaxes(0, 1))[0]
     tail = 50 * (1 - confidence)
