@@ -153,9 +153,7 @@ class WorkerGroups:
         self._demand.withdraw()
         nodes = survey(self._config)
         self._asked = None
-        present = set(ray.get(self._queue.present.remote()))
-        for group in self._groups:
-            group.greeted.update(present.intersection(group.ranks))
+        self._greet()
         for group in [one for one in self._groups if one.has_ended or one.node not in nodes]:
             self._let_go(group)
         for group in self._groups:
@@ -170,6 +168,13 @@ class WorkerGroups:
             self._start_group(node, count)
         there = sum(len(group.ranks) for group in self._groups if not group.leaving)
         self._demand.state(min(self.wanted, self._config.max_workers) - there)
+
+    def _greet(self) -> None:
+        """See who of those that were started has come."""
+        coming = [group for group in self._groups if len(group.greeted) < len(group.ranks)]
+        present = set(ray.get(self._queue.present.remote())) if coming else set()
+        for group in coming:
+            group.greeted.update(present.intersection(group.ranks))
 
     def _let_go(self, group: _Group) -> None:
         """A group that has ended, or whose node is gone."""
