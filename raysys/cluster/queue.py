@@ -22,13 +22,13 @@ from raysys.cluster.ledger import Event, Journal, Ledger
 _FREES_NOTHING = ("epochs", "done", "failed")
 """Calls after which no worker that waits for a task can have one."""
 _GATHER_SECONDS = 0.01
-"""A worker: events that come sooner than all of these after an answer are told together, as long as no worker waits for
-what the driver makes of them. With many workers, a call for each would be most of what queue and driver do."""
+"""For each worker: events are told together that come sooner than the sum after an answer, as long as no worker waits
+for what the driver makes of them. With many workers, a call for each would be most of what queue and driver do."""
 _MOST_SECONDS = 1.0
 """For which events are gathered."""
 _CALLS_A_SECOND = 10
-"""Epochs are told one by one by as many workers as this. Each further one has all of them gather theirs for longer, by
-the part of a second that keeps the calls about as many."""
+"""Calls in which epochs are told, about. Up to as many workers tell each at once; with more, all gather theirs for
+(workers - 10) / 10 seconds, so that the calls stay as many."""
 
 
 @dataclass(frozen=True)
