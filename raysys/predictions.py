@@ -26,9 +26,9 @@ class Aggregation:
     """What the aggregation actor does with the test embeddings of a trial."""
 
     read: Callable[[str], Any]
-    """Fold folder (URI) -> what the fold delivers."""
+    """Fold folder (URI) -> what is needed of a fold."""
     summarise: Callable[[Mapping[Any, Any]], Any]
-    """What all folds delivered, by seed and fold -> the aggregate."""
+    """That of all folds, by seed and fold -> the aggregate."""
 
 
 def write_predictions(folder: Folder, test: Predictions, names: tuple[str, str]) -> None:

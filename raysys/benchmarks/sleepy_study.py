@@ -115,7 +115,6 @@ def measure(
             cluster,
             most_tasks=_FOLDS * trials,
             shared=sleep,
-            deliver=aggregator.deliver,
         ) as pool,
     ):
         journal = Journal(folder)
@@ -170,7 +169,7 @@ def _close_trials(outcomes: Any, finish: Callable[[TrialOutcome], None]) -> None
 def _finish(
     task: Classification, aggregator: RunningAggregator, log: CommandLog, outcome: TrialOutcome
 ) -> None:
-    found = aggregator.summary(outcome.name, {fold.key: fold.folder for fold in outcome.folds})
+    found = aggregator.summary({fold.key: fold.folder for fold in outcome.folds})
     shown = task.show_aggregate(found, Origin("benchmark", ()))
     log.of(outcome.name).exhibits(one for one in shown if not isinstance(one, Tree))
     log.close(outcome)

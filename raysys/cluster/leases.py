@@ -46,7 +46,7 @@ class Ticket:
     key: TaskKey
     milestones: tuple[int, ...]
     content: bytes
-    """The task, and who delivers its result, pickled."""
+    """The task, pickled."""
     shared: str
     """What it shares with others: a key of `FoldQueue.share`."""
 

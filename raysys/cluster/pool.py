@@ -26,7 +26,7 @@ from raysys.cluster.leases import Task, Ticket
 from raysys.cluster.ledger import Event
 from raysys.cluster.nodes import lacks
 from raysys.cluster.queue import News, start_queue
-from raysys.cluster.worker import Deliver, Work
+from raysys.cluster.worker import Work
 from raysys.config.running import ClusterConfig
 from raysys.errors import HeadLostError, PoolError
 
@@ -46,11 +46,10 @@ class FoldPool:
         config: workers, resources of each, attempts, deadline.
         most_tasks: no more workers than this are started.
         shared: what all tasks share; put into the object store once.
-        deliver: called in the worker with every result, before it counts.
         warm_up: called once in every worker before its first task.
 
-    A pool that outlives a command is given to the next one by `lend`: the names of trials, what they share and who
-    delivers are those of one loan.
+    A pool that outlives a command is given to the next one by `lend`: the names of trials and what they share are those
+    of one loan.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class FoldPool:
         *,
         most_tasks: int,
         shared: Any = None,
-        deliver: Deliver | None = None,
         warm_up: Callable[[], None] | None = None,
     ) -> None:
         self._config = config
@@ -73,7 +71,7 @@ class FoldPool:
         self._loans = 0
         self._life = ""
         self._trials: set[str] = set()
-        self._begin_loan(shared, deliver)
+        self._begin_loan(shared)
         self._seen = 0
         self.present: set[int] = set()
         """Ranks of the workers that are there, as far as events have said it."""
@@ -104,14 +102,13 @@ class FoldPool:
         shutil.rmtree(self._aside, ignore_errors=True)
 
     @contextmanager
-    def lend(self, *, shared: Any = None, deliver: Deliver | None = None) -> Iterator[Self]:
+    def lend(self, *, shared: Any = None) -> Iterator[Self]:
         """The pool for another command; what that leaves undone is cancelled.
 
         Args:
             shared: what all its tasks share.
-            deliver: called in the worker with every of its results.
         """
-        self._begin_loan(shared, deliver)
+        self._begin_loan(shared)
         try:
             yield self
         finally:
@@ -126,7 +123,7 @@ class FoldPool:
         for task in tasks:
             trial, which = task.key
             self._trials.add(trial)
-            content = ray.cloudpickle.dumps((task, self._deliver))
+            content = ray.cloudpickle.dumps(task)
             key = (f"{self._loan}{trial}", which)
             tickets.append(Ticket(key, tuple(task.milestones), content, self._loan))
         ray.get(self.queue.submit.remote(tickets))
@@ -171,9 +168,9 @@ class FoldPool:
         self._check()
         return [own for event in news.events if (own := self._own(event))]
 
-    def _begin_loan(self, shared: Any, deliver: Deliver | None) -> None:
+    def _begin_loan(self, shared: Any) -> None:
         self._loans += 1
-        self._loan, self._deliver = f"{self._loans}/", deliver
+        self._loan = f"{self._loans}/"
         self._trials.clear()
         self._share([ray.put(shared)])
 

@@ -37,14 +37,6 @@ Work = Callable[[Any, Any, Callable[[Any], bool]], Result]
 """(task, what all tasks share, on_epoch) -> result; `raysys.training.fold.run_fold` and what tests need."""
 
 
-class Deliver(Protocol):
-    """Hands a result on before it counts as done."""
-
-    def __call__(self, task: Any, result: Any) -> None:
-        """Deliver it; may raise, which fails the task."""
-        ...
-
-
 class _Apart(Backend):  # type: ignore[misc]
     """Workers share no process group, so Ray Train may replace one alone.
 
@@ -158,12 +150,9 @@ def _do(
     """Do a fold and say how it ended; the answer will be what to do next."""
     lease = reports.lease
     try:
-        task, deliver = ray.cloudpickle.loads(ticket.content)
-        result = work(task, shared, reports)
+        result = work(ray.cloudpickle.loads(ticket.content), shared, reports)
         if result.stopped and reports.must_pause:
             return queue.hand_back.remote(*lease, reports.rest())
-        if deliver and not result.stopped:
-            deliver(task, result)
     except RaysysError as error:
         return queue.failed.remote(*lease, reports.rest(), str(error))
     except Exception as error:  # the one place where a fold's failure is recorded

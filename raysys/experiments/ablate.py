@@ -97,7 +97,6 @@ def _run(
         with view:
             for outcome in runner.run(ListSource(trials)):
                 if outcome.state == "FAILED":
-                    session.forget(outcome.name)
                     ended.failed.append(f"{outcome.name}, {outcome.reason}")
                 else:
                     ended.results[outcome.name] = _open(session, outcome, folder, log)

@@ -189,7 +189,6 @@ class _Rounds:
         self._view.set_aside(trials)
         ended = {}
         for outcome in self._runner.run(ListSource(trials)):
-            self._session.forget(outcome.name)
             if outcome.state == "FAILED":
                 raise FoldFailedError(f"{outcome.name}, {outcome.reason}")
             self._log.close(outcome)
@@ -260,11 +259,9 @@ class _Rounds:
         return outcome
 
     def _finish(self, outcome: TrialOutcome) -> None:
-        """Have a complete trial's matrices averaged, aside, or forget what the actor has of another."""
+        """Have a complete trial's matrices averaged, aside."""
         if outcome.state == "COMPLETE":
             self._finishing.append(self._aside.do(partial(self._finish_complete, outcome)))
-        else:
-            self._session.forget(outcome.name)
 
     def _finish_complete(self, outcome: TrialOutcome) -> None:
         plan, folder = self._plan, self._journal.folder / outcome.name

@@ -90,12 +90,7 @@ class Session:
 
     def aggregate(self, outcome: TrialOutcome) -> Any:
         """What the test embeddings of a COMPLETE trial come to; None for tasks that have no such thing."""
-        folders = {fold.key: fold.folder for fold in outcome.folds}
-        return self._aggregator.summary(outcome.name, folders)
-
-    def forget(self, trial: str) -> None:
-        """Nobody will ask for the aggregate of a trial."""
-        self._aggregator.drop(trial)
+        return self._aggregator.summary({fold.key: fold.folder for fold in outcome.folds})
 
 
 @contextmanager
@@ -115,14 +110,13 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
         lent: AbstractContextManager[FoldPool]
         stands = STANDING.get()
         if stands is not None and stands[0] == config.cluster:
-            lent = stands[1].lend(shared=plan.data, deliver=aggregator.deliver)
+            lent = stands[1].lend(shared=plan.data)
         else:
             lent = FoldPool(
                 run_fold,
                 config.cluster,
                 most_tasks=most_tasks,
                 shared=plan.data,
-                deliver=aggregator.deliver,
                 warm_up=warm_up,
             )
         with lent as pool:

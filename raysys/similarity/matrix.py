@@ -124,7 +124,9 @@ def summarise(
     """
     per_fold = np.stack(
         [
-            _mean([cosine_matrix(class_representatives(e, y, n_classes)) for e, y in seeds])
+            _mean(
+                np.stack([cosine_matrix(class_representatives(e, y, n_classes)) for e, y in seeds])
+            )
             for seeds in delivered
         ]
     )
@@ -135,9 +137,11 @@ def summarise(
     return SimilaritySummary(per_fold, average, low, high, fold_counts, counts)
 
 
-def _mean(matrices: Sequence[np.ndarray]) -> np.ndarray:
-    """Over a fold's seeds, where any of them knows the cell."""
-    return average_matrix(np.stack(matrices))[0]
+def _mean(
+    matrices: Float64[np.ndarray, "one *matrices class class"],
+) -> Float64[np.ndarray, "*matrices class class"]:
+    """Over seeds or folds, where any of them knows the cell."""
+    return matrices[0] if len(matrices) == 1 else average_matrix(matrices)[0]
 
 
 def _times_drawn(
@@ -183,11 +187,14 @@ def _bootstrap_interval(
         of_class = [classes == k for k in range(n_classes)]
         chosen = of_seeds.integers(len(seeds), size=(resamples, len(seeds)))
         matrices = np.stack([_matrices(times, of_class, vectors) for vectors, _ in seeds])
-        draws[:, fold] = average_matrix(matrices[chosen.T, np.arange(resamples)])[0]
-    means = average_matrix(draws.swapaxes(0, 1))[0]
+        draws[:, fold] = _mean(matrices[chosen.T, np.arange(resamples)])
+    means = _mean(draws.swapaxes(0, 1))
     tail = 50 * (1 - confidence)
     low = np.full((n_classes, n_classes), np.nan)
     high = low.copy()
-    known = ~np.isnan(means).all(axis=0)
-    low[known], high[known] = np.nanpercentile(means[:, known], [tail, 100 - tail], axis=0)
+    unknown = np.isnan(means)
+    known = ~unknown.all(axis=0)
+    # The same without a NaN, and three times as fast.
+    percentile = np.nanpercentile if unknown[:, known].any() else np.percentile
+    low[known], high[known] = percentile(means[:, known], [tail, 100 - tail], axis=0)
     return low, high

@@ -75,16 +75,17 @@ def test_a_killed_aggregation_actor_loses_nothing(
     reference: Ran, own_pool: None, small: Config, monkeypatch: pytest.MonkeyPatch
 ):
     actors: list[Any] = []
-    real = session.Session.aggregate
 
     def aggregate(self: Any, outcome: Any) -> Any:
         actors.append(self._aggregator.actor)
-        ray.kill(actors[-1], no_restart=False)  # it holds all folds, and not yet a summary
-        return real(self, outcome)
+        folders = {fold.key: fold.folder for fold in outcome.folds}
+        answer = actors[-1].summary.remote(folders)
+        ray.kill(actors[-1], no_restart=False)
+        return ray.get(answer)
 
     monkeypatch.setattr(session.Session, "aggregate", aggregate)
     assert run(small).numbers == reference.numbers
     with pytest.raises(ray.exceptions.ActorDiedError):  # it ends with the run, by and by
         for _ in range(1000):
-            ray.get(actors[-1].drop.remote("small"))
+            ray.get(actors[-1].__ray_ready__.remote())
             time.sleep(0.1)
