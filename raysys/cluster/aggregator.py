@@ -22,8 +22,8 @@ class Aggregator:
     """See the module; made into an actor by `running_aggregator`.
 
     Args:
-        aggregation: what is collected, such as `raysys.predictions.Aggregation`: `read` (fold folder -> what is needed of
-            a fold) and `summarise` (that of all folds, by key in their order -> the aggregate).
+        aggregation: what is collected, such as `raysys.predictions.Aggregation`: `read` (fold folder -> what is needed
+            of a fold) and `summarise` (that of all folds, by key in their order -> the aggregate).
     """
 
     def __init__(self, aggregation: Any) -> None:
