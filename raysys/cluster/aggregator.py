@@ -6,16 +6,12 @@ It works beside the driver and holds nothing: when it has died, Ray starts it ag
 """
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 
 from raysys.cluster.queue import here
-
-_READERS = 8
-"""Folds that are read at the same time: from object storage, most of it is waiting."""
 
 
 class Aggregator:
@@ -28,7 +24,6 @@ class Aggregator:
 
     def __init__(self, aggregation: Any) -> None:
         self._aggregation = aggregation
-        self._readers = ThreadPoolExecutor(_READERS)
 
     def summary(self, folders: Mapping[Any, str]) -> Any:
         """The aggregate of a finished trial.
@@ -39,9 +34,8 @@ class Aggregator:
         Raises:
             StorageError: a fold's files are missing or damaged.
         """
-        keys = sorted(folders)
-        read = self._readers.map(self._aggregation.read, [folders[key] for key in keys])
-        return self._aggregation.summarise(dict(zip(keys, read, strict=True)))
+        read = {key: self._aggregation.read(folders[key]) for key in sorted(folders)}
+        return self._aggregation.summarise(read)
 
 
 class RunningAggregator:

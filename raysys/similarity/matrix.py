@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 
 from raysys.settings import require
 
-_BLOCK = 250
+_BLOCK = 125
 """Resamples that are computed together, few enough for a processor's cache."""
 _SEEDS = 5_137_841
 """Keeps the draws of seeds apart from those of utterances."""
@@ -146,25 +146,34 @@ def _mean(
 
 def _times_drawn(
     random: np.random.Generator, size: int, resamples: int
-) -> Float64[np.ndarray, "resample utterance"]:
+) -> Int64[np.ndarray, "resample utterance"]:
     """How often each of `size` utterances is among `size` that are drawn with replacement."""
-    drawn = random.integers(size, size=(resamples, size)) + size * np.arange(resamples)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=resamples * size)
-    return counts.reshape(resamples, size).astype(np.float64)
+    drawn = random.integers(size, size=(resamples, size))
+    drawn += size * np.arange(resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size)
 
 
-def _matrices(
-    times: Float64[np.ndarray, "resample utterance"],
-    of_class: Sequence[Bool[np.ndarray, " utterance"]],
-    vectors: Float[np.ndarray, "utterance dim"],
-) -> Float64[np.ndarray, "resample class class"]:
-    """Cosine matrix of every resample; scale does not change one, so sums serve as means."""
-    wide = [vectors[own].astype(np.float64) for own in of_class]
-    matrices = np.empty((len(times), len(wide), len(wide)))
-    for start in range(0, len(times), _BLOCK):
-        block = times[start : start + _BLOCK]
-        sums = [block[:, own] @ one for own, one in zip(of_class, wide, strict=True)]
-        matrices[start : start + _BLOCK] = cosine_matrix(np.stack(sums, axis=1))
+def _fold_draws(
+    seeds: Sequence[Delivered],
+    n_classes: int,
+    resamples: int,
+    random: np.random.Generator,
+) -> Float64[np.ndarray, "seed resample class class"]:
+    """Cosine matrix of every resample of a fold's utterances; the same resamples for all seeds."""
+    classes = seeds[0][1]
+    by_class = np.argsort(classes, kind="stable")
+    bounds = np.searchsorted(classes[by_class], np.arange(n_classes + 1))
+    spans = [slice(*bounds[k : k + 2]) for k in range(n_classes)]
+    wide = [vectors[by_class].astype(np.float64) for vectors, _ in seeds]
+    matrices = np.empty((len(seeds), resamples, n_classes, n_classes))
+    for start in range(0, resamples, _BLOCK):
+        rows = slice(start, min(start + _BLOCK, resamples))
+        times = _times_drawn(random, len(classes), rows.stop - start)[:, by_class].astype(float)
+        for seed, vectors in enumerate(wide):  # scale changes no cosine, so sums serve as means
+            sums = np.empty((len(times), n_classes, vectors.shape[1]))
+            for k, own in enumerate(spans):
+                np.matmul(times[:, own], vectors[own], out=sums[:, k])
+            matrices[seed, rows] = cosine_matrix(sums)
     return matrices
 
 
@@ -179,15 +188,10 @@ def _bootstrap_interval(
     random, of_seeds = np.random.default_rng(seed), np.random.default_rng([seed, _SEEDS])
     draws = np.full((resamples, len(delivered), n_classes, n_classes), np.nan)
     for fold, seeds in enumerate(delivered):
-        classes = seeds[0][1]
-        size = len(classes)
-        if size == 0:
-            continue
-        times = _times_drawn(random, size, resamples)
-        of_class = [classes == k for k in range(n_classes)]
-        chosen = of_seeds.integers(len(seeds), size=(resamples, len(seeds)))
-        matrices = np.stack([_matrices(times, of_class, vectors) for vectors, _ in seeds])
-        draws[:, fold] = _mean(matrices[chosen.T, np.arange(resamples)])
+        if len(seeds[0][1]):
+            matrices = _fold_draws(seeds, n_classes, resamples, random)
+            chosen = of_seeds.integers(len(seeds), size=(resamples, len(seeds)))
+            draws[:, fold] = _mean(matrices[chosen.T, np.arange(resamples)])
     means = _mean(draws.swapaxes(0, 1))
     tail = 50 * (1 - confidence)
     low = np.full((n_classes, n_classes), np.nan)
