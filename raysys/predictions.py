@@ -57,5 +57,6 @@ def read_predictions(folder: Folder, names: tuple[str, str]) -> Predictions:
 
 def read_embeddings(place: str, *, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings and truth of a finished fold, given by its folder's URI."""
-    stored = read_predictions(Folder(place), names)
-    return stored.embeddings, stored.truth
+    folder, (_, truth) = Folder(place), names
+    stored = [folder.read_npy(f"test_{part}.npy") for part in ("embeddings", truth)]
+    return np.asarray(stored[0]), np.asarray(stored[1])
