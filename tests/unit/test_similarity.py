@@ -80,6 +80,30 @@ def test_seeds_are_averaged_within_a_fold_and_widen_the_interval_where_they_disa
     assert (both.high - both.low)[0, 1] > 5 * (one.high - one.low)[0, 1]
 
 
+def test_the_interval_is_that_of_resamples_made_one_by_one():
+    """A class is rare, so that it is missing in some resamples, and in one fold altogether."""
+    random, n_classes, resamples = np.random.default_rng(4), 3, 300
+    labels = [np.array([0, 1, 2, 1, 0, 1, 0]), np.array([1, 0, 0, 1, 1])]
+    folds = [(random.normal(size=(len(own), 4)), own) for own in labels]
+    found = summarise(
+        [[one] for one in folds], n_classes=n_classes, resamples=resamples, confidence=0.9, seed=6
+    )
+    draw, per_fold = np.random.default_rng(6), []
+    for vectors, own in folds:
+        chosen = draw.integers(len(own), size=(resamples, len(own)))
+        per_fold.append(
+            [
+                cosine_matrix(class_representatives(vectors[rows], own[rows], n_classes))
+                for rows in chosen
+            ]
+        )
+    means, _ = average_matrix(np.array(per_fold))
+    assert np.isnan(means[:, 0, 2]).any()
+    low, high = np.nanpercentile(means, [5, 95], axis=0)
+    np.testing.assert_allclose(found.low, low, atol=1e-12)
+    np.testing.assert_allclose(found.high, high, atol=1e-12)
+
+
 def test_the_summary_is_the_same_for_the_same_seed_and_folds_may_differ_in_dimension():
     random = np.random.default_rng(2)
     embeddings = [random.normal(size=(12, 4)), random.normal(size=(8, 7))]
