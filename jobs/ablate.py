@@ -1,4 +1,8 @@
-"""Compare configurations on the same folds: `python -m jobs.ablate configs/ablations/demo.yaml`."""
+"""Compare configurations on the same folds.
+
+python -m jobs.ablate configs/ablations/demo.yaml
+python -m jobs.ablate configs/tables/pdds_table1.yaml --corpus.name demo
+"""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +12,7 @@ from raysys.commandline import parse, run_job
 
 def main(argv: Sequence[str]) -> int:
     """Run every variant of an ablation and compare them; 0 when all have a result."""
-    config, options = parse(argv, program="python -m jobs.ablate")
+    config, options = parse(argv, program="python -m jobs.ablate", about=__doc__, own="ablation")
     from rich.console import Console
 
     from raysys.experiments.ablate import ablate

@@ -1,4 +1,8 @@
-"""Cross-validate one configuration: `python -m jobs.cross_validate configs/emodb.yaml --corpus.root DIR`."""
+"""Cross-validate one configuration: its folds in parallel, then scores, similarity matrix and report.
+
+python -m jobs.cross_validate configs/demo.yaml
+python -m jobs.cross_validate configs/emodb_whisper.yaml --corpus.root DIR --training.seeds 3
+"""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +12,7 @@ from raysys.commandline import parse, run_job
 
 def main(argv: Sequence[str]) -> int:
     """Cross-validate a config and report; 0 when all folds have a result."""
-    config, options = parse(argv, program="python -m jobs.cross_validate")
+    config, options = parse(argv, program="python -m jobs.cross_validate", about=__doc__)
     from rich.console import Console
 
     from raysys.experiments.cross_validate import cross_validate

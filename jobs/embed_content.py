@@ -1,4 +1,8 @@
-"""Train content encoders into an emotion space: `python -m jobs.embed_content configs/labels/emobank.yaml`."""
+"""Train content encoders of text or speech into an emotion space that jobs.map_labels has learnt.
+
+python -m jobs.embed_content configs/labels/emobank.yaml --corpus.root DIR
+python -m jobs.embed_content configs/labels/words_content.yaml --corpus.root DIR
+"""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +12,9 @@ from raysys.commandline import parse, run_job
 
 def main(argv: Sequence[str]) -> int:
     """Cross-validate a content encoder, or compare those of an ablation; 0 when all have a result."""
-    config, options = parse(argv, program="python -m jobs.embed_content", task="emotion_embedding")
+    config, options = parse(
+        argv, program="python -m jobs.embed_content", about=__doc__, task="emotion_embedding"
+    )
     from rich.console import Console
 
     from raysys.experiments.ablate import ablate

@@ -1,4 +1,8 @@
-"""What lies nearest in an emotion space: `python -m jobs.nearest RUN "a text, or the path of an audio file"`."""
+"""Show what a text or a recording is in every label format, and what lies nearest to it.
+
+python -m jobs.nearest emobank "I did not expect that at all"
+python -m jobs.nearest runs/emobank "I did not expect that at all" --count 5
+"""
 
 import argparse
 import sys
@@ -9,8 +13,11 @@ from raysys.commandline import run_job
 
 def main(argv: Sequence[str]) -> int:
     """Print what a query is in every label format, and its nearest words, texts and utterances; 0 when found."""
-    about = "What a text or a recording is in every label format, and what lies nearest to it."
-    parser = argparse.ArgumentParser(prog="python -m jobs.nearest", description=about)
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.nearest",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("run", help="a run of jobs.embed_content: its name, or its folder")
     parser.add_argument("query", nargs="+", help="a text, an audio file, or both")
     parser.add_argument("--count", type=int, default=10, help="rows of a table")

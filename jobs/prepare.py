@@ -1,4 +1,8 @@
-"""Read and check a corpus and extract its features: `python -m jobs.prepare configs/emodb.yaml --corpus.root DIR`."""
+"""Read and check a corpus and extract its features.
+
+python -m jobs.prepare configs/demo.yaml
+python -m jobs.prepare configs/emodb_whisper.yaml --corpus.root DIR
+"""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +12,7 @@ from raysys.commandline import parse, run_job
 
 def main(argv: Sequence[str]) -> int:
     """Prepare the corpus and features of a config; 0 when they are ready."""
-    config, _ = parse(argv, program="python -m jobs.prepare")
+    config, _ = parse(argv, program="python -m jobs.prepare", about=__doc__)
     from raysys.experiments.plan import prepare_corpus, prepare_store
 
     corpus, cache = prepare_corpus(config)

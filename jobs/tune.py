@@ -1,4 +1,8 @@
-"""Search settings of a configuration: `python -m jobs.tune configs/studies/demo_loss_weights.yaml`."""
+"""Search settings of a configuration with Optuna, and confirm the choice on fresh seeds.
+
+python -m jobs.tune configs/studies/demo_loss_weights.yaml
+python -m jobs.tune configs/studies/emodb_loss_weights.yaml --corpus.root DIR --search.num_trials 50
+"""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +12,7 @@ from raysys.commandline import parse, run_job
 
 def main(argv: Sequence[str]) -> int:
     """Run or resume a study and report its choice; 0 when it has a result."""
-    config, options = parse(argv, program="python -m jobs.tune")
+    config, options = parse(argv, program="python -m jobs.tune", about=__doc__, own="search")
     from rich.console import Console
 
     from raysys.experiments.tune import tune

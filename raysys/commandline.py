@@ -2,9 +2,11 @@
 
     argv -> [preset.yaml] [--dotted.name value]... [--resume | --retry] [--debug] -> Config, Options
 
-jsonargparse does the typing, the YAML and the help; this module adds what it leaves out: the positional preset, its
-`base` (a preset, relative to the file, that it builds on) and its `corpora` (name of a corpus: a preset that is laid
-over it there), unknown keys answered with the nearest field, and one-line errors.
+What can be answered without the classes of the settings is answered first, within a second: help, names that do not
+exist, a preset or a corpus that is not there. jsonargparse does the typing and the YAML; this module adds what it
+leaves out: the positional preset, its `base` (a preset, relative to the file, that it builds on) and its `corpora`
+(name of a corpus: a preset that is laid over it there), unknown keys answered with the nearest field, and one-line
+errors.
 """
 
 import os
@@ -13,26 +15,24 @@ import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
 
 from raysys.background import say_last_words
-from raysys.config import Config
-from raysys.errors import ConfigError, HeadLostError, RaysysError, nearest
-from raysys.settings import field_names
+from raysys.catalogue import Group, catalogue, unknown
+from raysys.errors import ConfigError, CorpusError, HeadLostError, RaysysError
+from raysys.help import OPTIONS, help_page, topic_of
 
-_OPTIONS = {
-    "resume": "Finish the latest unfinished run of this command, on any cluster, instead of starting a new one.",
-    "retry": "The same where there is such a run, else start one: for schedulers that repeat a command that failed.",
-    "debug": "Show the traceback of an error.",
-}
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from raysys.config import Config
 
 
 @dataclass(frozen=True)
@@ -44,37 +44,37 @@ class Options:
     debug: bool = False
 
 
-def parse(argv: Sequence[str], *, program: str, task: str = "") -> tuple[Config, Options]:
+def parse(
+    argv: Sequence[str], *, program: str, about: str | None = None, own: str = "", task: str = ""
+) -> "tuple[Config, Options]":
     """Read `[preset.yaml] [--dotted.name value]...`.
 
     Args:
         argv: arguments without the program's name.
         program: how the user called it, for the usage line.
+        about: what it does, for its help; then it also says in a first line that it has understood its arguments.
+        own: the group of settings that no other program reads.
         task: the only one that the program does; empty: any.
 
     Raises:
         ConfigError: an unreadable preset, an unknown key, a value of the wrong type or out of range.
+        CorpusError: the folder of the corpus is not there.
         SystemExit: after `--help`.
     """
+    topic = topic_of(argv)
+    if topic is not None:
+        print(help_page(topic, program=program, about=about or "", own=own))
+        raise SystemExit(0)
     arguments = list(argv)
     has_preset = bool(arguments) and not arguments[0].startswith("-")
     preset = Path(arguments.pop(0)) if has_preset else None
     _refuse_unknown_flags(arguments)
-    parser = _parser(program)
     values = _for_corpus(_read_preset(preset), arguments) if preset else {}
-    try:
-        defaults = parser.parse_object(values)
-        parsed = parser.parse_args(arguments, namespace=defaults)
-        built = vars(parser.instantiate(parsed))
-    except RaysysError:
-        raise
-    except Exception as error:
-        raise ConfigError(_one_line(error, preset)) from error
-    given = {name: built.pop(name) for name in _OPTIONS}
-    options = Options(None if given["retry"] else given["resume"], given["debug"])
-    if not built["name"]:
-        built["name"] = preset.stem if preset else "run"
-    config = Config(**built)
+    _refuse_missing_corpus(values, arguments)
+    if about is not None:
+        what = f"{program.rpartition('.')[2]} {preset or 'without a preset'}"
+        print(f"{what}: loading PyTorch, Ray and MLflow", flush=True)
+    config, options = _build(values, arguments, preset)
     if task and config.task != task:
         raise ConfigError(
             f"the task is {config.task}, but {program} does {task}: take a preset of it, as in configs/labels/, or "
@@ -83,11 +83,34 @@ def parse(argv: Sequence[str], *, program: str, task: str = "") -> tuple[Config,
     return config, options
 
 
+def _build(
+    values: dict[str, Any], arguments: Sequence[str], preset: Path | None
+) -> "tuple[Config, Options]":
+    """Settings of a preset and flags as the classes have them."""
+    from raysys.config import Config  # torch and more, which take seconds
+
+    parser = _parser()
+    try:
+        defaults = parser.parse_object(values)
+        parsed = parser.parse_args(list(arguments), namespace=defaults)
+        built = vars(parser.instantiate(parsed))
+    except RaysysError:
+        raise
+    except Exception as error:
+        raise ConfigError(_one_line(error, preset)) from error
+    given = {name: built.pop(name) for name in OPTIONS}
+    options = Options(None if given["retry"] else given["resume"], given["debug"])
+    if not built["name"]:
+        built["name"] = preset.stem if preset else "run"
+    return Config(**built), options
+
+
 def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     """Call a job's main and turn its errors into one line and an exit status.
 
     Returns:
-        The job's own status; 2 after a `RaysysError`; 130 after Ctrl-C or SIGTERM.
+        The job's own status; 2 after a `RaysysError`; 130 after Ctrl-C or SIGTERM; 141 where nobody reads its output
+        any more.
     """
     signal.signal(signal.SIGTERM, _as_interrupt)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is imported
@@ -100,6 +123,9 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         if isinstance(error, HeadLostError):
             _end_at_once(2)
         return 2
+    except BrokenPipeError:  # whoever read what is printed has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(
             "interrupted; the same command with --resume finishes a run that has begun",
@@ -144,16 +170,15 @@ _Loader.add_implicit_resolver(
 
 
 @cache
-def _parser(program: str) -> ArgumentParser:
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(
-        prog=program,
-        usage=f"{program} [PRESET.yaml] [--GROUP.FIELD VALUE]... [--resume | --retry] [--debug]",
-        exit_on_error=False,
-    )
+def _parser() -> "ArgumentParser":
+    from jsonargparse import ArgumentParser
+
+    from raysys.config import Config
+
+    parser = ArgumentParser(exit_on_error=False, add_help=False)
     parser.add_class_arguments(Config)
-    for name, meaning in _OPTIONS.items():
-        parser.add_argument(f"--{name}", action="store_true", help=meaning)
+    for name in OPTIONS:
+        parser.add_argument(f"--{name}", action="store_true")
     return parser
 
 
@@ -189,11 +214,7 @@ def _read_preset(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 def _for_corpus(values: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
     """A preset with what its `corpora` lay over it for the corpus that is used."""
     corpora = values.pop("corpora", {})
-    name = values.get("corpus", {}).get("name")
-    for place, argument in enumerate(arguments):
-        flag, _, value = argument.partition("=")
-        if flag == "--corpus.name":
-            name = value or next(iter(arguments[place + 1 :]), "")
+    name = _flag("corpus.name", arguments) or values.get("corpus", {}).get("name")
     return _merged(values, _read_preset(corpora[name])) if name in corpora else values
 
 
@@ -209,27 +230,49 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_unknown_keys(values: dict[str, Any], path: Path, prefix: str) -> None:
-    known = field_names(Config)
+    known = catalogue()
     for key, value in values.items():
         name = f"{prefix}{key}"
         if name not in known:
-            raise ConfigError(f"{path}: unknown setting '{name}': {nearest(name, known)}")
-        if known[name] is not None:
+            raise ConfigError(f"{path}: {unknown(name, known)}")
+        if isinstance(known[name], Group):
             if not isinstance(value, dict):
                 raise ConfigError(f"{path}: '{name}' is a group of settings, not {value!r}")
             _refuse_unknown_keys(value, path, f"{name}.")
 
 
 def _refuse_unknown_flags(arguments: Sequence[str]) -> None:
-    known = {name for name, group in field_names(Config).items() if group is None}
-    known |= {*_OPTIONS, "help", "print_config"}
+    known = catalogue()
+    settings = {name for name, one in known.items() if not isinstance(one, Group)} | {*OPTIONS}
     for position, argument in enumerate(arguments):
         after_flag = position > 0 and arguments[position - 1].startswith("--")
         if argument.endswith((".yaml", ".yml")) and not after_flag:
             raise ConfigError(f"'{argument}': a command takes one preset, before all flags")
         name = argument[2:].split("=", 1)[0]
-        if argument.startswith("--") and name not in known:
-            raise ConfigError(f"unknown setting '{name}': {nearest(name, known)}")
+        if not argument.startswith("--") or name in settings:
+            continue
+        if name in known:
+            raise ConfigError(
+                f"'{name}' is a group of settings: set one of them, see --help {name}"
+            )
+        raise ConfigError(unknown(name, settings))
+
+
+def _refuse_missing_corpus(values: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Say that the corpus is not there before anything is loaded that would need it."""
+    root = _flag("corpus.root", arguments) or values.get("corpus", {}).get("root") or ""
+    if isinstance(root, str) and root and not Path(root).expanduser().is_dir():
+        raise CorpusError(f"corpus.root {root} is not a folder: set --corpus.root to the corpus")
+
+
+def _flag(name: str, arguments: Sequence[str]) -> str:
+    """The value of a flag, the last one if it comes twice; empty where it is not given."""
+    found = ""
+    for place, argument in enumerate(arguments):
+        flag, _, value = argument.partition("=")
+        if flag == f"--{name}":
+            found = value or next(iter(arguments[place + 1 :]), "")
+    return found
 
 
 def _one_line(error: Exception, preset: Path | None) -> str:

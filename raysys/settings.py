@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from raysys.catalogue import unknown
 from raysys.errors import ConfigError
 
 T = TypeVar("T")
@@ -38,16 +39,18 @@ def to_dict(settings: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type[T], plain: Mapping[str, Any]) -> T:
-    """The inverse of `to_dict`.
+    """The inverse of `to_dict`; a setting that was not there when it was written takes its default.
 
     Raises:
-        ConfigError: the values are not those of the class.
+        ConfigError: the values are not those of the class, or one is of a setting that the class does not have.
     """
     try:
-        return TypeAdapter(kind).validate_python(dict(plain))
+        return TypeAdapter(kind).validate_python(dict(plain), extra="forbid")
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
+        if first["type"] == "unexpected_keyword_argument":
+            raise ConfigError(unknown(place, field_names(kind))) from error
         raise ConfigError(f"{place}: {first['msg']} (it is {first['input']!r})") from error
 
 

@@ -11,7 +11,7 @@ used: it is a barrier over all workers, and these are independent.
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -46,7 +46,6 @@ class FoldPool:
         config: workers, resources of each, attempts, deadline.
         most_tasks: no more workers than this are started.
         shared: what all tasks share; put into the object store once.
-        warm_up: called once in every worker before its first task.
 
     A pool that outlives a command is given to the next one by `lend`: the names of trials and what they share are those
     of one loan.
@@ -59,12 +58,11 @@ class FoldPool:
         *,
         most_tasks: int,
         shared: Any = None,
-        warm_up: Callable[[], None] | None = None,
     ) -> None:
         self._config = config
         self._aside = Path(tempfile.mkdtemp(prefix="raysys-pool-"))
         self.queue = start_queue(config.max_attempts, self._aside)
-        settings = {"queue": self.queue, "work": work, "warm_up": warm_up}
+        settings = {"queue": self.queue, "work": work}
         self._groups = WorkerGroups(
             self.queue, config, most=most_tasks, folder=self._aside / "train", settings=settings
         )

@@ -61,15 +61,12 @@ def worker_loop(packed: dict[str, bytes]) -> None:
 
     Args:
         packed: `settings`, pickled so that Ray's own processes need not import what is in it: `queue` (actor
-            handle), `work` (a `Work`), `warm_up` (called once before the worker says hello, or None) and `first_rank`
-            (of the group, among all workers that the pool ever had).
+            handle), `work` (a `Work`) and `first_rank` (of the group, among all workers that the pool ever had).
     """
     settings = ray.cloudpickle.loads(packed["settings"])
     queue, work = settings["queue"], settings["work"]
     rank = settings["first_rank"] + ray.train.get_context().get_world_rank()
     token = uuid.uuid4().hex
-    if settings["warm_up"]:
-        settings["warm_up"]()
     known, shared = "", None
     ray.get(queue.hello.remote(rank, token, os.getpid()))
     pulled = Pulled("idle")

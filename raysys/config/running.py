@@ -35,7 +35,7 @@ class SearchConfig:
     seconds: float = 0.0
     """After so many seconds no trial is started and running ones are stopped; 0 is no limit."""
     concurrency: int = 0
-    """Trials in flight; 0 is as many as keep the workers busy. 1 makes a study reproducible, see the README."""
+    """Trials in flight; 0 is as many as keep the workers busy. 1 makes a study reproducible, see jobs/README.md."""
     objectives: tuple[str, ...] = ()
     """Validation scores of the task to optimise, each in its better direction, mean over folds. The first chooses.
     Empty: the task's own (ua, ccc)."""

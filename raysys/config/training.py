@@ -18,7 +18,7 @@ class TrainingConfig:
     """Trainings of every fold, with seed, seed + 1, ...: scores are their means, and the deviation over seeds says what
     chance does. The folds stay."""
     max_epochs: int = 30
-    """Most epochs."""
+    """Epochs after which training ends at the latest."""
     patience: int = 10
     """Stop after so many epochs without a better validation score; nothing where `keep` is last."""
     select: str = ""

@@ -31,7 +31,6 @@ from raysys.storage import Folder
 from raysys.tasks.baseline import pool_over_time
 from raysys.tasks.exhibits import Exhibit
 from raysys.tasks.task import Task, shown
-from raysys.training.arithmetic import warm_up
 from raysys.training.bundle import load_bundle
 from raysys.training.fold import run_fold
 from raysys.training.records import FoldResult
@@ -117,7 +116,6 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
                 config.cluster,
                 most_tasks=most_tasks,
                 shared=plan.data,
-                warm_up=warm_up,
             )
         with lent as pool:
             yield Session(plan, pool, Baselines(plan), connecting, aggregator)
@@ -134,7 +132,7 @@ def standing_pool(config: ClusterConfig) -> Iterator[None]:
     """
     with (
         ray_session(config),
-        FoldPool(run_fold, config, most_tasks=sys.maxsize, warm_up=warm_up) as pool,
+        FoldPool(run_fold, config, most_tasks=sys.maxsize) as pool,
     ):
         token = STANDING.set((config, pool))
         try:

@@ -30,6 +30,7 @@ from raysys.predictions import Aggregation, Predictions, read_embeddings
 from raysys.similarity.matrix import SimilarityConfig, SimilaritySummary, summarise_folds
 from raysys.similarity.prior import Origin, similarity_record, with_null
 from raysys.similarity.psychology import agreement_with_vad
+from raysys.tasks.class_scores import score_each_class
 from raysys.tasks.classification_summary import METRICS, ClassificationSummary
 from raysys.tasks.exhibits import (
     Bars,
@@ -306,17 +307,13 @@ class Classification(Task):
 def score_classes(
     labels: Int64[np.ndarray, " utterance"], predicted: Int64[np.ndarray, " utterance"]
 ) -> dict[str, float]:
-    """WA, UA, weighted F1 and the worst class' recall under their names in `METRICS`, in 0..1, by scikit-learn."""
-    from sklearn.metrics import accuracy_score, f1_score, recall_score  # takes a second
-
-    present = np.unique(labels)
-    options = {"labels": present, "zero_division": 0}
-    recalls = recall_score(labels, predicted, average=None, **options)
+    """WA, UA, weighted F1 and the worst class' recall under their names in `METRICS`, in 0..1."""
+    by_class = score_each_class(labels, predicted)
     return {
-        "wa": float(accuracy_score(labels, predicted)),
-        "ua": float(recalls.mean()),
-        "weighted_f1": float(f1_score(labels, predicted, average="weighted", **options)),
-        "worst_recall": float(recalls.min()),
+        "wa": float(np.average(labels == predicted)),
+        "ua": float(by_class.recall.mean()),
+        "weighted_f1": by_class.weighted_f1,
+        "worst_recall": float(by_class.recall.min()),
     }
 
 

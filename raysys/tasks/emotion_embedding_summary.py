@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysys.corpus.formats import Format
+from raysys.tasks.class_scores import score_each_class
 from raysys.tasks.exhibits import Table
 from raysys.tasks.label_mapping_summary import score_ratings
 from raysys.tasks.task import LOSS, Metric
@@ -86,15 +87,11 @@ def score_format(one: Format, outputs: np.ndarray, truth: np.ndarray) -> dict[st
         }
         r = float(np.mean(list(each.values())))
         return {"pearson": r, "ua": np.nan, "weighted_f1": np.nan, **each}
-    from sklearn.metrics import f1_score, recall_score  # a second, which workers are spared
-
-    wanted, found = truth.argmax(axis=1), outputs.argmax(axis=1)
-    there = sorted(set(wanted.tolist()))
-    recalls = recall_score(wanted, found, labels=there, average=None, zero_division=0)
-    f1 = f1_score(wanted, found, labels=there, average="weighted", zero_division=0)
-    each = {one.variables[k]: float(value) for k, value in zip(there, recalls, strict=True)}
-    ua = float(np.mean(recalls))
-    return {"pearson": np.nan, "ua": ua, "weighted_f1": float(f1), **each}
+    found = score_each_class(truth.argmax(axis=1), outputs.argmax(axis=1))
+    recalls = zip(found.present, found.recall, strict=True)
+    each = {one.variables[k]: float(value) for k, value in recalls}
+    ua = float(np.mean(found.recall))
+    return {"pearson": np.nan, "ua": ua, "weighted_f1": found.weighted_f1, **each}
 
 
 def _number(value: float | None) -> str:

@@ -42,13 +42,3 @@ def settled(config: Config) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(exact)
         torch.set_flush_denormal(False)
-
-
-def warm_up() -> None:
-    """Let torch load what it loads at its first optimiser step, and scikit-learn, before a fold is waiting for it."""
-    import sklearn.metrics  # noqa: F401
-
-    weight = torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.Adam([weight])
-    weight.sum().backward()
-    optimizer.step()

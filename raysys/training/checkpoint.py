@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from raysys.errors import StorageError
 from raysys.settings import under
 from raysys.storage import Folder
+from raysys.training.optimizer import Adam
 from raysys.training.records import EpochRecord
 
 _FILE = "checkpoint.safetensors"
@@ -46,13 +46,13 @@ def save_checkpoint(
     progress: Progress,
     *,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Adam,
     best: dict[str, Tensor],
 ) -> None:
     """Write the state after an epoch, atomically."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best/{name}": value for name, value in best.items()}
-    for index, state in optimizer.state_dict()["state"].items():
+    for index, state in optimizer.state.items():
         tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
     header = json.dumps(asdict(progress))
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -60,7 +60,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Folder, *, model: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Folder, *, model: nn.Module, optimizer: Adam
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Put the last checkpoint into model and optimizer.
 
@@ -102,10 +102,9 @@ def _progress(plain: dict[str, Any]) -> Progress:
     return Progress(history, plain["best_epoch"])
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _load_optimizer(optimizer: Adam, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, key = name.split("/", 1)
         state.setdefault(int(index), {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    optimizer.load(state)

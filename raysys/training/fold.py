@@ -43,6 +43,7 @@ from raysys.training.checkpoint import (
     save_checkpoint,
     stream_seed,
 )
+from raysys.training.optimizer import Adam, Group
 from raysys.training.records import EpochRecord, FoldResult, FoldTask
 
 OnEpoch = Callable[[EpochRecord], bool]
@@ -71,7 +72,7 @@ class Learner:
     """What training works on: a model, what it minimises, and what its logits mean."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Adam
     objective: Objective
     fitted: Mapping[str, Tensor]
 
@@ -250,13 +251,11 @@ def _learner(
         model.fit(train, [m for m in FRAMED if m in tops], settings.batch_size)
     slow = list(model.tops.parameters()) if isinstance(model, Tuned) else []
     known = {id(weights) for weights in slow}
-    groups: list[dict[str, Any]] = [
-        {"params": [one for one in model.parameters() if id(one) not in known]},
-        {"params": slow, "lr": settings.encoder_learning_rate},
+    groups = [
+        Group([one for one in model.parameters() if id(one) not in known], settings.learning_rate),
+        Group(slow, settings.encoder_learning_rate),
     ]
-    optimizer = torch.optim.Adam(
-        groups[: 1 + bool(slow)], lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimizer = Adam(groups, settings.weight_decay)
     fitted = task.fit(train, prior)
     smoothing = settings.label_smoothing
     objective = task.objective(config.loss, train, fitted, prior=prior, label_smoothing=smoothing)
@@ -320,8 +319,8 @@ def _train_epoch(learner: Learner, train: Part, config: Config, epoch: int) -> f
     settings, model, optimizer = config.training, learner.model, learner.optimizer
     model.train()
     rates = (settings.learning_rate, settings.encoder_learning_rate)
-    for group, highest in zip(optimizer.param_groups, rates, strict=False):
-        group["lr"] = _learning_rate(highest, settings, epoch)
+    for group, highest in zip(optimizer.groups, rates, strict=True):
+        group.learning_rate = _learning_rate(highest, settings, epoch)
     order = torch.Generator().manual_seed(torch.initial_seed())
     total = torch.zeros((), device=train.labels.device)
     dialogues = config.model.chosen.reads_dialogues

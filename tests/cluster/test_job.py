@@ -1,4 +1,4 @@
-"""The README's section on clusters, walked as printed: tokens, a head, two more nodes, jobs, a stop, a resume."""
+"""configs/CLUSTER.md, walked as printed: tokens, a head, two more nodes, jobs, a stop, a resume."""
 
 import os
 import re
@@ -26,9 +26,9 @@ SMALL = (
 
 
 def blocks() -> list[list[str]]:
-    """Lines of the code blocks of the README's section."""
-    section = (ROOT / "README.md").read_text().split("\n## A cluster\n")[1].split("\n## ")[0]
-    return [block.strip().splitlines() for block in re.findall(r"```\n(.*?)```", section, re.S)]
+    """Lines of the guide's code blocks."""
+    guide = (ROOT / "configs" / "CLUSTER.md").read_text()
+    return [block.strip().splitlines() for block in re.findall(r"```\n(.*?)```", guide, re.S)]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def machines() -> Iterator[Machines]:
         one.end()
 
 
-def test_the_readme_s_cluster_works_as_printed(own_pool: None, machines: Machines):
+def test_the_guide_s_cluster_works_as_printed(own_pool: None, machines: Machines):
     head, node, client = blocks()
     export, submit, listing, status, logs, stop, resume = client
     machines.run(head)

@@ -19,7 +19,7 @@ from raysys.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
-    {"errors", "background"}, {"object_storage"}, {"settings", "storage"}, {"predictions"},
+    {"errors", "background"}, {"catalogue", "object_storage"}, {"settings", "storage", "help"}, {"predictions"},
     {"corpus", "balance", "similarity"}, {"encoders"}, {"batches"}, {"models"}, {"losses"}, {"tasks"}, {"config"},
     {"training", "commandline"}, {"trials"}, {"report"}, {"tracking", "cluster"}, {"search"}, {"experiments"},
     {"benchmarks"},

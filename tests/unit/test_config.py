@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from raysys.catalogue import RENAMED, Group, Setting, catalogue
 from raysys.commandline import parse
 from raysys.config import Config
 from raysys.config.training import TrainingConfig
 from raysys.errors import ConfigError
 from raysys.experiments.variants import variant_configs
-from raysys.settings import differences, digest, field_names, replaced, to_dict
+from raysys.help import OPTIONS, USUAL, help_page, topic_of
+from raysys.settings import differences, digest, field_names, from_dict, replaced, to_dict, value_of
+from tests.unit.test_guides import GUIDES
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = sorted(ROOT.glob("configs/**/*.yaml"))
@@ -192,13 +195,91 @@ def test_a_bad_preset_is_named_with_its_fault(tmp_path: Path, text: str, message
     assert "bad.yaml" in str(caught.value)
 
 
-def test_help_lists_every_field_with_a_meaning():
-    command = [sys.executable, "-m", "jobs.cross_validate", "--help"]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name, group in field_names(Config).items():
-        if group is None:
-            after = shown.split(f"--{name} ", 1)[1].split("--", 1)[0]
-            assert len(" ".join(after.split())) > 40, f"--{name} is not explained"
+def shown(*arguments: str, job: str = "jobs.cross_validate") -> str:
+    """What a job prints that ends well."""
+    command = [sys.executable, "-m", job, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_all_help_lists_every_setting_with_a_meaning():
+    printed = shown("--help", "all")
+    settings = [name for name, group in field_names(Config).items() if group is None]
+    for name in settings:
+        meaning = printed.split(f"\n  --{name} ", 1)[1].split("\n  --", 1)[0].split("\n", 1)[1]
+        assert len(" ".join(meaning.split())) >= 18, f"--{name} is not explained"
+    assert set(re.findall(r"^  --(\S+)", printed, re.MULTILINE)) == set(settings)
+
+
+@pytest.mark.parametrize("job", sorted(p.stem for p in (ROOT / "jobs").glob("[a-z]*.py")))
+def test_the_help_of_every_verb_has_two_examples(job: str):
+    printed = shown("--help", job=f"jobs.{job}")
+    assert len(re.findall(rf"^ *python -m jobs\.{job} ", printed, re.MULTILINE)) == 2
+    assert len(printed.splitlines()) <= 160
+    assert job in shown(job="jobs")
+
+
+def test_every_flag_of_the_first_page_is_taken():
+    flags = re.findall(r"^  --(\S+)", shown("--help"), re.MULTILINE)
+    assert flags == [*OPTIONS, *USUAL]
+    assert len(USUAL) == 25
+    for name in USUAL:
+        one = catalogue()[name]
+        assert isinstance(one, Setting)
+        parse_all(f"--{name}", "" if one.default == "empty" else one.default)
+
+
+@pytest.mark.parametrize("ask", [["--help", "training"], ["--help.training"], ["--help=training"]])
+def test_a_group_has_a_page_of_its_own(ask: list[str]):
+    printed = help_page(topic_of(ask) or "", program="p", about="")
+    own = [name for name in catalogue() if name.startswith("training.")]
+    assert re.findall(r"^  --(\S+)", printed, re.MULTILINE) == own
+    assert "batch_size" in help_page("training.batch_size", program="p", about="")
+    with pytest.raises(ConfigError, match="no help on 'trainin': did you mean 'training'"):
+        help_page("trainin", program="p", about="")
+
+
+def test_the_catalogue_is_that_of_the_classes():
+    groups = {name: isinstance(one, Group) for name, one in catalogue().items()}
+    assert groups == {name: kind is not None for name, kind in field_names(Config).items()}
+    assert list(groups) == list(field_names(Config))
+    for name, one in catalogue().items():
+        if isinstance(one, Setting):
+            value = value_of(Config(), name)
+            assert (
+                yaml.safe_load(one.default.replace("empty", "''"))
+                == (list(value) if isinstance(value, tuple) else value)
+                or str(value) == one.default
+            )
+
+
+def test_arguments_are_answered_before_anything_heavy_is_imported():
+    program = (
+        "import sys; from raysys.commandline import parse, run_job; "
+        "job = lambda argv: parse(argv, program='p', about='a'); "
+        "print([run_job(job, [a]) for a in ('--loss.mu3', 'no.yaml', '--corpus.root=/no')], "
+        "sorted({'torch', 'numpy', 'pydantic', 'jsonargparse', 'ray', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "[2, 2, 2] []\n", done.stderr
+    assert done.stderr.count("error: ") == 3
+
+
+def test_a_setting_that_was_renamed_is_answered_by_its_new_name(tmp_path: Path):
+    assert all(new in catalogue() and old not in catalogue() for old, new in RENAMED.items())
+    with pytest.raises(ConfigError, match="'ablation.seeds' is now called 'training.seeds'"):
+        parse_all("--ablation.seeds", "3")
+    preset = tmp_path / "old.yaml"
+    preset.write_text("ablation: {seeds: 3}\n")
+    with pytest.raises(ConfigError, match="'ablation.seeds' is now called 'training.seeds'"):
+        parse_all(str(preset))
+    plain = to_dict(Config())
+    plain["features"]["normalize"] = plain["features"].pop("normalise")
+    with pytest.raises(ConfigError, match="did you mean 'features.normalise'"):
+        from_dict(Config, plain)
+    plain = to_dict(Config())
+    plain["ablation"]["seeds"] = 3
+    with pytest.raises(ConfigError, match="'ablation.seeds' is now called 'training.seeds'"):
+        from_dict(Config, plain)
 
 
 def test_the_digest_covers_defaults_too():
@@ -208,18 +289,19 @@ def test_the_digest_covers_defaults_too():
     assert "max_epochs" in str(to_dict(config))
 
 
-def readme_commands() -> list[list[str]]:
-    """Arguments of every job that the README calls with a preset."""
+def guide_commands() -> list[list[str]]:
+    """Arguments of every job that the README or a guide calls with a preset."""
     found = re.findall(
         r"python -m jobs\.(?:prepare|cross_validate|tune) +([^#`\n]*)",
-        (ROOT / "README.md").read_text(),
+        "\n".join((ROOT / guide).read_text() for guide in GUIDES),
     )
     return [shlex.split(line) for line in found if "--help" not in line]
 
 
-def test_every_command_of_the_readme_is_understood(monkeypatch: pytest.MonkeyPatch):
+def test_every_command_of_the_guides_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
-    commands = readme_commands()
-    assert len(commands) >= 5
+    commands = guide_commands()
+    assert len(commands) >= 10
     for arguments in commands:
-        assert parse_all(*arguments).name == Path(arguments[0]).stem
+        there = [str(tmp_path) if one == "DIR" else one for one in arguments]
+        assert parse_all(*there).name == Path(arguments[0]).stem

@@ -1,6 +1,9 @@
 """One fold: deterministic, resumable, blind to its test part; and what is fitted is fitted on train."""
 
+import copy
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -26,6 +29,7 @@ from raysys.storage import Folder
 from raysys.tasks.baseline import pool_over_time
 from raysys.tasks.classification import Classification, ClassTargets, score_classes
 from raysys.training.fold import FoldData, read_result, run_fold, train_fold
+from raysys.training.optimizer import Adam, Group
 from raysys.training.records import EpochRecord, FoldTask
 from tests.conftest import with_training
 
@@ -289,15 +293,64 @@ def test_the_weights_of_training_are_those_of_its_train_part():
     torch.testing.assert_close(made.main.class_weights, expected)
 
 
-def test_metrics_equal_scikit_learns():
+def test_metrics_equal_scikit_learns_to_the_bit():
     random = np.random.default_rng(0)
-    labels, predicted = random.integers(0, 4, 50), random.integers(0, 4, 50)
-    labels[labels == 3] = 0  # a class that occurs among the predictions only
-    scores = score_classes(labels, predicted)
-    assert scores["wa"] == pytest.approx((labels == predicted).mean())
-    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
-        assert scores["ua"] == pytest.approx(balanced_accuracy_score(labels, predicted))
-    assert scores["weighted_f1"] == pytest.approx(f1_score(labels, predicted, average="weighted"))
+    for _ in range(200):
+        count, classes = int(random.integers(1, 90)), int(random.integers(2, 9))
+        labels = random.integers(0, classes, count)
+        predicted = np.where(random.random(count) < 0.6, labels, random.integers(0, 9, count))
+        options = {"labels": np.unique(labels), "zero_division": 0}
+        recalls = recall_score(labels, predicted, average=None, **options)
+        assert score_classes(labels, predicted) == {
+            "wa": accuracy_score(labels, predicted),
+            "ua": recalls.mean(),
+            "weighted_f1": f1_score(labels, predicted, average="weighted", **options),
+            "worst_recall": recalls.min(),
+        }
+
+
+def test_adam_is_torchs_to_the_bit_and_resumes_to_the_bit():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(7, 5), torch.nn.Linear(5, 3), torch.nn.Linear(3, 3))
+    twin = copy.deepcopy(model)
+    fast, slow = list(model[:2].parameters()), list(model[2].parameters())
+    ours = Adam([Group(fast, 0.01), Group(slow, 0.001)], weight_decay=1e-4)
+    theirs = torch.optim.Adam(
+        [{"params": twin[:2].parameters()}, {"params": twin[2].parameters(), "lr": 0.001}],
+        lr=0.01,
+        weight_decay=1e-4,
+    )
+    for step in range(20):
+        if step == 9:  # as from a checkpoint
+            known, ours = ours.state, Adam(ours.groups, weight_decay=1e-4)
+            ours.load(known)
+        for rate, group, others in zip((0.02, 0.002), ours.groups, theirs.param_groups):
+            group.learning_rate = others["lr"] = rate / (1 + step)
+        inputs = torch.randn(4, 7)
+        for net, optimizer in ((model, ours), (twin, theirs)):
+            optimizer.zero_grad()
+            used = net(inputs) if step % 3 else net[:2](inputs)  # the last layer without gradient
+            used.square().sum().backward()
+            optimizer.step()
+        for one, other in zip(model.parameters(), twin.parameters()):
+            assert torch.equal(one, other)
+    with pytest.raises(ValueError, match="belongs to another model"):
+        ours.load(
+            {0: {"exp_avg": torch.zeros(2), "exp_avg_sq": torch.zeros(2), "step": torch.zeros(())}}
+        )
+
+
+def test_a_worker_loads_neither_torchs_compiler_nor_scikit_learn():
+    program = (
+        "import sys, torch; from raysys.training.fold import run_fold; "
+        "from raysys.training.optimizer import Adam, Group; from raysys.tasks.classification import score_classes; "
+        "import numpy as np; w = torch.nn.Parameter(torch.ones(2)); "
+        "a = Adam([Group([w], 0.1)], 0.0); w.sum().backward(); a.step(); "
+        "score_classes(np.array([0, 1]), np.array([1, 1])); "
+        "print(sorted({'torch._dynamo', 'sklearn', 'scipy.stats', 'matplotlib', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_the_baseline_is_the_svm_that_it_says_fitted_on_train():

@@ -1,0 +1,71 @@
+"""The front page is short; what it and the guides point to is there; figures printed twice are the same."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDES = (
+    "README.md",
+    "jobs/README.md",
+    "configs/README.md",
+    "configs/CLUSTER.md",
+    "raysys/README.md",
+    "raysys/EVALUATION.md",
+    "tests/README.md",
+)
+
+
+def read(guide: Path | str) -> str:
+    return (ROOT / guide).read_text()
+
+
+def prose(text: str) -> str:
+    """Text without code, in which brackets and # mean other things."""
+    return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
+
+
+def anchors(text: str) -> set[str]:
+    """Names by which GitHub links to the headings of a page."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def results(guide: str) -> list[str]:
+    """Rows, with their head, of the first table of a page."""
+    return re.findall(r"(?:^\|.*\n)+", read(guide), re.M)[0].splitlines()
+
+
+def test_the_front_page_is_short():
+    assert len(read("README.md").splitlines()) <= 160
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_link_points_to_what_is_there(guide: str):
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(read(guide))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (ROOT / guide).parent / target if target else ROOT / guide
+        assert path.resolve().is_relative_to(ROOT), f"{guide}: {link}"
+        assert path.exists(), f"{guide}: {link}"
+        assert not anchor or anchor in anchors(path.read_text()), f"{guide}: {link}"
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_preset_that_a_guide_names_exists(guide: str):
+    code = re.findall(r"```.*?```|`[^`\n]*`", read(guide), re.S)
+    for name in re.findall(r"\bconfigs/[\w./-]*", "\n".join(code)):
+        assert (ROOT / name).exists(), f"{guide}: {name}"
+
+
+def test_every_guide_is_linked_from_the_front_page():
+    linked = re.findall(r"\]\(([^)#\s]+)", prose(read("README.md")))
+    assert set(GUIDES[1:]) <= set(linked)
+
+
+def test_results_of_the_front_page_are_those_of_the_whole_table():
+    shown, all_of_them = results("README.md"), results("configs/README.md")
+    assert len(shown) == 8
+    assert set(shown) <= set(all_of_them)
