@@ -4,6 +4,7 @@ A `Folder` is an absolute path or a URI (s3://bucket/runs) and picklable, so wor
 it. Writes are atomic: a reader sees the old file or the new one, never half of one.
 """
 
+import hashlib
 import io
 import json
 import math
@@ -231,6 +232,16 @@ class Folder:
             bucket.delete(key)
         elif self.exists():
             shutil.rmtree(self.local_path)
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a local file's content, in 64 hex digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def resolve_folder(place: str) -> Folder:

@@ -10,6 +10,7 @@ Optuna, journal and MLflow, over folds that sleep for a second: what it takes be
 are (`raysys.benchmarks.sleepy_study`).
 """
 
+import os
 import time
 from typing import Any
 
@@ -34,6 +35,13 @@ _FIRST_COUNTED = 2
 _POOL_TRIALS = 30
 _NESTED_TRIALS = 5
 _TRIAL_CPUS = 0.01
+_TUNE = {
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # below it, a trial that ends slowly hangs Tuner.fit
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+"""Environment of the side that Ray's guide describes, whose trials are Tune's."""
 _SLEEP = Sleep(epochs=10, epoch_seconds=0.1, stored=Classification.stored)
 
 
@@ -54,6 +62,7 @@ def measure(console: Console, folder: Folder) -> dict[str, Any]:
     Returns:
         Seconds per trial of both sides and their ratio (nested / pool).
     """
+    os.environ.update(_TUNE)
     with ray_session(ClusterConfig()):
         cores = slots(ClusterConfig())
         console.print(f"pool: {_POOL_TRIALS} trials of {_FOLDS} trivial folds on {cores} workers")

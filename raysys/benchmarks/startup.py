@@ -111,7 +111,7 @@ def _bare_worker(scratch: Path) -> float:
         train_loop_config={},
         backend_config=BackendConfig(),
         scaling_config=ScalingConfig(num_workers=1),
-        run_config=RunConfig(name=place.name, storage_path=str(scratch)),
+        run_config=RunConfig(name=f"group-{place.name}", storage_path=str(scratch)),
     ).fit()
     return float(place.read_text())
 

@@ -10,6 +10,7 @@ take longer. On a cluster, where this process may have no GPU, that holds for en
 
 import logging
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from raysys.errors import FeatureError, RaysysError
 if TYPE_CHECKING:
     from ray.data import Dataset
 
+_WAIT_SECONDS = 1.0
 Row = dict[str, np.ndarray]
 """One pickled portion, in the only row of a batch."""
 
@@ -85,7 +87,7 @@ def on_workers(
     with ray_session(cluster):
         job = _Job(features, modality, root, encoder.fingerprint(), cluster.cpus_per_fold)
         pipeline = _pipeline(job, cluster, portions, uses_gpu=encoder.uses_gpu)
-        with _unheard():
+        with _without(b"constructor arguments in the object store"):
             rows = iter(pipeline.iter_rows())
             row = next(rows, None)
         while row is not None:
@@ -195,17 +197,31 @@ def _row(content: Any) -> Row:
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """What Ray's core prints when a pipeline starts goes nowhere: that its own arguments may be lost, every time."""
+def _without(said: bytes) -> Iterator[None]:
+    """Lines of this process' stderr that hold something are left out; all others are passed on as they come.
+
+    Ray's core, which is not Python, prints at the start of every pipeline that its own arguments may be lost.
+    """
     kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    source, sink = os.pipe()
+    os.dup2(sink, 2)
+    os.close(sink)
+
+    def pass_on() -> None:
+        with os.fdopen(source, "rb") as lines:
+            for line in lines:
+                if said not in line:
+                    os.write(kept, line)
+
+    reader = threading.Thread(target=pass_on, name="stderr", daemon=True)
+    reader.start()
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
+        os.dup2(kept, 2)  # the pipe's last end: the reader comes to its end
+        reader.join(_WAIT_SECONDS)  # a process that was started meanwhile may hold the pipe
+        if not reader.is_alive():
+            os.close(kept)
 
 
 def _quiet() -> None:

@@ -18,10 +18,6 @@ _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how soon a dead worker and the end are noticed
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # processes start slowly beside other work
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # below it, a trial that ends slowly hangs the study
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
-    "RAY_AIR_NEW_OUTPUT": "0",
     "OMP_NUM_THREADS": "1",
     "PYTORCH_ALLOC_CONF": "expandable_segments:True",  # folds that share a GPU lose little to fragments
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -71,10 +67,28 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
 @contextmanager
 def _connected(config: ClusterConfig) -> Iterator[None]:
     address = ray_address(config)
-    fresh = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    with _environment() as fresh, _initialised(config, address, fresh):
+        yield
+
+
+@contextmanager
+def _environment() -> Iterator[dict[str, str]]:
+    """What this process must have in its environment, and had not: it is taken out again, as is what Ray adds."""
+    before = set(os.environ)
+    wanted = {**_ENVIRONMENT, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    fresh = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(fresh)
+    try:
+        yield {name: value for name, value in fresh.items() if name in _ENVIRONMENT}
+    finally:
+        for name in set(os.environ) - before:
+            if name in fresh or name.startswith(("RAY_", "PYTHONBREAKPOINT")):
+                del os.environ[name]
+
+
+@contextmanager
+def _initialised(config: ClusterConfig, address: str, fresh: dict[str, str]) -> Iterator[None]:
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         if address:
             known = {name: os.environ[name] for name in _FORWARDED if name in os.environ}

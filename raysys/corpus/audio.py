@@ -17,7 +17,7 @@ from jaxtyping import Float32
 from raysys.corpus.table import Utterance
 from raysys.errors import CorpusError, StorageError
 from raysys.settings import digest
-from raysys.storage import Folder
+from raysys.storage import Folder, file_digest
 
 FILMS = {".mp4", ".mkv", ".mov", ".avi", ".webm"}
 """Suffixes of films."""
@@ -86,7 +86,7 @@ class Digests:
         """
         path = self._root / row.video
         try:
-            return self._kept(f"film {row.video}", path, lambda: _digest_of_file(path))
+            return self._kept(f"film {row.video}", path, lambda: file_digest(path))
         except OSError as error:
             raise CorpusError(f"{where}: cannot read video {row.video}: {error}") from error
 
@@ -107,11 +107,6 @@ class Digests:
         """
         if any(self._known.get(stretch) != found for stretch, found in self._found.items()):
             self._folder.write_json(self._name, {**self._known, **self._found})
-
-
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(row: Utterance, path: Path, where: str) -> str:

@@ -149,6 +149,16 @@ def code_digest(*modules: ModuleType) -> str:
     return digest([_stripped(Path(str(module.__file__))) for module in modules])
 
 
+def digest_of_code(files: Iterable[Path], *, below: Path) -> str:
+    """`code_digest` of the files of a package, with their places in it.
+
+    Args:
+        files: in any order.
+        below: folder of the package.
+    """
+    return digest({str(file.relative_to(below)): _stripped(file) for file in files})
+
+
 def _stripped(path: Path) -> str:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):

@@ -88,7 +88,7 @@ def here(encoder: Encoder, portions: Sequence[Portion], root: Path) -> Iterator[
 
 
 def encode_rows(encoder: Encoder, rows: Sequence[Utterance], root: Path) -> list[Frames]:
-    """Frames of utterances in their order, as the encoder gives them; for notebooks and tests.
+    """Frames of utterances in their order, as the encoder gives them, without a store.
 
     Raises:
         FeatureError, CorpusError: one cannot be encoded.

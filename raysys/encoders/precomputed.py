@@ -6,7 +6,6 @@
 Nothing is unpickled. What a file holds beyond the corpus' utterances is left alone.
 """
 
-import hashlib
 import sys
 import zipfile
 import zlib
@@ -23,6 +22,7 @@ from raysys.corpus.audio import FILMS
 from raysys.corpus.audit import Finding
 from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest
 from raysys.errors import FeatureError
+from raysys.storage import file_digest
 
 _DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 """What NumPy raises on a damaged file."""
@@ -107,10 +107,7 @@ class PrecomputedEncoder(Encoder):
 
     @cached_property
     def _content(self) -> str:
-        if self._file is None:
-            return ""
-        with self._file.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return "" if self._file is None else file_digest(self._file)
 
     @cached_property
     def _arrays(self) -> NpzFile:

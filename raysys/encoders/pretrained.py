@@ -6,7 +6,6 @@
 Weights must be safetensors; nothing is unpickled.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
@@ -20,6 +19,7 @@ from raysys.corpus.audit import Finding
 from raysys.encoders.top_layers import TUNABLE
 from raysys.errors import FeatureError
 from raysys.settings import require
+from raysys.storage import file_digest
 
 Precision = Literal["float32", "float16", "bfloat16"]
 LayerPooling = Literal["concat", "mean"]
@@ -86,7 +86,7 @@ class PretrainedModel:
     def files(self) -> dict[str, str]:
         """File name -> SHA-256 of its content."""
         found = sorted({file for pattern in _FILES for file in self.folder.glob(pattern)})
-        return {file.name: _digest(file) for file in found}
+        return {file.name: file_digest(file) for file in found}
 
     @cached_property
     def device(self) -> str:
@@ -256,8 +256,3 @@ def _local_folder(name: str, revision: str) -> Path:
     if not isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
         model_info(name, revision=revision, timeout=_HUB_SECONDS)
     return Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES)))
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -5,7 +5,6 @@
 Its depth is read from the weights' names, so ResNet-50, -101 and -152 load alike. Nothing is unpickled.
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,12 +84,6 @@ def weights_file(place: str, setting: str) -> Path:
     if not place or len(files) != 1 or not files[0].is_file():
         raise _unusable(setting, place or "''", "there is no such file, or not exactly one")
     return files[0]
-
-
-def file_digest(file: Path) -> str:
-    """SHA-256 of a file's content."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _depths(tensors: dict[str, Tensor]) -> list[int]:

@@ -27,6 +27,7 @@ from raysys.report.statistics import (
     part_scores,
     seed_difference,
     test_share,
+    undominated,
 )
 from raysys.tasks.task import Metric, Task, shown
 from raysys.trials.trial import TrialOutcome
@@ -42,12 +43,8 @@ def pareto_front(
 ) -> list[TrialOutcome]:
     """Candidates that no other beats in one objective without losing in another."""
     points = np.array([[o.worth(c.mean(o.name)) for o in objectives] for c in candidates])
-
-    def beaten(k: int) -> bool:
-        at_least, above = (points >= points[k]).all(axis=1), (points > points[k]).any(axis=1)
-        return bool((at_least & above).any())
-
-    return [candidate for k, candidate in enumerate(candidates) if not beaten(k)]
+    front = undominated(points)
+    return [one for one, is_there in zip(candidates, front, strict=True) if is_there]
 
 
 def choose_by_fold(candidates: Sequence[TrialOutcome], objective: Metric) -> list[TrialOutcome]:

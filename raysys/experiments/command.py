@@ -49,7 +49,12 @@ def carry_out(
     config = plan.config
     runs = resolve_folder(config.storage.runs)
     folder, resume = choose_folder(
-        runs, config.name, plan.identity, resume=resume, settings=deciding(config)
+        runs,
+        config.name,
+        plan.identity,
+        resume=resume,
+        settings=deciding(config),
+        parts=plan.parts,
     )
     if resume and finished(folder):
         console.print(f"{folder.path()} is finished already", highlight=False, soft_wrap=True)
@@ -62,6 +67,7 @@ def carry_out(
         with recorded(
             folder,
             plan.identity,
+            plan.parts,
             lambda run_id: CommandLog(
                 config,
                 plan.corpus,

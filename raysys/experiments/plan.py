@@ -5,7 +5,6 @@
 Bad input ends here, with one line and nothing half-written in the run folder.
 """
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from raysys.corpus.audit import Finding, audit_folds
 from raysys.corpus.folds import Fold, folds_record, make_folds
 from raysys.corpus.table import Corpus
 from raysys.encoders import prepare_features, seen_in
-from raysys.encoders.encoder import FRAMED, STREAMS
+from raysys.encoders.encoder import FRAMED, STREAMS, digest_of_code
 from raysys.encoders.store import FeatureStore, Ragged
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.space import resolve_space
@@ -44,20 +43,44 @@ _WHEREABOUTS = (
     "cluster.placement",
     "cluster.max_attempts",
     "cluster.hello_seconds",
-    "storage.runs",
-    "storage.cache",
     "corpus.root",
+    "search.seconds",
+    "search.concurrency",
+    "storage.",
+    "tracking.",
+    "training.checkpoint_every",
 )
+DECIDING_ROOMS = (
+    "balance",
+    "batches",
+    "config",
+    "corpus",
+    "encoders",
+    "experiments",
+    "losses",
+    "models",
+    "predictions.py",
+    "search",
+    "settings.py",
+    "similarity",
+    "tasks",
+    "training",
+    "trials",
+)
+"""Of raysys, whose code can change a number; the others start, show, store and log."""
 
 
 def deciding(config: Config) -> dict[str, Any]:
     """Settings that decide what comes out, by their dotted names.
 
-    Left out is where folds are done, how many at a time and where files are (what they hold counts): what was begun
-    on one cluster may be resumed on another. Cores and GPUs of a fold stay: the last bits depend on them.
+    Left out is where folds are done, how many at a time, where files are (what they hold counts) and what is logged:
+    what was begun on one cluster may be resumed on another, or with more patience. Cores and GPUs of a fold stay: the
+    last bits depend on them.
     """
     return {
-        name: value for name, value in flat(to_dict(config)).items() if name not in _WHEREABOUTS
+        name: value
+        for name, value in flat(to_dict(config)).items()
+        if not name.startswith(_WHEREABOUTS)
     }
 
 
@@ -75,8 +98,10 @@ class Plan:
     """What a similarity matrix measured here rests on."""
     prior: Sequence[Any] | None
     """What the objective knows beforehand, fold by fold: S of the emotion-aware term, or an emotion space."""
+    parts: Mapping[str, str]
+    """Digests of `data` (corpus and features), `prior` and `code`."""
     identity: str
-    """Digest of what decides (`deciding`), corpus, features and code: equal identity, equal result on one machine."""
+    """Digest of what decides (`deciding`) and the parts: equal identity, equal result on one machine."""
 
     @property
     def test_speakers(self) -> list[str]:
@@ -160,9 +185,13 @@ def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
     tops = config.features.tops(config.model.modalities)
     data = FoldData(task, features, store.encoders, targets, folds, corpus.places, tops)
     known = None if prior is None else list(prior.values)
-    identity = digest(deciding(config), corpus.digest, store.digest, known, code_digest())
-    audit = (*divided.audit, *notes)
-    return Plan(config, corpus, task, data, folds, audit, divided.origin, known, identity)
+    parts = {
+        "data": digest(corpus.digest, store.digest),
+        "prior": digest(known),
+        "code": deciding_code(Path(str(raysys.__file__)).parent),
+    }
+    identity, audit = digest(deciding(config), parts), (*divided.audit, *notes)
+    return Plan(config, corpus, task, data, folds, audit, divided.origin, known, parts, identity)
 
 
 @dataclass(frozen=True)
@@ -209,14 +238,18 @@ def write_plan(plan: Plan, folder: Folder) -> None:
         folder.write_json("quarantine.json", [asdict(item) for item in plan.corpus.quarantine])
 
 
-def code_digest() -> str:
-    """Digest of the version and of every module of raysys."""
-    package = Path(str(raysys.__file__)).parent
-    total = hashlib.sha256(raysys.__version__.encode())
-    for file in sorted(package.rglob("*.py")):
-        total.update(str(file.relative_to(package)).encode())
-        total.update(file.read_bytes())
-    return total.hexdigest()
+def deciding_code(package: Path) -> str:
+    """Digest of the code that can change a number; comments and docstrings do not count.
+
+    Args:
+        package: folder of raysys.
+    """
+    files = [
+        file
+        for name in DECIDING_ROOMS
+        for file in ([package / name] if name.endswith(".py") else (package / name).rglob("*.py"))
+    ]
+    return digest_of_code(files, below=package)
 
 
 def _dialogue_models(names: Collection[str]) -> list[str]:

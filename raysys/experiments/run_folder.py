@@ -8,7 +8,7 @@ whose identity (settings that decide, corpus, features, code) is that of the com
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from rich.console import Console
@@ -17,7 +17,7 @@ from raysys.background import last_words
 from raysys.errors import RaysysError, StorageError, TrackingError
 from raysys.settings import flat
 from raysys.storage import Folder
-from raysys.tracking.command_log import CommandLog
+from raysys.tracking.command_log import CommandLog, git_commit
 
 _GIVE_UP_SECONDS = 5.0
 """For MLflow, after an error: what ended the command is more important than what MLflow says."""
@@ -36,6 +36,10 @@ class RunRecord:
     experiment_id: str
     run_id: str
     status: Status
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Digests of data, prior and code, so that what has changed can be named."""
+    commit: str = ""
+    """Of the code, where it ran from a checkout."""
 
 
 def choose_folder(
@@ -45,6 +49,7 @@ def choose_folder(
     *,
     resume: bool | None,
     settings: Mapping[str, Any] | None = None,
+    parts: Mapping[str, str] | None = None,
 ) -> tuple[Folder, bool]:
     """The folder for a command, and whether it is resumed; a new one is created, so that no other command takes it.
 
@@ -55,6 +60,7 @@ def choose_folder(
         resume: look for a run of the same identity; None: start a new one where there is none.
         settings: of the command, that decide its numbers, by their dotted names: what is different in the latest run
             is named.
+        parts: of the command's plan, for the same.
 
     Raises:
         StorageError: `resume`, and there is none.
@@ -69,7 +75,7 @@ def choose_folder(
     if resume:
         raise StorageError(
             f"nothing to resume: no run '{name}' in {runs.path()} has these settings, data and "
-            f"code{_what_differs(latest, settings or {})}: run without --resume"
+            f"code{_what_differs(latest, settings or {}, parts or {})}: run without --resume"
         )
     number = max(taken, default=0) + 1
     while not (runs / _entry(name, number)).claim():  # another command may be starting too
@@ -98,6 +104,7 @@ def write_record(folder: Folder, record: RunRecord) -> None:
 def recorded(
     folder: Folder,
     identity: str,
+    parts: Mapping[str, str],
     open_log: Callable[[str], CommandLog],
     *,
     resume: bool,
@@ -109,6 +116,7 @@ def recorded(
     Args:
         folder: of the run; a new one is deleted when MLflow does not answer.
         identity: digest of the command's plan.
+        parts: of the command's plan.
         open_log: from the id of the MLflow run to go on with, empty for a new one, to the log.
         resume: go on with the folder's MLflow run.
         still_held: raises when another command has taken the folder over; then nothing is written any more.
@@ -120,7 +128,9 @@ def recorded(
         if not resume:
             folder.delete()
         raise
-    record = RunRecord(identity, log.experiment_id, log.run_id, "RUNNING")
+    record = RunRecord(
+        identity, log.experiment_id, log.run_id, "RUNNING", dict(parts), git_commit()
+    )
 
     def was_terminated() -> None:
         with suppress(RaysysError):  # said again, and heard, when the command winds up
@@ -145,14 +155,29 @@ def recorded(
     write_record(folder, replace(record, status="FINISHED"))
 
 
-def _what_differs(latest: Sequence[Folder], settings: Mapping[str, Any]) -> str:
-    """The first settings in which the latest run is another one."""
+_CHANGED = {
+    "data": "the corpus or its features have changed",
+    "prior": "the similarity matrix or emotion space that it is given has changed",
+}
+
+
+def _what_differs(
+    latest: Sequence[Folder], settings: Mapping[str, Any], parts: Mapping[str, str]
+) -> str:
+    """In what the latest run is another one: the first settings, data, prior, code."""
     if not latest or not latest[0].exists("config.json"):
         return ""
-    there = flat(latest[0].read_json("config.json"))
+    there, record = flat(latest[0].read_json("config.json")), read_record(latest[0])
     names = [name for name in settings if settings[name] != there.get(name)][:_NAMED]
     told = [f"{name} is {settings[name]} here and {there.get(name)} there" for name in names]
-    return f" ({', '.join(told)})" if told else ""
+    changed = [part for part in parts if record.parts.get(part, parts[part]) != parts[part]]
+    told += [_CHANGED[part] for part in changed if part in _CHANGED]
+    if "code" in changed:
+        here = git_commit()
+        known = f" since commit {record.commit[:9]}" if record.commit else ""
+        now = f", this is {here[:9]}" if known and here and here != record.commit else ""
+        told.append(f"the code has changed{known}{now}")
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def _entry(name: str, number: int) -> str:

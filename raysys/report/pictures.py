@@ -27,8 +27,8 @@ from raysys.tasks.exhibits import (
     Tree,
 )
 
-_BARS = 12
-"""In a group; more are too small to read."""
+_BAR_INCHES = 0.34
+"""Height of a bar and its name."""
 
 
 @singledispatch
@@ -176,19 +176,25 @@ def _attention(one: Attention) -> Figure:
 
 @draw.register
 def _bars(one: Bars) -> Figure:
-    groups = {head: list(rows.items())[:_BARS] for head, rows in one.groups.items() if rows}
-    tallest = max(len(rows) for rows in groups.values())
-    largest = max(value for rows in groups.values() for _, (value, _) in rows)
-    unit = 100 if largest > 1 else 1
-    figure = Figure(figsize=(5.5 * len(groups), 1.4 + 0.34 * tallest))
+    """All of them, however many: the figure grows; values below 0 go to the left."""
+    groups = {head: rows for head, rows in one.groups.items() if rows}
+    tallest = max(map(len, groups.values()))
+    figure = Figure(figsize=(5.5 * len(groups), 1.4 + _BAR_INCHES * tallest))
+    percent = one.scale == "percent"
     for axes, (heading, rows) in zip(
         np.atleast_1d(figure.subplots(1, len(groups))), groups.items(), strict=True
     ):
-        names = [f"{name} ({count})" for name, (_, count) in rows]
-        bars = axes.barh(names, [value for _, (value, _) in rows], color="tab:blue")
-        axes.bar_label(bars, fmt="%.1f" if unit > 1 else "%.2f", padding=3, fontsize=8)
-        axes.invert_yaxis()
-        axes.set_xlim(0, 1.08 * unit)
+        names = [f"{name} ({count})" for name, (_, count) in rows.items()]
+        values = np.array([value for value, _ in rows.values()])
+        bars = axes.barh(range(len(names)), values, color="tab:blue")
+        axes.set_yticks(range(len(names)), names)
+        labels = ["-" if np.isnan(v) else f"{v:.1f}" if percent else f"{v:.2f}" for v in values]
+        axes.bar_label(bars, labels, padding=3, fontsize=8)
+        axes.set_ylim(tallest - 0.4, -0.6)
+        most = 100.0 if percent else 1.0
+        below = np.nanmin(np.minimum(values, 0.0), initial=0.0)
+        axes.set_xlim(1.25 * below, 1.08 * most)
+        axes.axvline(0, color="0.6", linewidth=0.8)
         axes.set_xlabel(f"{heading} (utterances)")
         axes.spines[["top", "right"]].set_visible(False)
     return _titled(figure, one.title)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from scipy import stats
 
 from raysys.corpus.folds import Fold, FoldKey
@@ -124,6 +124,14 @@ def enough_to_tell(
         if half(n_folds, seeds) <= gap:
             return n_folds, seeds
     return next(((count, n_seeds) for count in counts if half(count, n_seeds) <= gap), None)
+
+
+def undominated(points: Float64[np.ndarray, "point objective"]) -> Bool[np.ndarray, " point"]:
+    """The Pareto front: which points no other beats in one objective without losing in another; larger is better."""
+    return np.array(
+        [not ((points >= row).all(axis=1) & (points > row).any(axis=1)).any() for row in points],
+        dtype=bool,
+    )
 
 
 def _quantile(count: int) -> float:

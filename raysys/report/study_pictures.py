@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from raysys.config.names import show_value, symbol
 from raysys.config.running import Distribution
 from raysys.report.results import TrialRecord
+from raysys.report.statistics import undominated
 from raysys.tasks.task import Metric
 
 Space = Mapping[str, Distribution]
@@ -142,11 +143,7 @@ def _pareto_front(done: Sequence[TrialRecord], objectives: Sequence[Metric]) -> 
     figure, axes = _blank(6, 5, "complete trials, validation")
     signs = [objective.worth(1.0) for objective in objectives]
     points = np.array([[record.scores[x], record.scores[y]] for record in done])
-    better = points * signs
-    beaten = [
-        bool(((better >= row).all(axis=1) & (better > row).any(axis=1)).any()) for row in better
-    ]
-    front = ~np.array(beaten)
+    front = undominated(points * signs)
     for rows, colour, label in ((~front, "0.6", "beaten"), (front, "tab:red", "Pareto front")):
         axes.scatter(points[rows, 0], points[rows, 1], color=colour, label=label)
     for record, (a, b) in zip(done, points, strict=True):

@@ -300,7 +300,7 @@ class Classification(Task):
             File("confusion/test.json", {"emotions": self.outputs, "test": summary.confusion}),
             File("by_emotion.json", summary.per_class),
             File("by_speaker.json", summary.speakers),
-            Bars("by_emotion_and_speaker.png", title, groups),
+            Bars("by_emotion_and_speaker.png", title, groups, "percent"),
         ]
 
 

@@ -29,7 +29,7 @@ from raysys.losses.objective import Objective
 from raysys.models.emotion_space import Answers, load_space
 from raysys.models.output import ModelOutput
 from raysys.predictions import Predictions
-from raysys.storage import Folder
+from raysys.storage import Folder, with_nan
 from raysys.tasks.emotion_embedding_summary import (
     METRICS,
     RIDGES,
@@ -322,13 +322,14 @@ class EmotionEmbedding(Task):
             for own, one in self._scored()
         }
         groups = {
-            name: {
-                key: (value or 0.0, rated[name]) for key, value in summary.variables(name).items()
-            }
+            name: {n: (r, rated[name]) for n, r in with_nan(summary.variables(name)).items()}
             for name in summary.formats
         }
         title = f"{corpus}: r, or recall of classes, by variable, held-out"
-        return [Bars("by_variable.png", title, groups), File("by_variable.json", summary.formats)]
+        return [
+            Bars("by_variable.png", title, groups, "correlation"),
+            File("by_variable.json", summary.formats),
+        ]
 
     def _answers(self, fitted: Mapping[str, Tensor]) -> Answers:
         return Answers(

@@ -6,7 +6,7 @@ Tasks say what; `raysys.report` draws it for a terminal or as a picture, `raysys
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -93,9 +93,11 @@ class Attention(Picture):
 
 @dataclass(frozen=True)
 class Bars(Picture):
-    """Groups of horizontal bars side by side: heading -> name -> (value in per cent or as it is, utterances)."""
+    """Groups of horizontal bars side by side: heading -> name -> (value, utterances)."""
 
     groups: Mapping[str, Mapping[str, tuple[float, int]]]
+    scale: Literal["percent", "correlation"]
+    """What the values are: 0 to 100, or -1 to 1."""
 
 
 @dataclass(frozen=True)

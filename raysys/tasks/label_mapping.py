@@ -302,7 +302,10 @@ class LabelMapping(Task):
             for pair, rows in summary.pairs.items()
         }
         title = f"{corpus}: held-out correlation by variable"
-        return [Bars("by_variable.png", title, groups), File("by_variable.json", summary.pairs)]
+        return [
+            Bars("by_variable.png", title, groups, "correlation"),
+            File("by_variable.json", summary.pairs),
+        ]
 
     def show_model(self, model: nn.Module) -> list[Exhibit]:
         """All variables of all formats in the emotion space."""

@@ -8,6 +8,8 @@ import torch
 
 from raysys.config import Config
 
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
 
 def settle(config: Config) -> str:
     """Set threads and determinism for this process.
@@ -15,7 +17,7 @@ def settle(config: Config) -> str:
     Returns:
         The device on which to train.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault(_WORKSPACE, ":4096:8")
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_fold)))
     torch.set_flush_denormal(True)
     # Not use_deterministic_algorithms, which also tells torch's compiler and loads it for that: seconds.
@@ -33,12 +35,29 @@ def settle(config: Config) -> str:
 
 @contextmanager
 def settled(config: Config) -> Iterator[None]:
-    """As `settle`, for as long as it lasts."""
+    """As `settle`, for as long as it lasts: afterwards the process computes as it did before."""
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
     threads, exact = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    flash, efficient = cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled()
+    tries, flushes = cudnn.benchmark, _flushes_denormals()
+    workspace = os.environ.get(_WORKSPACE)
+    share = torch.cuda.get_per_process_memory_fraction() if torch.cuda.is_initialized() else 1.0
     settle(config)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(exact)
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(flushes)
+        cuda.enable_flash_sdp(flash)
+        cuda.enable_mem_efficient_sdp(efficient)
+        cudnn.benchmark = tries
+        if torch.cuda.is_initialized():
+            torch.cuda.set_per_process_memory_fraction(share)
+        if workspace is None:
+            os.environ.pop(_WORKSPACE, None)
+
+
+def _flushes_denormals() -> bool:
+    """Whether numbers next to 0 are computed as 0; torch does not tell."""
+    return bool(torch.full((1,), 1e-310, dtype=torch.float64).mul(1.0) == 0)

@@ -1,11 +1,13 @@
 """What a trained fold leaves, loaded: for every model and task, to the last bit, and refused where it does not fit."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import raysys
 from raysys.config import Config
@@ -35,6 +37,45 @@ def test_it_repeats_the_stored_predictions_to_the_last_bit(trained: tuple[Path, 
     everybody = predictor.predict(data.features)
     assert len(everybody.outputs) == N
     np.testing.assert_allclose(everybody.outputs[FOLD.test], found.outputs, atol=1e-6)
+
+
+def computing() -> dict[str, object]:
+    """How torch computes in this process."""
+    cuda = torch.backends.cuda
+    return {
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.get_deterministic_debug_mode(),
+        "fill": torch.utils.deterministic.fill_uninitialized_memory,
+        "flash": cuda.flash_sdp_enabled(),
+        "efficient": cuda.mem_efficient_sdp_enabled(),
+        "benchmark": torch.backends.cudnn.benchmark,
+        "flush": bool(torch.full((1,), 1e-310, dtype=torch.float64).mul(1.0) == 0),
+        "environment": dict(os.environ),
+    }
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_predicting_leaves_the_process_as_it_was(
+    trained: tuple[Path, FoldData], flush: bool, monkeypatch: pytest.MonkeyPatch
+):
+    folder, data = trained
+    predictor = raysys.load(folder)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    torch.set_deterministic_debug_mode("warn")
+    torch.backends.cuda.enable_flash_sdp(True)
+    torch.backends.cuda.enable_mem_efficient_sdp(not flush)
+    torch.set_flush_denormal(flush)
+    torch.set_num_threads(2)
+    before = computing()
+    assert before["flush"] is flush
+    try:
+        predictor.predict(data.features, rows=FOLD.test)
+        assert computing() == before
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_deterministic_debug_mode("default")
+        torch.backends.cuda.enable_mem_efficient_sdp(True)
 
 
 def test_a_model_of_dialogues_is_given_the_places_of_its_turns(small: Config, tmp_path: Path):

@@ -202,7 +202,7 @@ def shown(*arguments: str, job: str = "jobs.cross_validate") -> str:
 
 
 def test_all_help_lists_every_setting_with_a_meaning():
-    printed = shown("--help", "all")
+    printed = "\n" + shown("--help", "all")
     settings = [name for name, group in field_names(Config).items() if group is None]
     for name in settings:
         meaning = printed.split(f"\n  --{name} ", 1)[1].split("\n  --", 1)[0].split("\n", 1)[1]

@@ -1,37 +1,33 @@
 """Accounting of time, and run folders."""
 
-import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import raysys
 from raysys.config import Config
 from raysys.corpus.audit import Finding
 from raysys.errors import StorageError
-from raysys.experiments.plan import deciding
+from raysys.experiments.plan import DECIDING_ROOMS, deciding, deciding_code
 from raysys.experiments.run_folder import RunRecord, choose_folder, write_record
 from raysys.predictions import Predictions
 from raysys.report.results import FoldScores, RunIds, TrialResult, read_result, write_result
-from raysys.report.seconds import account_seconds, best_makespan
+from raysys.report.seconds import account_seconds, schedule_seconds
 from raysys.settings import replaced
 from raysys.similarity.matrix import SimilaritySummary
 from raysys.storage import Folder
 from raysys.tasks.classification import Classification
 
 
-def test_the_best_schedule_is_the_best_of_all_assignments():
-    assert best_makespan([10.0, 10.0, 10.0, 10.0, 20.0], 2) == 30
-    assert best_makespan([3.0, 3.0, 2.0, 2.0, 2.0], 2) == 6
-    assert best_makespan([5.0, 1.0], 8) == 5
-    durations = [7.0, 5.0, 4.0, 3.0, 3.0]
-    brute = min(
-        max(sum(d for d, w in zip(durations, who, strict=True) if w == k) for k in range(3))
-        for who in itertools.product(range(3), repeat=5)
-    )
-    assert best_makespan(durations, 3) == brute
-    assert best_makespan([1.0] * 40, 4) == 10  # the bound, where there are too many assignments
+def test_a_schedule_takes_the_longest_first():
+    assert schedule_seconds([10.0, 10.0, 10.0, 10.0, 20.0], 2) == 30
+    assert schedule_seconds([3.0, 3.0, 2.0, 2.0, 2.0], 2) == 7  # 6 is possible: within 4/3
+    assert schedule_seconds([5.0, 1.0], 8) == 5
+    assert schedule_seconds([1.0] * 40, 4) == 10
+    assert schedule_seconds([], 2) == 0
 
 
 def aggregate(n_classes: int) -> SimilaritySummary:
@@ -152,12 +148,67 @@ def test_two_commands_that_start_together_get_folders_of_their_own(tmp_path: Pat
     assert names == ["demo", "demo-2", "demo-3"]
 
 
+def test_what_keeps_a_run_from_being_resumed_is_named(tmp_path: Path):
+    runs, parts = Folder(str(tmp_path)), {"data": "d", "prior": "p", "code": "c"}
+    folder, _ = choose_folder(runs, "demo", "x", resume=False)
+    write_record(folder, RunRecord("x", "1", "1", "KILLED", parts, commit="0123456789abcdef"))
+    folder.write_json("config.json", {"seed": 0, "loss": {"mu1": 0.1}})
+    settings = {"seed": 0, "loss.mu1": 0.1}
+
+    def refusal(settings: dict[str, float], **changed: str) -> str:
+        with pytest.raises(StorageError) as caught:
+            choose_folder(runs, "demo", "y", resume=True, settings=settings, parts=parts | changed)
+        return str(caught.value)
+
+    assert "(the code has changed since commit 012345678, this is " in refusal(settings, code="e")
+    assert "(the corpus or its features have changed)" in refusal(settings, data="e")
+    both = refusal({"seed": 1, "loss.mu1": 0.1}, prior="e")
+    assert "(seed is 1 here and 0 there; the similarity matrix or emotion space that" in both
+
+
+def test_a_comment_is_no_other_code(tmp_path: Path):
+    package = tmp_path / "raysys"
+    shutil.copytree(Path(raysys.__file__).parent, package)
+    before = deciding_code(package)
+    assert before == deciding_code(Path(raysys.__file__).parent)
+
+    def changed(file: str, old: str, new: str) -> bool:
+        text = (package / file).read_text()
+        assert old in text
+        (package / file).write_text(text.replace(old, new, 1))
+        digest = deciding_code(package)
+        (package / file).write_text(text)
+        return digest != before
+
+    assert not changed("losses/objective.py", "rest = 1.0", "rest = 1.0  # all of it")
+    assert not changed("losses/objective.py", "The loss of one batch", "A batch has a loss")
+    assert changed("losses/objective.py", "rest = 1.0", "rest = 1.5")
+    assert changed("settings.py", "sort_keys=True", "sort_keys=False")
+    for room in ("benchmarks/swfc.py", "report/pictures.py", "tracking/runs.py", "help.py"):
+        assert not changed(room, "import ", "import sys, ")
+
+
+def test_every_room_either_can_change_a_number_or_cannot():
+    """A new room is put into DECIDING_ROOMS, or here."""
+    cannot = {
+        "__init__.py", "background.py", "benchmarks", "catalogue.py", "cluster", "commandline.py", "errors.py",
+        "help.py", "object_storage.py", "report", "storage.py", "tracking",
+    }  # fmt: skip
+    package = Path(raysys.__file__).parent
+    rooms = {p.name for p in package.iterdir() if p.suffix == ".py" or list(p.glob("*.py"))}
+    assert rooms == {*DECIDING_ROOMS} | cannot
+    assert not {*DECIDING_ROOMS} & cannot
+
+
 def test_where_a_run_is_done_is_no_part_of_what_it_is(small: Config):
     elsewhere = {
         "cluster.address": "elsewhere:6379",
         "cluster.workers": 64,
         "storage.runs": "s3://bucket/runs",
         "corpus.root": "/elsewhere",
+        "tracking.patience_seconds": 9.0,
+        "tracking.uri": "http://elsewhere:5000",
+        "search.seconds": 10.0,
     }
     assert deciding(replaced(small, elsewhere)) == deciding(small)
     for name, value in {"cluster.cpus_per_fold": 2.0, "seed": 1, "loss.mu1": 0.1}.items():

@@ -101,6 +101,23 @@ def test_no_server_is_an_error_before_anything_starts(
         connect(TrackingConfig(uri="http://127.0.0.1:9"), Folder(str(tmp_path)))
 
 
+def test_bars_show_every_row_and_go_below_zero():
+    rows = {f"emotion {k}": (-0.41 if k == 3 else k / 28, k) for k in range(28)}
+    figure = draw(Bars("bars.png", "t", {"r": rows}, "correlation"))
+    (axes,) = figure.axes
+    assert len(axes.patches) == len(axes.get_yticklabels()) == 28
+    shortest = min(axes.patches, key=lambda bar: bar.get_width())
+    assert shortest.get_width() == -0.41
+    left, right = axes.get_xlim()
+    assert left < -0.41 and right > 1
+    low, high = sorted(axes.get_ylim())
+    assert all(low < bar.get_y() < high for bar in axes.patches)
+    assert {text.get_text() for text in axes.texts} >= {"-0.41", "0.96"}
+    small = {"anger": (0.4, 3)}  # per cent, however small
+    (axes,) = draw(Bars("bars.png", "t", {"F1": small}, "percent")).axes
+    assert axes.get_xlim()[1] > 100 and axes.texts[0].get_text() == "0.4"
+
+
 def test_pictures_are_drawn_even_with_unknown_cells(tmp_path: Path):
     matrix = np.array([[1, 0.5, np.nan], [0.5, 1, np.nan], [np.nan] * 3])
     names = ["anger", "joy", "calm"]
@@ -111,7 +128,7 @@ def test_pictures_are_drawn_even_with_unknown_cells(tmp_path: Path):
         HeatMap("heat.png", "t", names, matrix, matrix - 0.1, matrix + 0.1),
         Tree("tree.png", "t", names, matrix),
         Confusions("confusions.png", "t", names, counts),
-        Bars("bars.png", "t", groups),
+        Bars("bars.png", "t", groups, "percent"),
         PairCounts("pairs.png", "t", names, counts * 1.0, counts + 1.0),
         Scatter("scatter.png", "t", values),
     ):
