@@ -48,9 +48,11 @@ from raysys.similarity.matrix import SimilarityConfig
 from raysys.storage import Folder
 from raysys.tasks.classification import Classification
 from raysys.tracking.client import connect
+from tests.rooms import changed_rooms, known_rooms
 
 CLUSTER = ClusterConfig(workers=2)
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(scope="session")
@@ -242,8 +244,23 @@ def own_pool(standing: StandingPool) -> None:
     standing.close()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "proofs of these rooms alone, separated by blanks; empty: of the rooms that have changed"
+    parser.addoption("--rooms", default=None, help=text)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests without Ray first, then those that share a pool, then those that need their own."""
+    rooms = config.getoption("--rooms")
+    if rooms is not None:
+        wanted = set(rooms.split()) or changed_rooms(ROOT)
+        unknown = wanted - known_rooms(ROOT)
+        if unknown:
+            raise pytest.UsageError(f"no such room: {', '.join(sorted(unknown))}")
+        proofs = {item: item.get_closest_marker("proof") for item in items}
+        left = [item for item, mark in proofs.items() if mark and not wanted & {*mark.args}]
+        config.hook.pytest_deselected(left)
+        items[:] = [item for item in items if item not in left]
 
     def rank(item: pytest.Item) -> int:
         fixtures: list[str] = getattr(item, "fixturenames", [])

@@ -20,7 +20,7 @@ HANGS_SECONDS = 1200
 """Far more than a loaded machine needs."""
 
 
-@pytest.mark.slow
+@pytest.mark.proof("tracking")
 def test_nothing_is_lost_while_the_server_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     with socket.socket() as probe:

@@ -39,7 +39,7 @@ def trained(plan: Plan, folder: Path) -> list[tuple[FoldResult, dict[str, float]
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.proof("models", "losses", "tasks", "training", "batches", "encoders")
 @pytest.mark.cluster
 @pytest.mark.usefixtures("pool")
 def test_text_and_audio_beat_the_better_one_alone_by_three_points_on_the_demo(
@@ -56,7 +56,7 @@ def test_text_and_audio_beat_the_better_one_alone_by_three_points_on_the_demo(
     assert both >= max(audio, text) + 0.03
 
 
-@pytest.mark.slow
+@pytest.mark.proof("models", "losses", "training", "batches", "encoders")
 def test_multiemo_reads_meld_better_than_the_svm(meld_root: Path, tmp_path: Path):
     config = preset("meld_text", tmp_path, tmp_path)  # not the shared cache: 90 MB
     config = with_training(config, max_epochs=8, patience=8)  # half of the preset's
@@ -75,7 +75,7 @@ def test_multiemo_reads_meld_better_than_the_svm(meld_root: Path, tmp_path: Path
     assert found >= 0.595  # the SVM on pooled states reaches 0.589
 
 
-@pytest.mark.slow
+@pytest.mark.proof("corpus", "models", "training", "batches", "encoders")
 @pytest.mark.cluster
 @pytest.mark.usefixtures("pool")
 def test_emodb_reaches_ua_060_speaker_independent(
@@ -91,7 +91,7 @@ def test_emodb_reaches_ua_060_speaker_independent(
     assert {"shared_transcript", "speaker_normalisation"} <= kinds
 
 
-@pytest.mark.slow
+@pytest.mark.proof("tasks", "models", "losses", "training")
 @pytest.mark.cluster
 @pytest.mark.usefixtures("pool")
 def test_ratings_of_words_are_mapped_better_than_by_ridge(ratings_root: Path, tmp_path: Path):

@@ -124,7 +124,7 @@ print("RESULT", text.total_time * text.dim * 2 / 2**20, peak / 2**10)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.proof("encoders", "cluster", "storage")
 def test_memory_is_bounded_where_features_are_larger_than_the_object_store(tmp_path: Path):
     """Some 480 MB of features through an object store of 100 MB, in shards of 20 MB."""
     features, peak = printed(MEMORY, tmp_path)
@@ -160,7 +160,7 @@ print("RESULT", max(float(abs(one[k] - other[k]).max()) for k in range(12)), len
 """
 
 
-@pytest.mark.slow
+@pytest.mark.proof("encoders", "cluster", "storage")
 def test_where_ray_has_gpus_files_are_read_on_cpus_beside_them(tmp_path: Path):
     """Ray is told of a GPU, so that the work is laid out for one; what computes is the machine's."""
     import soundfile
@@ -175,7 +175,7 @@ def test_where_ray_has_gpus_files_are_read_on_cpus_beside_them(tmp_path: Path):
     assert frames > 3
 
 
-@pytest.mark.slow
+@pytest.mark.proof("encoders", "cluster", "storage")
 def test_an_extraction_that_was_killed_goes_on_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

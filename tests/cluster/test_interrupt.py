@@ -23,14 +23,18 @@ from tests.cluster.command import (
 from tests.cluster.conftest import fold_curve, run
 from tests.cluster.gate import HANGS_SECONDS, Gate, let_go, process_at
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.usefixtures("pool"),
+    pytest.mark.proof("background", "cluster", "commandline", "experiments", "tracking"),
+]
 
 
 @pytest.mark.parametrize(
     "sent",
     [
         pytest.param(signal.SIGINT, id="ctrl-c"),
-        pytest.param(signal.SIGTERM, id="kill", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, id="kill"),
     ],
 )
 def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_numbers(

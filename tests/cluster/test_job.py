@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from raysys.benchmarks.local_cluster import free_port
 from tests.cluster.command import wait_for
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.proof("cluster", "commandline", "storage", "jobs")]
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (

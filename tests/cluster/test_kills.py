@@ -22,59 +22,28 @@ from tests.cluster.gate import Gate, gated_fold, kill_at, let_go, process_at
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("own_pool")]
 
 
-@pytest.mark.slow
-def test_workers_killed_in_the_middle_of_folds_change_no_bit(
+@pytest.mark.proof("cluster", "training", "trials", "experiments", "tracking")
+def test_workers_controller_and_aggregation_actor_killed_in_one_run_change_no_bit(
     reference: Ran, own_pool: None, small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Three folds are held in the middle of training, and the processes that do them are killed there."""
+    """Folds are held in the middle of training: two workers die there, then the controller, at the end the actor.
+
+    Without a dashboard, Ray Train's own cleaner cannot see that its controller has died.
+    """
     gate = Gate(tmp_path / "gate")
-    points = [gate.hold("small", fold, epoch) for fold, epoch in ((0, 2), (2, 3), (4, 1))]
+    points = [gate.hold("small", fold, epoch) for fold, epoch in ((0, 2), (2, 3))]
+    last = gate.hold("small", 4, 1)
     monkeypatch.setattr(session, "run_fold", partial(gated_fold, gate))
     killed: list[int] = []
+    actors: list[Any] = []
 
     def kill() -> None:
         killed.extend(map(kill_at, points))
-
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    again = run(replaced(small, {"cluster.max_attempts": 20}))
-    thread.join(10)
-    assert len(set(killed)) == 3
-    assert again.numbers == reference.numbers
-    client = MlflowClient(f"sqlite:///{small.storage.runs}/mlflow.db")
-    for fold in range(5):
-        curve = fold_curve(client, again.result.mlflow.run_id, fold, "val/ua")
-        assert sorted(curve) == [1, 2, 3, 4]
-
-
-@pytest.mark.slow
-def test_a_killed_controller_gives_its_room_back(
-    reference: Ran, own_pool: None, small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Without a dashboard, Ray Train's own cleaner cannot see that its controller has died."""
-    gate = Gate(tmp_path / "gate")
-    point = gate.hold("small", 1, 2)
-    monkeypatch.setattr(session, "run_fold", partial(gated_fold, gate))
-
-    def kill() -> None:
-        process_at(point)
+        process_at(last)
         (controller,) = [one for one in family(os.getpid()) if "ray::TrainCon" in title(one)]
         os.kill(controller, signal.SIGKILL)
-        let_go(point)
-
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    again = run(small)
-    thread.join(10)
-    assert not point.exists()
-    assert again.numbers == reference.numbers
-
-
-@pytest.mark.slow
-def test_a_killed_aggregation_actor_loses_nothing(
-    reference: Ran, own_pool: None, small: Config, monkeypatch: pytest.MonkeyPatch
-):
-    actors: list[Any] = []
+        killed.append(controller)
+        let_go(last)
 
     def aggregate(self: Any, outcome: Any) -> Any:
         actors.append(self._aggregator.actor)
@@ -84,7 +53,17 @@ def test_a_killed_aggregation_actor_loses_nothing(
         return ray.get(answer)
 
     monkeypatch.setattr(session.Session, "aggregate", aggregate)
-    assert run(small).numbers == reference.numbers
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    again = run(replaced(small, {"cluster.max_attempts": 20}))
+    thread.join(10)
+    assert len(set(killed)) == 3
+    assert not last.exists()
+    assert again.numbers == reference.numbers
+    client = MlflowClient(f"sqlite:///{small.storage.runs}/mlflow.db")
+    for fold in range(5):
+        curve = fold_curve(client, again.result.mlflow.run_id, fold, "val/ua")
+        assert sorted(curve) == [1, 2, 3, 4]
     with pytest.raises(ray.exceptions.ActorDiedError):  # it ends with the run, by and by
         for _ in range(1000):
             ray.get(actors[-1].__ray_ready__.remote())

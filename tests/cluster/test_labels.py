@@ -147,6 +147,7 @@ def test_mlflow_has_r_by_pair_and_variable_and_the_variables_in_the_space(
     assert {"emotion_space.png", "by_variable.png", "by_variable.json"} <= files
 
 
+@pytest.mark.proof("tasks", "models", "losses", "training")
 def test_the_same_seed_gives_the_same_numbers(config: Config, mapped: tuple[TrialResult, str]):
     again, _ = run(cross_validate, config)
     for name in ("mean", "std"):

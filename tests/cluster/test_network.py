@@ -15,7 +15,7 @@ from tests.cluster.command import Command, numbers, wait_for
 from tests.cluster.gate import HANGS_SECONDS, Gate, is_reached, let_go, process_at
 from tests.cluster.test_nodes import preset  # noqa: F401
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.proof("cluster")]
 
 CUT_SECONDS = 60
 SIDES = ("a", "b")

@@ -14,7 +14,7 @@ from raysys.benchmarks.local_cluster import LocalCluster, running_cluster, title
 from tests.cluster.command import SETTINGS, Command, numbers, wait_for
 from tests.cluster.gate import HANGS_SECONDS, Gate, is_reached, let_go, process_at
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.proof("cluster")]
 
 
 @pytest.fixture

@@ -21,17 +21,8 @@ from tests.cluster.test_ablate import run as run_here
 from tests.cluster.test_extraction import corpus_of_texts, files_of, workers
 from tests.conftest import StandingPool
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.proof("storage", "object_storage", "experiments")]
 
-STUDY = """
-loss: {omega: 0.5}
-search:
-  num_trials: 2
-  rounds: 2
-  confirm_seeds: 0
-  scheduler: none
-  space: {loss.mu1: {low: 0.0, high: 0.5}}
-"""
 ABLATION = """
 ablation:
   variants:
@@ -113,20 +104,6 @@ def test_a_killed_run_is_resumed_there_to_the_same_numbers_once_its_claim_has_en
     assert {k: v for k, v in found.items() if k not in ("seconds", "mlflow")} == expected
     status = MlflowClient(f"sqlite:///{home}/mlflow.db").get_run(found["mlflow"]["run_id"])
     assert status.info.status == "FINISHED"
-
-
-def test_a_study_in_rounds_feeds_its_matrices_back_from_there(
-    own_pool: None, cache_root: Path, tmp_path: Path, s3: Mapping[str, str], bucket: str
-):
-    preset = tmp_path / "study.yaml"
-    preset.write_text(SETTINGS + STUDY)
-    home = tmp_path / "home"
-    home.mkdir()
-    command = Command("jobs.tune", preset, home, cache_root, Gate(tmp_path / "gate"))
-    printed = finish(command, on_s3(home, tmp_path), s3)
-    assert "round 2" in printed
-    found = (Folder(bucket) / tmp_path.name / "runs" / "study").read_json("result.json")
-    assert found["kind"] == "study"
 
 
 def test_an_ablation_that_is_ended_there_is_resumed_to_the_table_of_a_local_disk(

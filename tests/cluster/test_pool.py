@@ -136,6 +136,7 @@ def test_a_pool_without_room_says_what_it_asked_for_and_what_there_is(tmp_path: 
         finish(pool, 1)
 
 
+@pytest.mark.proof("cluster")
 def test_a_local_ray_without_room_is_refused_at_once(tmp_path: Path, cache_root: Path):
     flags = ["--cluster.workers", "99", "--corpus.demo.utterances", "150"]
     storage = ["--storage.runs", str(tmp_path), "--storage.cache", str(cache_root)]

@@ -67,7 +67,7 @@ def kill_all(home: Path) -> None:
             os.kill(process, signal.SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.proof("search", "experiments", "trials", "tracking")
 def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(
     pool: None, tmp_path: Path, cache_root: Path
 ):

@@ -1,7 +1,7 @@
 """A run folder that an earlier raysys wrote (`tests/kept/`): later code reads it, or says in one line why not.
 
-It is the run of 150 demo utterances with a tiny CLTNet. Never write it anew to make a test pass: what people have is the
-old one. A new version of a format gets a folder of its own beside it.
+It is the run of 150 demo utterances with a tiny CLTNet. Never write it anew to make a test pass: what people have is
+the old one. A new version of a format gets a folder of its own beside it.
 """
 
 import json

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from raysys.config import Config
 from raysys.errors import StorageError
 from raysys.object_storage import Holder, open_bucket
+from raysys.settings import replaced
+from raysys.similarity.prior import Origin
 from raysys.storage import Folder
+from raysys.tracking.priors import resolve_prior
 
 PROGRAM = """
 import signal, sys, time
@@ -54,6 +58,18 @@ def started(s3: Mapping[str, str], *arguments: str) -> Iterator[subprocess.Popen
         assert process.stdout.readline() == "ready\n"
         yield process
         process.kill()
+
+
+def test_a_measured_matrix_is_read_from_a_bucket(bucket: str, tmp_path: Path):
+    folder = Folder(bucket) / tmp_path.name / "similarity"
+    matrix = [[1.0, 0.4], [0.4, 1.0]]
+    record = {"emotions": ["calm", "joy"], "average": matrix, "corpus": "another"}
+    folder.write_json("average.json", record)
+    config = replaced(Config(), {"loss.omega": 0.5, "loss.similarity": folder.path("average.json")})
+    origin = Origin("demo", (("u1",), ("u2",)))
+    prior = resolve_prior(config, ("calm", "joy"), origin, runs=Folder(str(tmp_path)))
+    assert prior is not None
+    assert prior.values == [matrix, matrix]
 
 
 def go(process: subprocess.Popen) -> None:
