@@ -10,7 +10,7 @@ demo: .venv/installed
 
 # Behaviour: what every change must keep. Without Ray on all cores first, then what shares one Ray.
 test: .venv/installed-test
-	$(BIN)/python -m pytest -m "not proof and not cluster" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not proof and not cluster" --numprocesses auto --dist worksteal
 	$(BIN)/python -m pytest -m "not proof and cluster"
 
 # Behaviour and every proof.

@@ -52,13 +52,14 @@ def parse(
     Args:
         argv: arguments without the program's name.
         program: how the user called it, for the usage line.
-        about: what it does, for its help; then it also says in a first line that it has understood its arguments.
+        about: what it does, for its help: a command that is going to do it, so the corpus must be there, and a first
+            line says that the arguments are understood.
         own: the group of settings that no other program reads.
         task: the only one that the program does; empty: any.
 
     Raises:
         ConfigError: an unreadable preset, an unknown key, a value of the wrong type or out of range.
-        CorpusError: the folder of the corpus is not there.
+        CorpusError: the folder of the corpus is not there (with `about`).
         SystemExit: after `--help`.
     """
     topic = topic_of(argv)
@@ -70,8 +71,8 @@ def parse(
     preset = Path(arguments.pop(0)) if has_preset else None
     _refuse_unknown_flags(arguments)
     values = _for_corpus(_read_preset(preset), arguments) if preset else {}
-    _refuse_missing_corpus(values, arguments)
     if about is not None:
+        _refuse_missing_corpus(values, arguments)
         what = f"{program.rpartition('.')[2]} {preset or 'without a preset'}"
         print(f"{what}: loading PyTorch, Ray and MLflow", flush=True)
     config, options = _build(values, arguments, preset)

@@ -7,7 +7,7 @@ Bad input ends here, with one line and nothing half-written in the run folder.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,7 @@ def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
     parts = {
         "data": digest(corpus.digest, store.digest),
         "prior": digest(known),
-        "code": deciding_code(Path(str(raysys.__file__)).parent),
+        "code": _own_code(),
     }
     identity, audit = digest(deciding(config), parts), (*divided.audit, *notes)
     return Plan(config, corpus, task, data, folds, audit, divided.origin, known, parts, identity)
@@ -236,6 +236,12 @@ def write_plan(plan: Plan, folder: Folder) -> None:
     folder.write_json("audit.json", [asdict(finding) for finding in plan.audit])
     if plan.corpus.quarantine:
         folder.write_json("quarantine.json", [asdict(item) for item in plan.corpus.quarantine])
+
+
+@cache
+def _own_code() -> str:
+    """Of this process, which has loaded it."""
+    return deciding_code(Path(str(raysys.__file__)).parent)
 
 
 def deciding_code(package: Path) -> str:

@@ -130,5 +130,5 @@ def test_the_image_installs_what_make_installs_and_runs_without_root():
     assert (steps[0].cmd, steps[0].value) == ("FROM", ("python:3.11-slim",))
     assert [step.value for step in steps if step.cmd == "USER"][-1] == ("1000",)
     runs = " ".join(" ".join(step.value) for step in steps if step.cmd == "RUN")
-    assert "-m pip install --quiet --editable ." in runs
+    assert "-m pip install --constraint configs/constraints.txt --editable ." in runs
     assert "wget" in runs  # of KubeRay's probes
