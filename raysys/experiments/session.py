@@ -125,7 +125,7 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
 def standing_pool(config: ClusterConfig) -> Iterator[None]:
     """One pool for all commands inside whose `cluster` settings are these: they start at once.
 
-    For notebooks, and for several commands in a row; Ray stays connected.
+    For several commands in a row, as in raysys/README.md; Ray stays connected.
 
     Args:
         config: of the cluster and its workers.

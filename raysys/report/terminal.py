@@ -59,6 +59,6 @@ def _trial_lines(result: TrialResult) -> Iterator[Line]:
     )
     if seconds["efficiency"] == seconds["efficiency"]:
         yield (
-            f"efficiency   {seconds['efficiency']:.2f} = best schedule of the folds on "
+            f"efficiency   {seconds['efficiency']:.2f} = the folds, longest first, on "
             f"{seconds['workers']:.0f} worker(s) / time from the first fold's start to the last one's end"
         )

@@ -1,6 +1,9 @@
 """The front page is short; what it and the guides point to is there; figures printed twice are the same."""
 
+import ast
+import inspect
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -69,3 +72,31 @@ def test_results_of_the_front_page_are_those_of_the_whole_table():
     shown, all_of_them = results("README.md"), results("configs/README.md")
     assert len(shown) == 8
     assert set(shown) <= set(all_of_them)
+
+
+def python_blocks() -> list[tuple[str, str]]:
+    """(guide, code) of every Python block."""
+    return [
+        (guide, textwrap.dedent(code))
+        for guide in GUIDES
+        for code in re.findall(r"^ *```python\n(.*?)^ *```$", read(guide), re.S | re.M)
+    ]
+
+
+def test_what_python_blocks_import_and_use_is_there():
+    blocks = python_blocks()
+    assert blocks
+    for guide, code in blocks:
+        tree = ast.parse(code)
+        imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names: dict[str, object] = {}
+        exec(compile(ast.Module(imports, []), guide, "exec"), names)
+        assert imports, guide
+        for call in ast.walk(tree):
+            if (
+                isinstance(call, ast.Call)
+                and isinstance(call.func, ast.Name)
+                and call.func.id in names
+            ):
+                given = {word.arg: None for word in call.keywords if word.arg}
+                inspect.signature(names[call.func.id]).bind(*call.args, **given)  # type: ignore[arg-type]
