@@ -1,7 +1,8 @@
 # Each target sets up what it needs; a second call installs nothing again.
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint configs/constraints.txt --editable
+# What is not compiled now is compiled when it is first imported; most of it never is.
+INSTALL := $(BIN)/python -m pip install --no-compile --constraint configs/constraints.txt --editable
 
 .PHONY: demo test test-all proofs check constraints clean
 
@@ -36,6 +37,7 @@ clean:
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip  # an old one takes twice as long
 
 .venv/installed: pyproject.toml configs/constraints.txt | .venv/bin/python
 	@echo "installing raysys: some 6 GB, most of it PyTorch with its CUDA libraries, a few minutes the first time"
