@@ -114,6 +114,8 @@ def _accepts(module: str, annotation: ast.expr) -> str:
             return plain[annotation.id]
         meant = _resolve(module, annotation.id)
         return _accepts(*meant) if isinstance(meant, tuple) else "map"
+    if isinstance(annotation, ast.BinOp):
+        return f"{_accepts(module, annotation.left)} or {_accepts(module, annotation.right)}"
     if isinstance(annotation, ast.Subscript):
         outer, inner = ast.unparse(annotation.value), annotation.slice
         parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]

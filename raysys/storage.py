@@ -160,7 +160,16 @@ class Folder:
         Args:
             name: of the file.
             arrays: of one type and width; they are not joined in memory. Without any, an empty table is written.
+
+        Raises:
+            ValueError: they are of different types or widths, so that their bytes would mean other numbers.
+            StorageError: as `write_bytes`.
         """
+        kinds = {(array.dtype.str, array.shape[1:]) for array in arrays}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"{self.path(name)}: arrays of different types or widths: {sorted(kinds)}"
+            )
         first = arrays[0] if arrays else np.empty((0, 0), dtype=np.float16)
         shape = (sum(map(len, arrays)), *first.shape[1:])
         kind = np.lib.format.dtype_to_descr(first.dtype)

@@ -29,6 +29,20 @@ def write_film(path: Path, frames: Sequence[np.ndarray], *, rate: int = 10) -> P
     return path
 
 
+def write_sound(path: Path, samples: np.ndarray, rate: int) -> Path:
+    """Sound without pictures, as AAC in an mp4 or m4a: [channel, time] of one or two channels."""
+    with av.open(str(path), "w", format="mp4") as film:
+        layout = "mono" if len(samples) == 1 else "stereo"
+        stream = film.add_stream("aac", rate=rate, layout=layout)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples, dtype=np.float32), format="fltp", layout=layout
+        )
+        frame.sample_rate = rate
+        film.mux(stream.encode(frame))
+        film.mux(stream.encode(None))
+    return path
+
+
 @cache
 def small_resnet(width: int = 1000) -> str:
     """A folder with random weights of a ResNet of four blocks."""

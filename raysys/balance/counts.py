@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float64, Int, Int64
+from jaxtyping import Float64, Int64, Num
 
 from raysys.settings import require
 
@@ -45,7 +45,7 @@ class BalanceConfig:
 
 
 def minor_emotions(
-    labels: Int64[np.ndarray, " utterance"], votes: Int[np.ndarray, "utterance class"]
+    labels: Int64[np.ndarray, " utterance"], votes: Num[np.ndarray, "utterance class"]
 ) -> Int64[np.ndarray, " utterance"]:
     """The minor emotion of every utterance; -1 where it is clear.
 

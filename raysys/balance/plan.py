@@ -8,7 +8,7 @@ The plan is rows of the train part and numbers; frames are mixed where batches a
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int, Int64
+from jaxtyping import Float64, Int64, Num
 
 from raysys.balance.counts import BalanceConfig, count_kinds, minor_emotions, wanted_counts
 
@@ -38,7 +38,7 @@ class BalancePlan:
 
 def plan_balance(
     labels: Int64[np.ndarray, " utterance"],
-    votes: Int[np.ndarray, "utterance class"],
+    votes: Num[np.ndarray, "utterance class"],
     config: BalanceConfig,
     *,
     seed: int,

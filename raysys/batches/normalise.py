@@ -12,35 +12,43 @@ from jaxtyping import Float, Float32, Int64, Shaped
 
 from raysys.encoders.store import Ragged
 
-_SMALLEST_STD = 1e-5
+_CONSTANT = 1e-12
+"""Deviation of a column, as a share of its mean, that only rounding can have made."""
+_SMALLEST_STD = 1e-37
+_NARROW_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Normaliser:
     """Column-wise (x - mean) / std."""
 
-    mean: Float32[np.ndarray, " dim"]
-    std: Float32[np.ndarray, " dim"]
+    mean: Float[np.ndarray, " dim"]
+    """float32; float64 for frames of 64 bits, whose differences may be small beside their mean."""
+    std: Float[np.ndarray, " dim"]
 
     @classmethod
-    def fit(cls, frames: Iterable[Float[np.ndarray, "_ dim"]]) -> "Normaliser":
+    def fit(cls, frames: Iterable[Shaped[np.ndarray, "_ dim"]]) -> "Normaliser":
         """Mean and standard deviation of the columns; a constant column keeps its scale.
 
         Args:
             frames: of utterances or batches, which are gone through twice, one in memory at a time.
         """
-        count, total = 0, np.zeros(())
+        count, total, wide = 0, np.zeros(()), False
         for one in frames:
+            wide = wide or one.dtype.itemsize > _NARROW_BYTES
             count, total = count + len(one), total + one.astype(np.float64).sum(axis=0)
         mean = total / count
         square = sum(np.square(one.astype(np.float64) - mean).sum(axis=0) for one in frames)
         std = np.sqrt(square / count)
-        std[std < _SMALLEST_STD] = 1.0
-        return cls(mean.astype(np.float32), std.astype(np.float32))
+        std[std <= np.maximum(_CONSTANT * np.abs(mean), _SMALLEST_STD)] = 1.0
+        kind = np.float64 if wide else np.float32
+        return cls(mean.astype(kind), std.astype(kind))
 
-    def __call__(self, frames: Float[np.ndarray, "time dim"]) -> Float32[np.ndarray, "time dim"]:
+    def __call__(self, frames: Shaped[np.ndarray, "time dim"]) -> Float32[np.ndarray, "time dim"]:
         """Normalised frames."""
-        return (frames.astype(np.float32) - self.mean) / self.std
+        return ((frames.astype(self.mean.dtype) - self.mean) / self.std).astype(
+            np.float32, copy=False
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,9 @@ class BySpeaker(Ragged):
     """Who speaks each utterance."""
 
     def __getitem__(self, k: int) -> Shaped[np.ndarray, "time dim"]:
-        return self.normalisers[self.speaker[k]](super().__getitem__(k)).astype(np.float16)
+        frames = super().__getitem__(k)
+        normalised = self.normalisers[self.speaker[k]](frames)
+        return normalised.astype(np.float16) if frames.dtype == np.float16 else normalised
 
     def take(self, rows: Sequence[int]) -> "BySpeaker":
         """Some of the utterances, all of which have features."""

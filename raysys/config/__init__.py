@@ -5,7 +5,8 @@ preset. `raysys.commandline` reads both into a `Config`; `python -m jobs.cross_v
 Settings of corpora, encoders, models and losses stand beside what they set; those of the commands are in this room.
 """
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field
 
 from raysys.balance.counts import BalanceConfig
 from raysys.config.running import (
@@ -22,10 +23,13 @@ from raysys.encoders import FeaturesConfig
 from raysys.errors import ConfigError, lookup, nearest
 from raysys.losses import LossConfig
 from raysys.models import ModelConfig, model_names
-from raysys.settings import as_set, require, value_of
+from raysys.settings import as_set, flat, require, value_of
 from raysys.similarity.matrix import SimilarityConfig
 from raysys.tasks import TASKS
 from raysys.tasks.task import Metric, Task
+
+_MOST = 1_000_000
+"""Of anything that is counted."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,22 @@ class Config:
         rule = "a plain folder name"
         require("/" not in self.name and self.name not in (".", ".."), "name", self.name, rule)
         require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2**31 - 1")
+        self._check_numbers()
         pairs = self.loss.mu2 == 0 or len(self.model.modalities) > 1
         rule = "0 with a single modality, since Soft-HGR compares modalities"
         require(pairs, "loss.mu2", self.loss.mu2, rule)
         self._check_task()
         self._check_attention()
+
+    def _check_numbers(self) -> None:
+        """No setting is infinite, or so large that nobody can have meant it."""
+        for name, value in flat(asdict(self)).items():
+            if name.startswith("search.space"):  # which says it better
+                continue
+            if isinstance(value, float):
+                require(math.isfinite(value), name, value, "a finite number")
+            elif isinstance(value, int) and not name.endswith("seed"):
+                require(abs(value) <= _MOST, name, value, f"at most {_MOST}")
 
     @property
     def task_type(self) -> type[Task]:

@@ -190,8 +190,9 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         require(self.workers >= 0, "cluster.workers", self.workers, "0 or more")
         require(self.max_workers >= 0, "cluster.max_workers", self.max_workers, "0 or more")
-        require(self.cpus_per_fold > 0, "cluster.cpus_per_fold", self.cpus_per_fold, "above 0")
-        require(self.gpus_per_fold >= 0, "cluster.gpus_per_fold", self.gpus_per_fold, "0 or more")
+        cpus, gpus = self.cpus_per_fold, self.gpus_per_fold
+        require(0 < cpus <= 1024, "cluster.cpus_per_fold", cpus, "above 0, at most 1024")
+        require(0 <= gpus <= 64, "cluster.gpus_per_fold", gpus, "0 to 64")
         require(self.max_attempts >= 1, "cluster.max_attempts", self.max_attempts, "1 or more")
         require(self.hello_seconds > 0, "cluster.hello_seconds", self.hello_seconds, "above 0")
 

@@ -8,6 +8,7 @@ emotion space scores B in B's own labels, which it was never taught: no utteranc
 """
 
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,6 +123,7 @@ def read(config: SourceConfig, settings: AcrossConfig, cache: Folder) -> RawCorp
         is_divided=True,
         formats=formats,
         equivalent=tuple(dict.fromkeys((*first.raw.equivalent, *second.raw.equivalent))),
+        findings=(*first.raw.findings, *second.raw.findings),
     )
 
 
@@ -191,7 +193,7 @@ def _row(
 def _from_top(name: str, root: Path, where: str) -> str:
     if not name:
         return ""
-    path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()):
+    path = Path(os.path.normpath(root / name))
+    if not path.is_relative_to(root):
         raise CorpusError(f"{where}: path '{name}' leaves the corpus root {root}")
     return str(path.relative_to("/"))

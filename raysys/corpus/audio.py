@@ -1,13 +1,15 @@
-"""Samples of an utterance: decoding, and the digests by which audio is recognised.
+"""Samples of an utterance: decoding, what makes them unusable, and the digests by which audio is recognised.
 
-Sound files are read by libsndfile, films by ffmpeg.
+    sound files (WAV, FLAC, OGG, MP3, ...) by libsndfile; films, and sound that it lacks (m4a), by FFmpeg's libraries
+
+What is cut short, silent or on another scale than it says is refused with its place, never passed on.
 """
 
 import hashlib
 import math
-import shutil
-import subprocess
+import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +17,25 @@ import soundfile
 from jaxtyping import Float32
 
 from raysys.corpus.table import Utterance
+from raysys.corpus.tables import refuse_pointer
 from raysys.errors import CorpusError, StorageError
 from raysys.settings import digest
 from raysys.storage import Folder, file_digest
 
 FILMS = {".mp4", ".mkv", ".mov", ".avi", ".webm"}
 """Suffixes of films."""
-_FILM_HZ = 16000
+_BY_FFMPEG = FILMS | {".m4a", ".aac", ".wma", ".amr", ".3gp", ".mka", ".m4b", ".ac3"}
+_FFMPEG_HZ = 16000
+_LOUDEST = 4.0
+"""Samples of files of floats are within -1..1, a little more where they clip; far beyond, they are on another scale."""
+_CANCELLED = 1e-4
+"""Share of the channels' power that is left in their mean, below which they cancel each other."""
+_STREAMED = 0xFFFFFFFF
+"""Data size of a WAV whose writer could not know it; everything that follows is data."""
 
 
 def read_audio(row: Utterance, path: Path, where: str) -> tuple[Float32[np.ndarray, " time"], int]:
-    """Mono samples of an utterance's stretch, within -1..1, and the rate in Hz (16 kHz for films).
+    """Mono samples of an utterance's stretch, within -1..1, and the rate in Hz (16 kHz for films and m4a).
 
     Args:
         row: `start` and `end` bound the stretch.
@@ -33,22 +43,43 @@ def read_audio(row: Utterance, path: Path, where: str) -> tuple[Float32[np.ndarr
         where: what names the row, for messages.
 
     Raises:
-        CorpusError: the file cannot be decoded, or start and end do not lie in it.
+        CorpusError: the file cannot be decoded or is cut short, its channels cancel each other, or start and end do not
+            lie in it.
     """
-    if path.suffix.lower() in FILMS:
-        samples = _sound_of_film(path, where)
-        first, last = _stretch(row, _FILM_HZ, len(samples), where)
-        return samples[first:last], _FILM_HZ
+    if path.suffix.lower() in _BY_FFMPEG:
+        samples = _by_ffmpeg(path, where)
+        first, last = _stretch(row, _FFMPEG_HZ, len(samples), where)
+        return samples[first:last], _FFMPEG_HZ
     try:
         with soundfile.SoundFile(path) as file:
             rate, total = int(file.samplerate), len(file)
+            _check_header(path, where)
             first, last = _stretch(row, rate, total, where)
-            file.seek(first)
+            if first:
+                file.seek(first)
             samples = file.read(last - first, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        refuse_pointer(path, f"{where}: audio ")
+        if path.stat().st_size == 0:
+            raise CorpusError(f"{where}: audio {path} is empty (0 bytes)") from error
         reason = " ".join(str(error).split())
         raise CorpusError(f"{where}: cannot decode audio {path}: {reason}") from error
-    return samples.mean(axis=1), rate
+    if len(samples) < last - first:
+        raise CorpusError(
+            f"{where}: audio {path} is cut short: its header says {last - first} samples, {len(samples)} can be "
+            "decoded: get the whole file"
+        )
+    return _mono(samples, path, where), rate
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is known of an utterance's audio."""
+
+    digest: str
+    """Of its samples."""
+    seconds: float
+    rate_hz: int
 
 
 class Digests:
@@ -61,22 +92,23 @@ class Digests:
 
     def __init__(self, cache: Folder, root: Path) -> None:
         self._root = root
-        self._folder, self._name = cache / "audio", f"{digest(str(root.resolve()))[:16]}.json"
+        self._folder, self._name = cache / "audio", f"{digest(str(root.resolve()), 2)[:16]}.json"
         try:
             self._known: dict[str, list[object]] = self._folder.read_json(self._name)
         except StorageError:  # none yet, or a damaged one, which is not worth a word
             self._known = {}
         self._found: dict[str, list[object]] = {}
 
-    def __call__(self, row: Utterance, where: str) -> str:
-        """Digest of an utterance's samples, which are some and numbers; may be called from several threads.
+    def __call__(self, row: Utterance, where: str) -> Heard:
+        """An utterance's samples, which are some, and sound; may be called from several threads.
 
         Raises:
             CorpusError: they are not, or cannot be decoded.
         """
         path = self._root / row.audio
         stretch = f"{row.audio} {row.start} {row.end}"
-        return self._kept(stretch, path, lambda: _digest(row, path, where))
+        known = self._kept(stretch, path, lambda: _heard(row, path, where))
+        return Heard(str(known[0]), float(str(known[1])), int(str(known[2])))
 
     def of_film(self, row: Utterance, where: str) -> str:
         """Digest of the file of an utterance's film, or of its video features.
@@ -86,18 +118,18 @@ class Digests:
         """
         path = self._root / row.video
         try:
-            return self._kept(f"film {row.video}", path, lambda: file_digest(path))
+            return str(self._kept(f"film {row.video}", path, lambda: [file_digest(path)])[0])
         except OSError as error:
             raise CorpusError(f"{where}: cannot read video {row.video}: {error}") from error
 
-    def _kept(self, name: str, path: Path, compute: Callable[[], str]) -> str:
+    def _kept(self, name: str, path: Path, compute: Callable[[], list[object]]) -> list[object]:
         state = path.stat()
         stamp = [state.st_size, state.st_mtime_ns]
         known = self._known.get(name)
         if known is None or known[:2] != stamp:
-            known = [*stamp, compute()]
+            known = [*stamp, *compute()]
         self._found[name] = known
-        return str(known[2])
+        return known[2:]
 
     def save(self) -> None:
         """Keep what was found.
@@ -109,26 +141,87 @@ class Digests:
             self._folder.write_json(self._name, {**self._known, **self._found})
 
 
-def _digest(row: Utterance, path: Path, where: str) -> str:
-    samples, _ = read_audio(row, path, where)
+def _heard(row: Utterance, path: Path, where: str) -> list[object]:
+    """Digest, seconds and rate of samples that can be used."""
+    samples, rate = read_audio(row, path, where)
     if len(samples) == 0:
         raise CorpusError(f"{where}: audio {path} has no samples (zero length)")
-    if not np.isfinite(samples).all():
+    low, high = float(samples.min()), float(samples.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise CorpusError(f"{where}: audio {path} holds NaN or infinite samples")
-    return hashlib.sha256(samples.tobytes()).hexdigest()
+    if low == high:
+        raise CorpusError(
+            f"{where}: audio {path} is silent: all its {len(samples)} samples are {low:g}"
+        )
+    largest = max(-low, high)
+    if largest > _LOUDEST:
+        raise CorpusError(
+            f"{where}: audio {path} has samples up to {largest:g}, but floats go from -1 to 1: divide them by their "
+            "scale, such as 32768"
+        )
+    return [hashlib.sha256(samples.tobytes()).hexdigest(), len(samples) / rate, rate]
 
 
-def _sound_of_film(path: Path, where: str) -> Float32[np.ndarray, " time"]:
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise CorpusError(f"{where}: {path} needs ffmpeg: install it, or convert the clips to .wav")
-    command = [program, "-v", "error", "-i", str(path), "-map", "a:0", "-ac", "1"]
-    command += ["-ar", str(_FILM_HZ), "-f", "f32le", "-"]
-    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        reason = " ".join(done.stderr.decode(errors="replace").split())[-200:]
-        raise CorpusError(f"{where}: cannot decode audio {path}: {reason}")
-    return np.frombuffer(done.stdout, dtype="<f4").astype(np.float32)
+def _mono(
+    samples: Float32[np.ndarray, "time channel"], path: Path, where: str
+) -> Float32[np.ndarray, " time"]:
+    mean: np.ndarray = samples.mean(axis=1)
+    if samples.shape[1] > 1 and len(samples):
+        power = float(np.square(samples, dtype=np.float64).mean())
+        if power and float(np.square(mean, dtype=np.float64).mean()) < _CANCELLED * power:
+            raise CorpusError(
+                f"{where}: the channels of audio {path} cancel each other when they are averaged: keep one of them"
+            )
+    return mean
+
+
+def _check_header(path: Path, where: str) -> None:
+    """Refuse a WAV that holds less, or more, than its header says; libsndfile reads what is there without a word."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] not in (b"RIFF", b"RIFX") or head[8:] != b"WAVE":
+            return
+        order = "<" if head[:4] == b"RIFF" else ">"
+        while len(chunk := file.read(8)) == 8:
+            name, size = chunk[:4], struct.unpack(f"{order}I", chunk[4:])[0]
+            if name == b"data":
+                break
+            file.seek(size + size % 2, 1)
+        else:
+            return
+        left = path.stat().st_size - file.tell()
+    if size == 0 and left > 1:
+        raise CorpusError(
+            f"{where}: audio {path} has a data size of 0 in its header, but {left} bytes follow: it was not finished; "
+            "write it again, as by ffmpeg -i IN OUT.wav"
+        )
+    if size != _STREAMED and left < size:
+        raise CorpusError(
+            f"{where}: audio {path} is cut short: its header says {size} bytes of samples, {left} are there: get the "
+            "whole file"
+        )
+
+
+def _by_ffmpeg(path: Path, where: str) -> Float32[np.ndarray, " time"]:
+    """All sound of a film or sound file, mono at 16 kHz."""
+    import av  # a tenth of a second, which others are spared
+
+    try:
+        with av.open(str(path)) as film:
+            if not film.streams.audio:
+                raise CorpusError(f"{where}: {path} has no sound: leave the utterance out")
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=_FFMPEG_HZ)
+            pieces = [
+                piece.to_ndarray()[0]
+                for frame in film.decode(audio=0)
+                for piece in resampler.resample(frame)
+            ]
+            pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
+    except (av.FFmpegError, OSError, ValueError) as error:
+        refuse_pointer(path, f"{where}: audio ")
+        reason = " ".join(str(error).split())
+        raise CorpusError(f"{where}: cannot decode audio {path}: {reason}") from error
+    return np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, np.float32)
 
 
 def _stretch(row: Utterance, rate: int, total: int, where: str) -> tuple[int, int]:

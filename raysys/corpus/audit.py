@@ -5,25 +5,13 @@ corpora have them by design (EmoDB's ten sentences, IEMOCAP's scripts), and read
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from raysys.corpus.folds import Fold, FoldsConfig, groups_of
+from raysys.corpus.finding import Finding
+from raysys.corpus.folds import Fold, FoldsConfig, groups_of, tested_groups
 from raysys.corpus.table import Corpus
 from raysys.errors import LeakError
-
-Level = Literal["warning", "note"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the audit."""
-
-    level: Level
-    kind: str
-    message: str
 
 
 def audit_folds(
@@ -57,7 +45,7 @@ def audit_folds(
     if "text" in modalities:
         texts = np.array([" ".join(text.lower().split()) for text in corpus.column("text")])
         findings += _shared("transcript", texts, folds, corpus)
-    findings += notes
+    findings += [*_tested(corpus, config), *corpus.findings, *notes]
     if corpus.synthetic:
         findings.append(
             Finding("note", "synthetic", "the corpus is synthetic: no claim about people")
@@ -66,6 +54,16 @@ def audit_folds(
         message = f"{len(corpus.quarantine)} bad utterances were left out (see quarantine.json)"
         findings.append(Finding("warning", "quarantine", message))
     return tuple(findings)
+
+
+def _tested(corpus: Corpus, config: FoldsConfig) -> list[Finding]:
+    """Which groups the folds test, where each tests one."""
+    if config.method != "leave_one_group_out" or not config.tested:
+        return []
+    groups = groups_of(corpus, config)
+    names, every = tested_groups(groups, config), set(groups.tolist())
+    message = f"tested: {config.groups} {', '.join(names)} alone, of {len(every)}: the score says nothing of the others"
+    return [Finding("note", "tested", message)]
 
 
 def _refuse_shared(kind: str, values: np.ndarray, folds: tuple[Fold, ...], name: str) -> None:

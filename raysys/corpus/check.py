@@ -9,9 +9,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from raysys.corpus.audio import Digests
-from raysys.corpus.files import SourceConfig
+from raysys.corpus.audio import Digests, Heard
+from raysys.corpus.files import SourceConfig, file_under
+from raysys.corpus.remarks import (
+    look_at_audio,
+    look_at_groups,
+    look_at_texts,
+    look_at_votes,
+    refuse_labels_alike,
+)
 from raysys.corpus.table import Corpus, Quarantined, RawCorpus, Utterance
+from raysys.corpus.tables import in_one_line
 from raysys.errors import CorpusError
 from raysys.storage import Folder
 
@@ -40,7 +48,7 @@ class Rules(ABC):
 @dataclass(frozen=True)
 class _Checked:
     utterance: Utterance
-    audio_digest: str = ""
+    heard: Heard | None = None
     video_digest: str = ""
 
 
@@ -62,10 +70,11 @@ def check_corpus(
         cache: where digests of audio are kept, so that it is decoded once and not by every command.
 
     Raises:
-        CorpusError: the first problem, with the number of further ones.
+        CorpusError: what is wrong, up to ten problems and the number of further ones.
     """
     targets = config.targets or raw.targets
     names = targets or config.emotions or raw.emotions
+    refuse_labels_alike(raw)
     rules.check_names(names)
     _check_streams(raw, modalities)
     good: list[_Checked] = []
@@ -81,11 +90,19 @@ def check_corpus(
         else:
             bad.append(Quarantined(row.utterance_id, str(found)))
     if bad and not config.skip_bad:
-        more = f" (and {len(bad) - 1} more bad rows)" if len(bad) > 1 else ""
-        raise CorpusError(f"{bad[0].reason}{more}: {_SKIP}")
+        raise CorpusError(f"{in_one_line([one.reason for one in bad])}: {_SKIP}")
     if not good:
         raise CorpusError(f"corpus {raw.name} at {raw.root} has no usable utterance")
-    rules.check_rows([item.utterance for item in good], names, raw.name)
+    rows = [item.utterance for item in good]
+    rules.check_rows(rows, names, raw.name)
+    heard = {one.utterance.utterance_id: one.heard for one in good if one.heard}
+    findings = (
+        *raw.findings,
+        *look_at_groups(rows),
+        *look_at_votes(rows, () if targets else names),
+        *look_at_texts(rows if "text" in modalities else []),
+        *look_at_audio(raw, heard),
+    )
     return Corpus(
         name=raw.name,
         root=raw.root,
@@ -94,8 +111,9 @@ def check_corpus(
         formats=raw.formats,
         equivalent=raw.equivalent,
         is_divided=raw.is_divided,
-        utterances=tuple(item.utterance for item in good),
-        audio_digests=tuple(item.audio_digest for item in good),
+        utterances=tuple(rows),
+        audio_digests=tuple(one.heard.digest if one.heard else "" for one in good),
+        findings=findings,
         quarantine=(*bad, *known),
         synthetic=raw.synthetic,
         video_digests=tuple(i.video_digest for i in good) if "video" in modalities else (),
@@ -204,29 +222,22 @@ def _check_row(
 ) -> _Checked:
     if "text" in modalities and not row.text.strip():
         raise CorpusError(f"{where}: the text is empty, but the model reads text")
-    heard = seen = ""
+    heard, seen = None, ""
     if "audio" in modalities:
         if not row.audio:
-            raise CorpusError(f"{where}: no audio path, but the model hears audio")
-        row = replace(row, audio=_under_root(row.audio, raw, f"{where}: audio"))
+            wanted = raw.absent.get(row.utterance_id)
+            looked = f"'{wanted}' does not exist" if wanted else "no audio path"
+            raise CorpusError(f"{where}: {looked}, but the model hears audio")
+        row = replace(row, audio=file_under(row.audio, raw.root, f"{where}: audio"))
         heard = digests(row, where)
     if "video" in modalities:
         if not row.video:
+            wanted = raw.absent.get(row.utterance_id)
+            looked = f"'{wanted}' does not exist" if wanted else "no video"
             raise CorpusError(
-                f"{where}: no video, but the model sees video: fill the manifest's column 'video', or set "
+                f"{where}: {looked}, but the model sees video: fill the manifest's column 'video', or set "
                 "--features.precomputed.video FILE.npz"
             )
-        row = replace(row, video=_under_root(row.video, raw, f"{where}: video"))
+        row = replace(row, video=file_under(row.video, raw.root, f"{where}: video"))
         seen = digests.of_film(row, where)
     return _Checked(row, heard, seen)
-
-
-def _under_root(name: str, raw: RawCorpus, what: str) -> str:
-    """A file's path relative to the corpus root, in which it must lie."""
-    root = raw.root.resolve()
-    path = (root / name).resolve()
-    if not path.is_relative_to(root):
-        raise CorpusError(f"{what} path '{name}' leaves the corpus root {root}")
-    if not path.is_file():
-        raise CorpusError(f"{what} file {path} does not exist")
-    return str(path.relative_to(root))

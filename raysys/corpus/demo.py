@@ -89,7 +89,8 @@ class DemoConfig:
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "corpus.demo.seed", self.seed, "0 or more")
-        require(self.utterances >= 120, "corpus.demo.utterances", self.utterances, "120 or more")
+        count = self.utterances
+        require(120 <= count <= 100_000, "corpus.demo.utterances", count, "120 to 100000")
 
 
 @dataclass(frozen=True)

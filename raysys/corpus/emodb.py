@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from raysys.corpus.files import SourceConfig, corpus_root
-from raysys.corpus.table import RawCorpus, Utterance
+from raysys.corpus.table import Facts, RawCorpus, Utterance
 from raysys.errors import CorpusError
 from raysys.storage import Folder
 
@@ -39,6 +39,12 @@ SENTENCES = {
 }
 """Sentence code -> what is said."""
 
+FACTS = Facts(
+    "Burkhardt et al. 2005: 535 utterances of 2.8 s on average, at 16 kHz",
+    utterances=535,
+    rate_hz=16000,
+    hours=0.413,
+)
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z])")
 
 
@@ -50,7 +56,12 @@ def read(config: SourceConfig, settings: object, cache: Folder) -> RawCorpus:
     """
     root = corpus_root(config)
     folder = root / "wav"
-    names = sorted(path.name for path in folder.glob("*.wav"))
+    files = folder.iterdir() if folder.is_dir() else ()
+    names = sorted(
+        path.name
+        for path in files
+        if path.suffix.lower() == ".wav" and not path.name.startswith("._")  # of macOS
+    )
     if not names:
         raise CorpusError(
             f"no wav/*.wav in {root}: set --corpus.root to the unpacked EmoDB release"
@@ -60,11 +71,12 @@ def read(config: SourceConfig, settings: object, cache: Folder) -> RawCorpus:
     session = {s: "+".join(speakers[k - k % 2 : k - k % 2 + 2]) for k, s in enumerate(speakers)}
     utterances = tuple(replace(row, session=session[row.speaker]) for row in rows)
     origin = tuple(str(root / row.audio) for row in utterances)
-    return RawCorpus("emodb", root, tuple(sorted(EMOTIONS.values())), utterances, origin)
+    emotions = tuple(sorted(EMOTIONS.values()))
+    return RawCorpus("emodb", root, emotions, utterances, origin, facts=FACTS)
 
 
 def _utterance(name: str, folder: str) -> Utterance:
-    stem = name.removesuffix(".wav")
+    stem = name[: -len(".wav")]
     match = _NAME.fullmatch(stem)
     if not match or match["emotion"] not in EMOTIONS or match["sentence"] not in SENTENCES:
         rule = "speaker, sentence, emotion, version, as in 03a01Fa.wav"

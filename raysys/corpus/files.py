@@ -1,11 +1,15 @@
-"""What readers share: which corpus is asked for, its folder, and rows of a CSV table."""
+"""What readers share: which corpus is asked for, and where its files are."""
 
-import csv
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import difflib
+import os
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from raysys.corpus.names import clean_name
 from raysys.errors import CorpusError
+from raysys.settings import require
 
 
 @dataclass(frozen=True)
@@ -18,13 +22,26 @@ class SourceConfig:
     root: str = ""
     """Folder of the corpus; audio paths are relative to it. The demo needs none."""
     manifest: str = ""
-    """For `manifest`: the CSV or Parquet file, relative to root. Empty: manifest.csv or manifest.parquet."""
+    """For `manifest`: the table (.csv, .tsv, .txt, .parquet), relative to root. Empty: manifest.csv, .parquet, .tsv."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """For `manifest`: what the table calls a column, as in {audio: filename, label: emotion}."""
     emotions: tuple[str, ...] = ()
     """Emotions in the order of the classes. Empty: the reader's own order (manifest: sorted)."""
     targets: tuple[str, ...] = ()
     """For the task regression: numeric columns of the manifest, such as [valence,arousal]."""
     skip_bad: bool = False
     """Move unusable utterances to a quarantine list in the report instead of stopping at the first."""
+
+    def __post_init__(self) -> None:
+        for name in ("emotions", "targets"):
+            given = getattr(self, name)
+            plain = all(one == clean_name(one) for one in given)
+            require(
+                plain, f"corpus.{name}", given, "names without blanks around them, in Unicode NFC"
+            )
+        rule = "empty unless corpus.name is manifest or across"
+        used = not self.columns or self.name in ("manifest", "across")
+        require(used, "corpus.columns", dict(self.columns), rule)
 
 
 def corpus_root(config: SourceConfig) -> Path:
@@ -41,41 +58,43 @@ def corpus_root(config: SourceConfig) -> Path:
     return root.resolve()
 
 
-def csv_rows(
-    path: Path, check_columns: Callable[[Sequence[str], Path], None], *, delimiter: str = ","
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where each row stands (file:line), and its values by column.
+def file_under(name: str, root: Path, what: str) -> str:
+    """A file's path relative to the corpus root, below which it stands; links are followed.
 
     Args:
-        path: of a UTF-8 table whose first line names the columns.
-        check_columns: refuses names that do not fit.
-        delimiter: between columns.
+        name: as the corpus has it, relative to the root, or absolute.
+        root: of the corpus.
+        what: names row and column, for messages.
 
     Raises:
-        CorpusError: it is not such a table, or a row has too many or too few fields.
+        CorpusError: it leaves the root, is no file, or is not there; the message names the nearest one.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True, delimiter=delimiter)
-            names = list(reader.fieldnames or [])
-            check_columns(names, path)
-            for row in reader:
-                where = f"{path}:{reader.line_num}"
-                if None in row or None in row.values():
-                    raise CorpusError(
-                        f"{where}: the row does not have {len(names)} fields: quote commas in text"
-                    )
-                yield where, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{path} is not UTF-8 CSV: {error}") from error
+    inside = os.path.normpath(name)
+    if os.path.isabs(name):
+        below = any(Path(inside).is_relative_to(one) for one in (root, root.resolve()))
+        inside = os.path.relpath(inside if below else os.path.realpath(inside), root.resolve())
+    if inside.split(os.sep)[0] == os.pardir:
+        raise CorpusError(f"{what} path '{name}' leaves the corpus root {root}")
+    path = root / inside
+    if path.is_file():
+        return inside
+    raise CorpusError(f"{what} {_why_no_file(name, path)}")
 
 
-def require_columns(names: Sequence[str], path: Path, required: Sequence[str]) -> None:
-    """Refuse a table that lacks a column.
-
-    Raises:
-        CorpusError: the first missing one.
-    """
-    for name in required:
-        if name not in names:
-            raise CorpusError(f"{path}: column '{name}' is missing; there are {', '.join(names)}")
+def _why_no_file(name: str, path: Path) -> str:
+    if path.is_dir():
+        return f"path '{name}' is a folder, but must be a file"
+    if path.is_symlink():
+        return f"file '{name}' is a link to {os.readlink(path)}, which does not exist"
+    if "\\" in name:
+        return f"path '{name}' does not exist: write / where it has backslashes"
+    there = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []
+    alike = {unicodedata.normalize("NFC", one): one for one in there}
+    if unicodedata.normalize("NFC", path.name) in alike:
+        return (
+            f"file '{name}' does not exist, but '{path.name}' in another Unicode form: rename the file, or write the "
+            "name in that form (NFC or NFD)"
+        )
+    close = difflib.get_close_matches(path.name, there, n=1)
+    hint = f": did you mean '{close[0]}'?" if close else f" under {path.parent}"
+    return f"file '{name}' does not exist{hint}"

@@ -14,8 +14,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
+from raysys.corpus.names import clean_name, natural_key
 from raysys.corpus.table import Corpus
-from raysys.errors import CorpusError
+from raysys.errors import CorpusError, nearest
 from raysys.settings import require
 
 _ALIKE = 0.05
@@ -37,9 +38,10 @@ class FoldsConfig:
     """What may never be in two parts of a fold."""
     n_splits: int = 5
     """Number of folds for stratified_group."""
-    tested: tuple[int, ...] = ()
-    """leave_one_group_out: which groups are test, counted from 1 in the order of their names; empty: each in turn. On
-    IEMOCAP's sessions, [5] is the split of many papers."""
+    tested: tuple[int | str, ...] = ()
+    """leave_one_group_out: which groups are test, by their names, or counted from 1 in the order in which people count
+    (2 before 10) where no group has such a name; empty: each in turn. On IEMOCAP's sessions, [5] is the split of many
+    papers."""
     val_fraction: float = 0.2
     """Share of the non-test utterances, in whole groups, that choose epoch and configuration."""
     seed: int = 0
@@ -48,8 +50,9 @@ class FoldsConfig:
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "folds.seed", self.seed, "0 to 2**32 - 1")
         require(self.n_splits >= 2, "folds.n_splits", self.n_splits, "2 or more")
-        apart = len(set(self.tested)) == len(self.tested) and min(self.tested, default=1) >= 1
-        require(apart, "folds.tested", self.tested, "different numbers from 1")
+        names = [str(one).strip() for one in self.tested]
+        apart = len(set(names)) == len(names) and all(names) and "0" not in names
+        require(apart, "folds.tested", self.tested, "different groups, by name or by number from 1")
         by_group = self.method == "leave_one_group_out" or not self.tested
         rule = "empty unless folds.method is leave_one_group_out"
         require(by_group, "folds.tested", self.tested, rule)
@@ -84,6 +87,32 @@ def groups_of(corpus: Corpus, config: FoldsConfig) -> np.ndarray:
             f"utterance '{row}' has no {config.groups}: fill it or set --folds.groups"
         )
     return np.array(column)
+
+
+def tested_groups(groups: np.ndarray, config: FoldsConfig) -> list[str]:
+    """Groups that are tested one after the other by leave_one_group_out, in the order in which people count.
+
+    Args:
+        groups: of every utterance.
+        config: `tested` chooses some.
+
+    Raises:
+        CorpusError: it names a group that is not there.
+    """
+    known = sorted(set(groups.tolist()), key=natural_key)
+    chosen = set()
+    for one in map(str, config.tested):
+        name = clean_name(one)
+        if name in known:
+            chosen.add(name)
+        elif name.isdecimal() and 1 <= int(name) <= len(known):
+            chosen.add(known[int(name) - 1])
+        else:
+            raise CorpusError(
+                f"folds.tested is {list(config.tested)}, but '{name}' is none of the {len(known)} {config.groups}s: "
+                f"{nearest(name, known)}"
+            )
+    return [name for name in known if name in chosen or not config.tested]
 
 
 def make_folds(
@@ -135,8 +164,6 @@ def _check_group_count(groups: np.ndarray, config: FoldsConfig) -> None:
         raise CorpusError(
             f"{count} {name}(s) cannot fill train, val and test: choose another --folds.groups"
         )
-    if max(config.tested, default=0) > count:
-        raise CorpusError(f"folds.tested is {list(config.tested)}, but there are {count} {name}s")
     if config.method == "stratified_group" and count < config.n_splits:
         raise CorpusError(
             f"{count} {name}s are fewer than {config.n_splits} folds: set --folds.n_splits {count} or less"
@@ -147,11 +174,8 @@ def _outer(
     strata: np.ndarray, groups: np.ndarray, config: FoldsConfig
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if config.method == "leave_one_group_out":
-        from sklearn.model_selection import LeaveOneGroupOut  # a second, which workers are spared
-
-        for place, split in enumerate(LeaveOneGroupOut().split(strata, strata, groups), start=1):
-            if place in config.tested or not config.tested:
-                yield split
+        for name in tested_groups(groups, config):
+            yield np.flatnonzero(groups != name), np.flatnonzero(groups == name)
         return
     yield from _stratified(config.n_splits, strata, groups, config.seed)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from raysys.corpus.files import SourceConfig, corpus_root
-from raysys.corpus.table import RawCorpus, Utterance
+from raysys.corpus.table import Facts, RawCorpus, Utterance
 from raysys.errors import CorpusError, nearest
 from raysys.storage import Folder
 
@@ -87,7 +87,8 @@ def read(config: SourceConfig, settings: IemocapConfig, cache: Folder) -> RawCor
             for row, where in _dialogue(evaluation, folder, str(session), emotions):
                 rows.append(row)
                 origin.append(where)
-    return RawCorpus("iemocap", root, emotions, tuple(rows), tuple(origin))
+    facts = Facts("Busso et al. 2008: audio at 16 kHz", rate_hz=16000)
+    return RawCorpus("iemocap", root, emotions, tuple(rows), tuple(origin), facts=facts)
 
 
 def _dialogue(

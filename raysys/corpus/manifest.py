@@ -1,119 +1,191 @@
-"""Reader `manifest`: the user's own corpus as one CSV or Parquet file.
+"""Reader `manifest`: the user's own corpus as one table, CSV or Parquet.
 
 Columns: utterance_id, label, and as the corpus has them text, audio (path under the root), video (path of a film,
 or of a .npy with features), speaker, session, dialogue_id, turn, start, end (seconds), votes (JSON object or Parquet
-map: emotion -> annotators), split. A row without dialogue_id is a dialogue of its own. Votes for emotions outside
-`corpus.emotions` do not count towards the targets. The columns in `corpus.targets` hold numbers; beside them, a label
-is not needed.
+map: emotion -> annotators, or their share), split. A row without dialogue_id is a dialogue of its own. The columns in
+`corpus.targets` hold numbers; beside them, a label is not needed. `corpus.columns` says what the table calls a column.
+All others are metadata: they are kept and listed.
 """
 
+import difflib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from functools import partial
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-
-from raysys.corpus.files import SourceConfig, corpus_root, csv_rows, require_columns
+from raysys.corpus.files import SourceConfig, corpus_root
+from raysys.corpus.finding import Finding
+from raysys.corpus.names import clean_name
 from raysys.corpus.table import RawCorpus, Utterance
+from raysys.corpus.tables import (
+    Problems,
+    as_name,
+    as_seconds,
+    as_turn,
+    renamed,
+    require_columns,
+    table_rows,
+)
 from raysys.errors import CorpusError, nearest
 from raysys.storage import Folder
 
-COLUMNS = tuple(item.name for item in fields(Utterance) if item.name != "values")
-"""Columns that a manifest may have, beside targets."""
+COLUMNS = tuple(item.name for item in fields(Utterance) if item.name not in ("values", "metadata"))
+"""Columns that a manifest may have, beside targets and metadata."""
+_NAMES = ("utterance_id", "label", "speaker", "session", "dialogue_id", "split")
+_FILES = ("manifest.csv", "manifest.parquet", "manifest.tsv")
+_TYPO = 0.8
+"""How like a column that is not there an unknown one must be, to be taken for it misspelt."""
 
 
 def read(config: SourceConfig, settings: object, cache: Folder) -> RawCorpus:
     """Read the manifest under `corpus.root`.
 
     Raises:
-        CorpusError: no such file, an unknown or missing column, a value of the wrong type.
+        CorpusError: no such file, a missing or misspelt column, values of the wrong type.
     """
     root = corpus_root(config)
-    return read_manifest(_find(config), root=root, name=config.name, targets=config.targets)
+    return read_manifest(
+        _find(config, root),
+        root=root,
+        name=config.name,
+        targets=config.targets,
+        columns=config.columns,
+    )
 
 
-def read_manifest(path: Path, *, root: Path, name: str, targets: tuple[str, ...] = ()) -> RawCorpus:
-    """Read one manifest file; audio paths are relative to `root`, emotions sorted by name, targets are numbers.
+def read_manifest(
+    path: Path,
+    *,
+    root: Path,
+    name: str,
+    targets: tuple[str, ...] = (),
+    columns: Mapping[str, str] | None = None,
+) -> RawCorpus:
+    """Read one table; audio paths are relative to `root`, emotions sorted by name, targets are numbers.
+
+    Args:
+        path: of the table.
+        root: of the corpus.
+        name: of the corpus.
+        targets: columns with numbers that are predicted.
+        columns: our name -> the table's.
 
     Raises:
         CorpusError: as for `read`.
     """
-    check = partial(_check_columns, targets=targets)
-    read_rows = _parquet_rows if path.suffix == ".parquet" else _csv_rows
-    rows = read_rows(path, check)
-    utterances = tuple(_utterance(values, where, targets) for where, values in rows)
+    layout, problems = _Layout(targets, columns or {}), Problems()
+    utterances, origin = [], []
+    for where, cells in table_rows(path, layout.take, problems):
+        try:
+            utterances.append(_utterance(layout.ours(cells), where, targets))
+            origin.append(where)
+        except CorpusError as problem:
+            problems.add(problem)
+    problems.refuse()
     if not utterances:
-        raise CorpusError(f"{path} holds no rows")
-    origin = tuple(where for where, _ in rows)
+        raise CorpusError(f"{path} holds no rows: give it a row an utterance")
     emotions = tuple(sorted({row.label for row in utterances} - {""}))
-    return RawCorpus(name, root, emotions, utterances, origin)
+    findings = layout.findings()
+    if emotions and all(_is_number(emotion) for emotion in emotions):
+        message = (
+            f"labels are numbers ({', '.join(emotions[:5])}), taken for names of classes: for ratings set --task "
+            "regression --corpus.targets"
+        )
+        findings.append(Finding("warning", "numbers_as_labels", message))
+    return RawCorpus(
+        name, root, emotions, tuple(utterances), tuple(origin), findings=tuple(findings)
+    )
 
 
-Check = Callable[[Sequence[str], Path], None]
+@dataclass
+class _Layout:
+    """What the columns of a table are."""
+
+    targets: tuple[str, ...]
+    columns: Mapping[str, str]
+    """Our name -> the table's."""
+    metadata: list[str] = field(default_factory=list)
+    _names: dict[str, str] = field(default_factory=dict)
+    """The table's name -> ours."""
+
+    def take(self, names: Sequence[str], path: Path) -> None:
+        """Check the table's columns.
+
+        Raises:
+            CorpusError: one is missing or misspelt.
+        """
+        for own in self.columns:
+            if own not in (*COLUMNS, *self.targets):
+                raise CorpusError(f"corpus.columns: no column '{own}': {nearest(own, COLUMNS)}")
+        ours = renamed(names, self.columns, path)
+        self._names = dict(zip(names, ours, strict=True))
+        known = (*COLUMNS, *self.targets)
+        for target in self.targets:
+            if target in COLUMNS:
+                raise CorpusError(
+                    f"corpus.targets: '{target}' has a meaning of its own: rename the column"
+                )
+            if target not in ours:
+                raise CorpusError(
+                    f"{path}: no column '{target}' (corpus.targets): {nearest(target, ours)}"
+                )
+        self.metadata = [name for name in ours if name not in known]
+        for name in self.metadata:
+            absent = [one for one in known if one not in ours]
+            meant = difflib.get_close_matches(name.lower(), absent, n=1, cutoff=_TYPO)
+            if meant:
+                raise CorpusError(
+                    f"{path}: unknown column '{name}', and no column '{meant[0]}': did you mean '{meant[0]}'? Rename "
+                    f"it, or set --corpus.columns '{{{meant[0]}: {name}}}'"
+                )
+        needed = ("utterance_id", *(() if self.targets else ("label",)))
+        try:
+            require_columns(ours, path, needed)
+        except CorpusError as error:
+            remedy = "rename one, or say which it is, as by --corpus.columns '{label: emotion}'"
+            raise CorpusError(f"{error}: {remedy}") from error
+
+    def ours(self, cells: Mapping[str, Any]) -> dict[str, Any]:
+        """Cells by our names; metadata under `metadata`."""
+        row = {self._names[name]: value for name, value in cells.items()}
+        rest = {name: str(row.pop(name)) for name in self.metadata if name in row}
+        return {**row, "metadata": rest} if rest else row
+
+    def findings(self) -> list[Finding]:
+        """That columns are kept as metadata."""
+        if not self.metadata:
+            return []
+        message = f"columns kept as metadata: {', '.join(self.metadata)}"
+        return [Finding("note", "metadata", message)]
 
 
-def _find(config: SourceConfig) -> Path:
-    root = corpus_root(config)
-    names = [config.manifest] if config.manifest else ["manifest.csv", "manifest.parquet"]
+def _find(config: SourceConfig, root: Path) -> Path:
+    names = [config.manifest] if config.manifest else list(_FILES)
     for name in names:
         if (root / name).is_file():
             return root / name
-    raise CorpusError(f"no {' or '.join(names)} in {root}: set --corpus.manifest FILE")
+    remedy = nearest(config.manifest, [p.name for p in root.iterdir()]) if config.manifest else ""
+    raise CorpusError(
+        f"no {' or '.join(names)} in {root}: set --corpus.manifest FILE {remedy}".rstrip()
+    )
 
 
-def _csv_rows(path: Path, check_columns: Check) -> list[tuple[str, dict[str, Any]]]:
-    return [
-        (where, {name: value for name, value in row.items() if value != ""})
-        for where, row in csv_rows(path, check_columns)
-    ]
-
-
-def _parquet_rows(path: Path, check_columns: Check) -> list[tuple[str, dict[str, Any]]]:
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise CorpusError(f"{path} is not Parquet: {' '.join(str(error).split())}") from error
-    check_columns(table.column_names, path)
-    rows = enumerate(table.to_pylist())
-    return [
-        (f"{path} row {k}", {name: v for name, v in row.items() if v is not None})
-        for k, row in rows
-    ]
-
-
-def _check_columns(names: Sequence[str], path: Path, *, targets: tuple[str, ...]) -> None:
-    for name in targets:
-        if name in COLUMNS:
-            raise CorpusError(
-                f"corpus.targets: '{name}' has a meaning of its own: rename the column"
-            )
-        if name not in names:
-            raise CorpusError(
-                f"{path}: no column '{name}' (corpus.targets): {nearest(name, names)}"
-            )
-    known = (*COLUMNS, *targets)
-    for name in names:
-        if name not in known:
-            raise CorpusError(f"{path}: unknown column '{name}': {nearest(name, known)}")
-    require_columns(names, path, ("utterance_id", *(() if targets else ("label",))))
-
-
-def _utterance(values: Mapping[str, Any], where: str, targets: tuple[str, ...]) -> Utterance:
+def _utterance(cells: Mapping[str, Any], where: str, targets: tuple[str, ...]) -> Utterance:
     parsers: dict[str, Callable[[Any], Any]] = {
-        "turn": int,
-        "start": float,
-        "end": float,
+        **{name: lambda value: clean_name(as_name(value)) for name in _NAMES},
+        "turn": as_turn,
+        "start": as_seconds,
+        "end": as_seconds,
         "votes": _votes,
-        **dict.fromkeys(targets, float),
+        "metadata": dict,
+        **dict.fromkeys(targets, _number),
     }
     parsed: dict[str, Any] = {}
-    for name, value in values.items():
+    for name, value in cells.items():
         try:
-            parsed[name] = parsers.get(name, str)(value)
+            parsed[name] = parsers.get(name, as_name)(value)
         except (TypeError, ValueError) as error:
             raise CorpusError(f"{where}: column '{name}' holds {value!r}: {error}") from error
     parsed.setdefault("utterance_id", "")
@@ -122,9 +194,53 @@ def _utterance(values: Mapping[str, Any], where: str, targets: tuple[str, ...]) 
     return Utterance(**parsed, values=numbers or None)
 
 
-def _votes(value: Any) -> dict[str, int]:
-    pairs = json.loads(value) if isinstance(value, str) else value
-    counts = {str(emotion): int(count) for emotion, count in dict(pairs).items() if count}
-    if not counts:
+def _number(value: object) -> float:
+    number = float(str(value))
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number")
+    return number
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _votes(value: Any) -> dict[str, int | float]:
+    """Emotion -> annotators, or their share; those without any are left out."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value, object_pairs_hook=_Pairs)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'not JSON ({error}): write votes as {{"joy": 2}}') from error
+    pairs = list(value.items()) if isinstance(value, dict) else value
+    if not isinstance(pairs, list):
+        raise ValueError('votes are a map, as in {"joy": 2}')
+    counts: dict[str, int | float] = {}
+    for emotion, count in pairs:
+        name = clean_name(as_name(emotion))
+        if name in counts:
+            raise ValueError(f"'{name}' comes twice")
+        counts[name] = _count(name, count)
+    given = {name: count for name, count in counts.items() if count}
+    if not given:
         raise ValueError("votes must name at least one emotion with one vote")
-    return counts
+    return given
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with every one of its keys, also those that come twice."""
+
+
+def _count(name: str, count: object) -> int | float:
+    if isinstance(count, bool) or count is None:
+        raise ValueError(f"the votes for '{name}' are {count}, but must be a number")
+    number = float(str(count))
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(
+            f"{count} votes for '{name}', but votes count annotators, or are their share"
+        )
+    return int(number) if number.is_integer() else number

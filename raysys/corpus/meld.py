@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from raysys.corpus.files import SourceConfig, corpus_root, csv_rows, require_columns
-from raysys.corpus.table import RawCorpus, Utterance
+from raysys.corpus.files import SourceConfig, corpus_root
+from raysys.corpus.table import Facts, RawCorpus, Utterance
+from raysys.corpus.tables import Problems, as_seconds, csv_rows, require_columns
 from raysys.errors import CorpusError
 from raysys.storage import Folder
 
@@ -33,6 +34,7 @@ _CLIP_FOLDERS = {
     "dev": ("dev_splits_complete", "dev/dev_splits_complete", "dev"),
     "test": ("output_repeated_splits_test", "test/output_repeated_splits_test", "test"),
 }
+FACTS = Facts("Poria et al. 2019: 13,708 utterances", utterances=13708)
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID", "Season", "Episode")
 
 
@@ -43,14 +45,25 @@ def read(config: SourceConfig, settings: object, cache: Folder) -> RawCorpus:
         CorpusError: a table is missing, lacks a column, or has a broken row.
     """
     root = corpus_root(config)
-    rows, origin = [], []
+    rows, origin, problems = [], [], Problems()
+    absent, seconds = dict[str, str](), dict[str, float]()
     for split in _SPLITS:
         table = _table(root, split)
-        for where, row in csv_rows(table, _check_columns):
-            utterance, clip = _utterance(row, split, where), _clip(root, split, row)
+        for where, row in csv_rows(table, _check_columns, problems):
+            try:
+                utterance = _utterance(row, split, where)
+            except CorpusError as problem:
+                problems.add(problem)
+                continue
+            clip = _clip(root, split, row)
+            if not clip:
+                absent[utterance.utterance_id] = f"{_CLIP_FOLDERS[split][0]}/{_stem(row)}.mp4"
+            if (said := _said_seconds(row)) is not None:
+                seconds[utterance.utterance_id] = said
             film = clip if clip.endswith(".mp4") else ""
             rows.append(replace(utterance, audio=clip, video=film))
             origin.append(where)
+    problems.refuse()
     order = sorted(range(len(rows)), key=lambda k: (rows[k].dialogue_id, rows[k].turn))
     turns: dict[str, int] = {}
     numbered = list(rows)
@@ -58,7 +71,26 @@ def read(config: SourceConfig, settings: object, cache: Folder) -> RawCorpus:
         dialogue = rows[k].dialogue_id
         numbered[k] = replace(rows[k], turn=turns.setdefault(dialogue, 0))
         turns[dialogue] += 1
-    return RawCorpus("meld", root, EMOTIONS, tuple(numbered), tuple(origin), known_bad=BROKEN_CLIPS)
+    return RawCorpus(
+        "meld",
+        root,
+        EMOTIONS,
+        tuple(numbered),
+        tuple(origin),
+        known_bad=BROKEN_CLIPS,
+        facts=FACTS,
+        absent=absent,
+        seconds=seconds,
+    )
+
+
+def _said_seconds(row: dict[str, Any]) -> float | None:
+    """How long a clip is by the table, where that says it: 00:16:16,059 to 00:16:21,731."""
+    try:
+        start, end = (as_seconds(row[name].replace(",", ".")) for name in ("StartTime", "EndTime"))
+    except (KeyError, ValueError):
+        return None
+    return end - start
 
 
 def _table(root: Path, split: str) -> Path:
@@ -97,9 +129,13 @@ def _utterance(row: dict[str, Any], split: str, where: str) -> Utterance:
 
 def _clip(root: Path, split: str, row: dict[str, str]) -> str:
     """Path of the utterance's audio under the root; empty when there is none."""
-    stem = f"dia{int(row['Dialogue_ID'])}_utt{int(row['Utterance_ID'])}"
+    stem = _stem(row)
     for folder in _CLIP_FOLDERS[split]:
         for kind in ("wav", "mp4"):
             if (root / folder / f"{stem}.{kind}").is_file():
                 return f"{folder}/{stem}.{kind}"
     return ""
+
+
+def _stem(row: dict[str, str]) -> str:
+    return f"dia{int(row['Dialogue_ID'])}_utt{int(row['Utterance_ID'])}"

@@ -16,14 +16,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from raysys.corpus.files import SourceConfig, corpus_root, csv_rows, require_columns
+from raysys.corpus.files import SourceConfig, corpus_root
+from raysys.corpus.finding import Finding
 from raysys.corpus.formats import EQUIVALENT, FORMATS, Format, Kind, equivalents
+from raysys.corpus.names import clean_name
 from raysys.corpus.table import RawCorpus, Utterance
+from raysys.corpus.tables import csv_rows, require_columns
 from raysys.errors import ConfigError, CorpusError, lookup, nearest
 from raysys.settings import require
 from raysys.storage import Folder
 
 _PACKAGE = "package:"
+_NARROW = 0.6
+"""Share of its scale that a format's ratings fill at least, where they are many."""
+_FEW = 20
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,7 @@ def read(config: SourceConfig, settings: RatingsConfig, cache: Folder) -> RawCor
     targets = tuple(f"{one.name}.{name}" for one in formats for name in one.variables)
     for known in formats:
         _read_table(settings.tables[known.name], known, root, items)
+    findings = [finding for known in formats if (finding := _narrow(known, list(items.values())))]
     return RawCorpus(
         config.name,
         root,
@@ -158,7 +165,25 @@ def read(config: SourceConfig, settings: RatingsConfig, cache: Folder) -> RawCor
         targets=targets,
         formats=formats,
         equivalent=(*EQUIVALENT, *settings.equivalent),
+        findings=tuple(findings),
     )
+
+
+def _narrow(known: Format, items: Sequence[_Item]) -> Finding | None:
+    """That ratings fill a part of their scale only, as those in 1 to 5 do when they are read as 1 to 9."""
+    names = [f"{known.name}.{variable}" for variable in known.variables]
+    values = [one.values[name] for one in items for name in names if name in one.values]
+    if known.kind != "numeric" or len(values) < _FEW:
+        return None
+    low, high = min(values), max(values)
+    if high - low >= _NARROW:
+        return None
+    width = known.high - known.low
+    message = (
+        f"ratings in {known.name} lie in {known.low + low * width:g} to {known.low + high * width:g}, but its scale is "
+        f"{known.low:g} to {known.high:g}: if theirs is another, set the table's low and high"
+    )
+    return Finding("warning", "narrow_ratings", message)
 
 
 def _read_table(table: RatingsTable, known: Format, root: Path, items: dict[str, _Item]) -> None:
@@ -217,8 +242,8 @@ def _csv_rows(path: Path, table: RatingsTable, known: Format) -> Iterator[tuple[
     def check(names: Sequence[str], _: Path) -> None:
         require_columns(names, path, (table.item, *columns.values(), *extra))
 
-    for where, row in csv_rows(path, check, delimiter="\t" if path.suffix == ".tsv" else ","):
-        name = row[table.item]
+    for where, row in csv_rows(path, check):
+        name = clean_name(row[table.item])
         text = row[table.text] if table.text else name
         split = row[table.split].replace("dev", "val") if table.split else ""
         cells = {variable: row[column] for variable, column in columns.items()}
@@ -240,7 +265,8 @@ def _json_rows(path: Path, table: RatingsTable, known: Format) -> Iterator[tuple
             f"{path} must map each item to the variables that are there, of a binary or categorical format; "
             f"{known.name} is {known.kind}: give a CSV table otherwise"
         )
-    for name, there in content.items():
+    for said, there in content.items():
+        name = clean_name(said)
         where = f"{path}: '{name}'"
         if not isinstance(there, list):
             raise CorpusError(f"{where} must be a list of variables, not {there!r}")

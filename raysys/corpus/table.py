@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 
+from raysys.corpus.finding import Finding
 from raysys.corpus.formats import Format
 from raysys.settings import digest
 
@@ -40,12 +41,26 @@ class Utterance:
     """Seconds into the audio file where the utterance begins; None is the file's start."""
     end: float | None = None
     """Seconds into the audio file where it ends; None is the file's end."""
-    votes: Mapping[str, int] | None = None
-    """Emotion -> number of annotators."""
+    votes: Mapping[str, int | float] | None = None
+    """Emotion -> number of annotators, or their share."""
     values: Mapping[str, float] | None = None
     """Target of a regression -> its value; FORMAT.VARIABLE -> a rating as 0..1."""
     split: str = ""
     """Official part (train, val or test), where the corpus has one."""
+    metadata: Mapping[str, str] | None = None
+    """Columns of a manifest that raysys gives no meaning; no part of the corpus' digest."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is published about a corpus, to compare a copy with."""
+
+    source: str
+    utterances: int | None = None
+    rate_hz: int | None = None
+    """Of its audio files."""
+    hours: float | None = None
+    """Of all its audio."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,13 @@ class RawCorpus:
     origin: tuple[str, ...]
     """Where each utterance stands (file, line or row), for error messages."""
     synthetic: bool = False
+    findings: tuple[Finding, ...] = ()
+    """What readers of a result must know of how it was read."""
+    facts: Facts | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Utterances without audio or film -> the file in which it was looked for."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Utterances -> how long their audio is by the corpus' own tables."""
     known_bad: Mapping[str, str] = field(default_factory=dict)
     """Utterances that are unusable in every copy of the corpus -> why; left out where they fail a check."""
     targets: tuple[str, ...] = ()
@@ -102,6 +124,8 @@ class Corpus:
     """Names of their variables that mean the same."""
     is_divided: bool = False
     """See `RawCorpus`."""
+    findings: tuple[Finding, ...] = ()
+    """What readers of a result must know of how it was read."""
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -113,10 +137,10 @@ class Corpus:
         return np.array([index[row.label] for row in self.utterances], dtype=np.int64)
 
     @cached_property
-    def votes(self) -> Int64[np.ndarray, "utterance class"]:
-        """Annotators for each of the corpus' emotions; a row of zeros where there are none."""
+    def votes(self) -> Float64[np.ndarray, "utterance class"]:
+        """Annotators, or their share, for each of the corpus' emotions; a row of zeros where there are none."""
         rows = [[(row.votes or {}).get(e, 0) for e in self.emotions] for row in self.utterances]
-        return np.array(rows, dtype=np.int64)
+        return np.array(rows, dtype=np.float64)
 
     @cached_property
     def ratings(self) -> Float32[np.ndarray, "utterance target"]:
@@ -158,9 +182,16 @@ class Corpus:
     def digest(self) -> str:
         """Digest of emotions or targets, every column of every row, and the audio's content."""
         rows = [
-            [{**vars(row), **{n: dict(getattr(row, n) or {}) for n in ("votes", "values")}}, audio]
+            [_deciding(row), audio]
             for row, audio in zip(self.utterances, self.audio_digests, strict=True)
         ]
         own = [asdict(one) for one in self.formats]
         more = [own, self.equivalent] if own else []
         return digest(self.name, self.emotions, self.targets, rows, self.video_digests, *more)
+
+
+def _deciding(row: Utterance) -> dict[str, object]:
+    """Columns of a row that can change a number."""
+    columns = {**vars(row), "votes": dict(row.votes or {}), "values": dict(row.values or {})}
+    del columns["metadata"]
+    return columns

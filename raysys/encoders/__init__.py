@@ -16,8 +16,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from raysys.corpus.audit import Finding
-from raysys.corpus.table import Corpus
+from raysys.corpus.finding import Finding
+from raysys.corpus.table import Corpus, Utterance
 from raysys.encoders.audio_transformers import AudioTransformersConfig
 from raysys.encoders.encoder import FRAMED, STREAMS, Encoder, EncoderConfig
 from raysys.encoders.extraction import Through, here
@@ -148,12 +148,14 @@ class FeaturesConfig:
         return found
 
 
-def seen_in(store: FeatureStore, config: FeaturesConfig) -> list[Finding]:
+def seen_in(
+    store: FeatureStore, config: FeaturesConfig, rows: Sequence[Utterance]
+) -> list[Finding]:
     """What the audit must know of the features themselves, such as how many utterances show no face."""
     found = []
     for modality, ragged in store.modalities.items():
         each = (ragged[k] for k in range(len(ragged)))
-        found += config.encoder(modality).seen(each)
+        found += config.encoder(modality).seen(each, rows)
     return found
 
 

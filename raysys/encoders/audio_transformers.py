@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Float32
 
 from raysys.corpus import audio
-from raysys.corpus.audit import Finding
+from raysys.corpus.finding import Finding
 from raysys.encoders import audio_models, pretrained, waveform
 from raysys.encoders.audio_models import FAMILIES, RATE_HZ, AudioModel
 from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest, marked

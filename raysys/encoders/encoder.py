@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Shaped
 
-from raysys.corpus.audit import Finding
+from raysys.corpus.finding import Finding
 from raysys.corpus.table import Utterance
 from raysys.encoders.top_layers import TopRecipe
 from raysys.settings import digest
@@ -53,6 +53,8 @@ class Encoder(ABC):
     """Whether it is faster on a GPU."""
     is_light: bool = False
     """Whether a whole corpus costs less than starting a worker."""
+    keeps_precision: bool = False
+    """Whether frames are stored in the type that they have, as users' must be; models' states are stored as float16."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
@@ -89,7 +91,7 @@ class Encoder(ABC):
     def encode(self, items: Sequence[Any]) -> Iterator[tuple[int, Frames]]:
         """Yield (position in `items`, frames), each once, in any order; `time` is at least 1.
 
-        The store keeps whole numbers (ids, indices) as they are, and others as float16.
+        The store keeps whole numbers (ids, indices) as they are, and others as float16, or as `keeps_precision` says.
 
         Args:
             items: what `read` gave.
@@ -127,8 +129,13 @@ class EncoderConfig:
         """
         return []
 
-    def seen(self, features: Iterable[Frames]) -> list[Finding]:
-        """What the audit must know of the features of a corpus, utterance by utterance."""
+    def seen(self, features: Iterable[Frames], rows: Sequence[Utterance]) -> list[Finding]:
+        """What the audit must know of the features of a corpus, utterance by utterance.
+
+        Args:
+            features: of every utterance.
+            rows: the utterances, in the same order.
+        """
         return []
 
 

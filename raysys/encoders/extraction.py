@@ -64,10 +64,10 @@ def read_portion(encoder: Encoder, portion: Portion, root: Path) -> list[Any]:
 
 
 def encode_portion(encoder: Encoder, portion: Portion, items: Sequence[Any]) -> Encoded:
-    """Frames of each utterance, as the store keeps them: float16, or whole numbers.
+    """Frames of each utterance, as the store keeps them.
 
     Raises:
-        FeatureError: the model cannot be used, or gives something else than numbers that fit into float16.
+        FeatureError: the model cannot be used, or gives something else than finite numbers.
     """
     found: Encoded = [
         (source.position, item)
@@ -77,8 +77,28 @@ def encode_portion(encoder: Encoder, portion: Portion, items: Sequence[Any]) -> 
     read = [k for k, item in enumerate(items) if not isinstance(item, Unreadable)]
     for k, frames in encoder.encode([items[k] for k in read]):
         source = portion[read[k]]
-        found.append((source.position, _stored(frames, source.row)))
+        nothing = Unreadable(f"nothing is left of utterance '{source.row.utterance_id}' to encode")
+        found.append(
+            (source.position, as_stored(frames, encoder, source.row) if len(frames) else nothing)
+        )
     return found
+
+
+def as_stored(frames: Frames, encoder: Encoder, row: Utterance) -> Frames:
+    """Frames as the store keeps them: whole numbers and what users bring in their own type, states as float16.
+
+    Raises:
+        FeatureError: they hold NaN or infinity, also as float16.
+    """
+    if np.issubdtype(frames.dtype, np.integer):
+        return frames
+    with np.errstate(over="ignore"):
+        kept = frames if encoder.keeps_precision else frames.astype(np.float16)
+    if not np.isfinite(kept).all():
+        raise FeatureError(
+            f"features of utterance '{row.utterance_id}' hold NaN or infinity: mend or leave out the utterance"
+        )
+    return kept
 
 
 def here(encoder: Encoder, portions: Sequence[Portion], root: Path) -> Iterator[Encoded]:
@@ -105,18 +125,6 @@ def _read(encoder: Encoder, source: Source, root: Path) -> Any:
         return encoder.read(source, root)
     except (FeatureError, CorpusError) as error:
         return Unreadable(str(error))
-
-
-def _stored(frames: Frames, row: Utterance) -> Frames:
-    if np.issubdtype(frames.dtype, np.integer):
-        return frames
-    with np.errstate(over="ignore"):
-        small = frames.astype(np.float16)
-    if not np.isfinite(small).all():
-        raise FeatureError(
-            f"features of utterance '{row.utterance_id}' hold NaN or infinity: mend or leave out the utterance"
-        )
-    return small
 
 
 def _turns_before(rows: Sequence[Utterance], count: int) -> dict[int, list[int]]:

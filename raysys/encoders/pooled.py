@@ -27,6 +27,7 @@ class Pooled(Encoder):
         self.turns_before = encoder.turns_before
         self.portion = encoder.portion
         self.uses_gpu = encoder.uses_gpu
+        self.keeps_precision = encoder.keeps_precision
 
     def fingerprint(self) -> dict[str, Any]:
         """The encoder's, and how many frames are one."""
@@ -48,7 +49,11 @@ class Pooled(Encoder):
     def encode(self, items: Sequence[Any]) -> Iterator[tuple[int, Frames]]:
         """Means of the encoder's frames, in its order."""
         for position, frames in self._encoder.encode(items):
+            if not len(frames):
+                yield position, frames
+                continue
             starts = np.arange(0, len(frames), self._count)
             sums = np.add.reduceat(frames.astype(np.float64), starts, axis=0)
             lengths = np.diff([*starts, len(frames)])
-            yield position, (sums / lengths[:, None]).astype(np.float32)
+            wide = self.keeps_precision and frames.dtype.itemsize > np.dtype(np.float32).itemsize
+            yield position, (sums / lengths[:, None]).astype(np.float64 if wide else np.float32)

@@ -19,11 +19,13 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from raysys.corpus.audio import FILMS
-from raysys.corpus.audit import Finding
+from raysys.corpus.finding import Finding
+from raysys.corpus.tables import refuse_pointer
 from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest
 from raysys.errors import FeatureError
 from raysys.storage import file_digest
 
+_LARGEST_WHOLE = 2**53
 _DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 """What NumPy raises on a damaged file."""
 
@@ -32,7 +34,7 @@ _DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 class PrecomputedConfig(EncoderConfig):
     """Features that were computed elsewhere: .npz files with an array [time, dim] or [dim] an utterance_id.
 
-    Whole numbers are kept as they are; others are stored as float16: bring columns to a common scale of about 1 first.
+    They are stored in the type that they have (whole numbers as int64), which must be one for all utterances.
     """
 
     modalities: ClassVar = ("audio", "text", "video")
@@ -63,6 +65,8 @@ class PrecomputedEncoder(Encoder):
         FeatureError: the file is missing, or not an .npz.
     """
 
+    keeps_precision = True
+
     def __init__(self, config: PrecomputedConfig, modality: str) -> None:
         self._modality = modality
         name = str(getattr(config, modality))
@@ -72,6 +76,7 @@ class PrecomputedEncoder(Encoder):
         setting = f"features.precomputed.{modality}"
         if not self._file.is_file():
             raise FeatureError(f"{setting} {self._file} is not a file: give the path of an .npz")
+        refuse_pointer(self._file, f"{setting} ")
         if not zipfile.is_zipfile(self._file):
             raise FeatureError(
                 f"{setting} {self._file} is not an .npz: write it with numpy.savez(FILE, **arrays)"
@@ -91,15 +96,16 @@ class PrecomputedEncoder(Encoder):
                     f"{self._file} lacks {self._modality} features of '{row.utterance_id}': add them, or leave the "
                     "utterance out of the corpus"
                 )
-            where, load = str(self._file), partial(self._arrays.__getitem__, row.utterance_id)
+            path = self._file
+            load = partial(self._arrays.__getitem__, row.utterance_id)
         else:
             path = root / row.video
             if path.suffix.lower() in FILMS:
                 raise FeatureError(
                     f"{path} is a film: set --features.video visextnet, or --features.precomputed.video FILE.npz"
                 )
-            where, load = str(path), partial(np.load, path, allow_pickle=False)
-        return _frames(load, f"{where}: {self._modality} features of '{row.utterance_id}'")
+            load = partial(np.load, path, allow_pickle=False)
+        return _frames(load, f"{path}: {self._modality} features of '{row.utterance_id}'", path)
 
     def encode(self, items: Sequence[Frames]) -> Iterator[tuple[int, Frames]]:
         """What was read."""
@@ -120,10 +126,12 @@ class PrecomputedEncoder(Encoder):
         return found
 
 
-def _frames(load: Callable[[], np.ndarray], what: str) -> Frames:
+def _frames(load: Callable[[], np.ndarray], what: str, file: Path) -> Frames:
     try:
         found = load()
     except _DAMAGED as error:
+        if file.is_file():
+            refuse_pointer(file, "")
         reason = " ".join(str(error).split())
         reason = "no plain array of numbers" if "pickle" in reason else reason
         raise FeatureError(f"{what} cannot be read: {reason}") from error
@@ -135,9 +143,13 @@ def _frames(load: Callable[[], np.ndarray], what: str) -> Frames:
         raise FeatureError(
             f"{what} are {getattr(found, 'dtype', 'nothing')} {shape}, but must be numbers [time, dim] or [dim]"
         )
-    if found.dtype.kind in "iu":  # indices, ids: float16 would round them
+    if found.dtype.kind in "iu":
+        if found.max() > _LARGEST_WHOLE or found.min() < -_LARGEST_WHOLE:
+            raise FeatureError(
+                f"{what} hold whole numbers beyond 2**53, which training cannot tell apart: scale the columns"
+            )
         return np.atleast_2d(found).astype(np.int64)
     largest = float(np.abs(found[np.isfinite(found)]).max(initial=0.0))
-    if largest > np.finfo(np.float16).max:
-        raise FeatureError(f"{what} hold {largest:g}, beyond float16 (65504): scale the columns")
-    return np.atleast_2d(found).astype(np.float32)
+    if largest > np.finfo(np.float32).max:
+        raise FeatureError(f"{what} hold {largest:g}, beyond float32 (3.4e38): scale the columns")
+    return np.atleast_2d(found).astype(f"=f{min(found.dtype.itemsize, 8)}")

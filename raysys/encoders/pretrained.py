@@ -7,6 +7,7 @@ Weights must be safetensors; nothing is unpickled.
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +16,22 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 
-from raysys.corpus.audit import Finding
+from raysys.corpus.finding import Finding
 from raysys.encoders.top_layers import TUNABLE
 from raysys.errors import FeatureError
 from raysys.settings import require
 from raysys.storage import file_digest
 
+_AFTER_PADDING = {
+    "camembert",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+}
+"""Kinds of models whose positions begin after the padding token's id."""
 Precision = Literal["float32", "float16", "bfloat16"]
 LayerPooling = Literal["concat", "mean"]
 
@@ -114,6 +125,19 @@ class PretrainedModel:
         if not isinstance(count, int):
             raise self.unusable(ValueError("config.json does not say how many layers it has"))
         return count
+
+    @property
+    def positions(self) -> int:
+        """Tokens that it has places for, which a tokenizer need not know; RoBERTa's kind begins after the padding's.
+
+        Models with relative positions have no limit.
+        """
+        count = self.settings.get("max_position_embeddings")
+        if not isinstance(count, int) or not self.settings.get("position_biased_input", True):
+            return sys.maxsize
+        if self.kind in _AFTER_PADDING:
+            count -= int(self.settings.get("pad_token_id", 1)) + 1
+        return count if count > 0 else sys.maxsize
 
     def check_layers(self, layers: Sequence[int]) -> None:
         """Refuse layers that are not there; 0 is what the first one reads.

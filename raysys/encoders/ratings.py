@@ -39,6 +39,7 @@ class RatingsEncoder(Encoder):
 
     portion = 100_000.0
     is_light = True
+    keeps_precision = True
 
     def __init__(self, format_name: str) -> None:
         self._prefix = f"{format_name}."

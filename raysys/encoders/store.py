@@ -1,7 +1,7 @@
 """The feature store: ragged arrays of one modality on disk, and the rule for reusing them.
 
     cache/features/<corpus>-<modality>-<digest>/
-        00000.values.npy    [time, dim], float16 or whole numbers: utterances 0 to 1023, one after the other
+        00000.values.npy    [time, dim], all shards of one type: utterances 0 to 1023, one after the other
         00000.offsets.npy   [utterances + 1] int64, utterance k of the shard is values[offsets[k] : offsets[k + 1]]
         00000.failed.json   utterances of the shard that could not be read -> why; only where there are such
         00001.values.npy    ...
@@ -38,8 +38,8 @@ class Ragged:
     """Features of all utterances of one modality."""
 
     shards: tuple[Shaped[np.ndarray, "_ dim"], ...]
-    """Frames of utterances one after the other, none of them in two shards: float16, or whole numbers where the encoder
-    gives such."""
+    """Frames of utterances one after the other, none of them in two shards, all of one type: float16 (states of
+    models), or what users bring."""
     starts: Int64[np.ndarray, " utterance"]
     """Where each utterance begins, counted from the first shard's first frame."""
     lengths: Int64[np.ndarray, " utterance"]
@@ -199,7 +199,7 @@ def extract_store(
         advance: told how many further utterances are done, for a progress bar.
 
     Raises:
-        FeatureError: utterances cannot be read, features are not finite in float16, or of different widths.
+        FeatureError: utterances cannot be read, features are not finite, or of different types or widths.
     """
     folder = store_folder(corpus, modality, encoder, cache)
     shards = dict(zip(_names(len(corpus)), _shards(len(corpus)), strict=True))
@@ -260,7 +260,7 @@ def _write(
     first = int(name) * SHARD
     failed = {first + k: one.reason for k, one in enumerate(found) if isinstance(one, Unreadable)}
     frames = {first + k: one for k, one in enumerate(found) if not isinstance(one, Unreadable)}
-    _check_widths(frames, corpus, modality)
+    _check_alike(frames, corpus, modality)
     lengths = [0 if isinstance(one, Unreadable) else len(one) for one in found]
     if failed:  # before the others: a shard with offsets and without this has all its utterances
         reasons = {corpus.utterances[k].utterance_id: reason for k, reason in failed.items()}
@@ -281,6 +281,12 @@ def _complete(
     if len(dims) > 1:
         raise FeatureError(
             f"{description['modality']} features are of widths {sorted(dims)}: compute them alike, and delete "
+            f"{folder.path()}"
+        )
+    types = {str(values.dtype) for values in shards if len(values)}
+    if len(types) > 1:
+        raise FeatureError(
+            f"{description['modality']} features are of types {sorted(types)}: give all the same, and delete "
             f"{folder.path()}"
         )
     size = {"dim": dims.pop(), "total_time": sum(map(len, shards))}
@@ -310,7 +316,7 @@ def _description(corpus: Corpus, modality: str, encoder: Encoder) -> dict[str, A
     }
 
 
-def _check_widths(frames: Mapping[int, Frames], corpus: Corpus, modality: str) -> None:
+def _check_alike(frames: Mapping[int, Frames], corpus: Corpus, modality: str) -> None:
     ids = {k: corpus.utterances[k].utterance_id for k in frames}
     first = next(iter(frames), 0)
     for k, one in frames.items():
@@ -318,4 +324,9 @@ def _check_widths(frames: Mapping[int, Frames], corpus: Corpus, modality: str) -
             raise FeatureError(
                 f"{modality} features of '{ids[k]}' are {one.shape[1]} wide, those of '{ids[first]}' "
                 f"{frames[first].shape[1]}: compute them alike"
+            )
+        if one.dtype != frames[first].dtype:
+            raise FeatureError(
+                f"{modality} features of '{ids[k]}' are {one.dtype}, those of '{ids[first]}' {frames[first].dtype}: "
+                "give all the same type, as by array.astype(numpy.float32)"
             )

@@ -8,15 +8,16 @@ loaded only when there is something to encode.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
-from raysys.corpus.audit import Finding
+from raysys.corpus.finding import Finding
 from raysys.corpus.table import Utterance
 from raysys.encoders import pretrained
 from raysys.encoders.audio_models import FAMILIES
@@ -94,6 +95,23 @@ class TransformersConfig(EncoderConfig):
             found.append(Finding("note", "dialogue_context", message))
         return found
 
+    def seen(self, features: Iterable[Frames], rows: Sequence[Utterance]) -> list[Finding]:
+        """How many texts are longer than what is read of them."""
+        longest = self.max_tokens - (2 if self.context_turns else 0)
+        full = [row for row, one in zip(rows, features, strict=True) if len(one) >= longest]
+        if not full:
+            return []
+        encoder = self.build("text")
+        lengths = [encoder.count_tokens(row.text) for row in full]
+        cut = [length for length in lengths if length > longest]
+        if not cut:
+            return []
+        message = (
+            f"{len(cut)} of {len(rows)} texts are longer than features.{_GROUP}.max_tokens {self.max_tokens} and were "
+            f"cut; the longest has {max(cut)} tokens"
+        )
+        return [Finding("note", "texts_cut", message)]
+
 
 @dataclass(frozen=True)
 class _Pieces:
@@ -170,6 +188,11 @@ class TransformersEncoder(Encoder):
         names: list[str] = self._tokenizer.convert_ids_to_tokens(pieces.ids[pieces.kept])
         return names
 
+    def count_tokens(self, text: str) -> int:
+        """Of a whole text, special tokens included where they are kept."""
+        special = not self._config.context_turns
+        return len(self._tokenizer(text, add_special_tokens=special).input_ids)
+
     def load(self) -> None:
         """The model."""
         _ = self._model, self._tokenizer
@@ -178,6 +201,9 @@ class TransformersEncoder(Encoder):
         """Token states of each text, shortest texts first; special tokens are kept where there is no context."""
         config, files = self._config, self._files
         pieces = [self._pieces(*texts) for texts in items]
+        for k, item in enumerate(pieces):
+            if not item.ids:  # a text of which the tokenizer knows nothing
+                yield k, np.zeros((0, 0), dtype=np.float32)
         for batched in _batches([len(item.ids) for item in pieces], config.batch_tokens):
             batch = self._tokenizer.pad(
                 {"input_ids": [pieces[k].ids for k in batched]}, return_tensors="pt"
@@ -214,7 +240,8 @@ class TransformersEncoder(Encoder):
     @cached_property
     def _tokenizer(self) -> Any:
         tokenizer = self._files.load("AutoTokenizer")
-        longest, wanted = tokenizer.model_max_length, self._config.max_tokens
+        longest = min(tokenizer.model_max_length, self._files.positions)
+        wanted = self._config.max_tokens
         if wanted > longest:
             raise FeatureError(
                 f"'{self._config.model}' reads at most {longest} tokens: set --features.{_GROUP}.max_tokens {longest}"
@@ -231,9 +258,11 @@ class TransformersEncoder(Encoder):
 
 
 def _batches(lengths: list[int], most: int) -> Iterator[list[int]]:
-    """Positions from short to long, each batch at most `most` tokens, of which padding is few."""
+    """Positions of texts that have tokens, from short to long, each batch at most `most`, of which padding is few."""
     batch: list[int] = []
-    for position in sorted(range(len(lengths)), key=lengths.__getitem__):
+    for position in sorted(
+        filter(lengths.__getitem__, range(len(lengths))), key=lengths.__getitem__
+    ):
         longer = bool(batch) and lengths[position] > _PADDED * lengths[batch[0]] + 1
         if batch and (longer or lengths[position] * (len(batch) + 1) > most):
             yield batch

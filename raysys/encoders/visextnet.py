@@ -8,14 +8,15 @@ all faces of all frames. An utterance without a face gives zeros; the report cou
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from raysys.corpus.audit import Finding
+from raysys.corpus.finding import Finding
+from raysys.corpus.table import Utterance
 from raysys.encoders import faces
 from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
 from raysys.encoders.faces import FaceDetector
@@ -62,7 +63,7 @@ class VisextnetConfig(EncoderConfig):
             identity=identity,
         )
 
-    def seen(self, features: Iterable[Frames]) -> list[Finding]:
+    def seen(self, features: Iterable[Frames], rows: Sequence[Utterance]) -> list[Finding]:
         """How many utterances show no face."""
         faceless = [not np.any(frames) for frames in features]
         if not any(faceless):

@@ -22,7 +22,7 @@ from raysys.corpus import read_corpus
 from raysys.corpus.table import Corpus, Utterance
 from raysys.encoders import prepare_features
 from raysys.encoders.encoder import FRAMED
-from raysys.encoders.extraction import encode_rows
+from raysys.encoders.extraction import as_stored, encode_rows
 from raysys.encoders.store import Ragged
 from raysys.errors import ConfigError
 from raysys.experiments.space import fold_folder, resolve_space, run_named
@@ -127,9 +127,9 @@ def _features(bundle: Bundle, query: Sequence[str]) -> dict[str, Ragged]:
     row = Utterance("query", text=given.get("text", ""), audio=audio)
     features = {}
     for modality in bundle.dims:
-        (frames,) = encode_rows(config.features.build(modality), [row], Path("/"))
-        whole = np.issubdtype(frames.dtype, np.integer)
-        stored = frames if whole else frames.astype(np.float16)
+        encoder = config.features.build(modality)
+        (frames,) = encode_rows(encoder, [row], Path("/"))
+        stored = as_stored(frames, encoder, row)
         features[modality] = Ragged.of(stored, np.array([len(frames)], dtype=np.int64))
     return features
 

@@ -18,7 +18,8 @@ from raysys.batches.normalise import by_speaker
 from raysys.cluster.extraction import extractor
 from raysys.config import Config
 from raysys.corpus import read_corpus
-from raysys.corpus.audit import Finding, audit_folds
+from raysys.corpus.audit import audit_folds
+from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold, folds_record, make_folds
 from raysys.corpus.table import Corpus
 from raysys.encoders import prepare_features, seen_in
@@ -159,7 +160,7 @@ def prepare_store(
     if failed := store.failed:
         store = store.take([k for k in range(len(corpus)) if k not in failed])
         corpus = corpus.without(failed)
-    return corpus, store, seen_in(store, config.features)
+    return corpus, store, seen_in(store, config.features, corpus.utterances)
 
 
 def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:

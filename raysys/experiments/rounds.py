@@ -19,7 +19,7 @@ from rich.console import Console
 from raysys.background import Background
 from raysys.config import Config
 from raysys.config.running import SearchConfig
-from raysys.corpus.audit import Finding
+from raysys.corpus.finding import Finding
 from raysys.errors import ConfigError, FoldFailedError
 from raysys.experiments.choice import choose
 from raysys.experiments.plan import Plan

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import PlainValidator, TypeAdapter, ValidationError, ValidationInfo
 
 from raysys.config.training import Keep
-from raysys.corpus.audit import Finding
+from raysys.corpus.finding import Finding
 from raysys.errors import StorageError
 from raysys.storage import Folder, Number
 from raysys.tasks import TASKS

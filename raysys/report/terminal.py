@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console, RenderableType
 
-from raysys.corpus.audit import Finding
+from raysys.corpus.finding import Finding
 from raysys.report.ablation import ablation_lines
 from raysys.report.results import AblationResult, Result, StudyResult, TrialResult
 from raysys.report.study import study_lines

@@ -9,21 +9,31 @@ that also fits on val would.
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 
 from raysys.encoders.encoder import Frames
+
+_NARROW_BYTES = 4
 
 
 def pool_over_time(
     features: Mapping[str, Iterable[Frames]],
-) -> Float32[np.ndarray, "utterance dim"]:
-    """Mean, standard deviation and the 10 % and 90 % quantiles over time, all modalities side by side."""
+) -> Float[np.ndarray, "utterance dim"]:
+    """Mean, standard deviation and the 10 % and 90 % quantiles over time, all modalities side by side.
+
+    In float32, and in float64 for features of 64 bits.
+    """
     columns = []
     for each in features.values():
-        columns.append(np.stack([_statistics(frames.astype(np.float32)) for frames in each]))
+        columns.append(np.stack([_statistics(_as_float(frames)) for frames in each]))
     return np.concatenate(columns, axis=1)
 
 
-def _statistics(frames: Float32[np.ndarray, "time dim"]) -> Float32[np.ndarray, " statistic"]:
+def _as_float(frames: Frames) -> Float[np.ndarray, "time dim"]:
+    return frames.astype(np.float64 if frames.dtype.itemsize > _NARROW_BYTES else np.float32)
+
+
+def _statistics(frames: Float[np.ndarray, "time dim"]) -> Float[np.ndarray, " statistic"]:
     low, high = np.quantile(frames, [0.1, 0.9], axis=0)
-    return np.concatenate([frames.mean(axis=0), frames.std(axis=0), low, high]).astype(np.float32)
+    found = np.concatenate([frames.mean(axis=0), frames.std(axis=0), low, high])
+    return found.astype(frames.dtype)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, Num
 from torch import Tensor
 
 from raysys.balance.counts import BalanceConfig
@@ -57,8 +57,8 @@ class ClassTargets:
     """What is known of the emotion of every utterance."""
 
     labels: Int64[np.ndarray, " utterance"]
-    votes: Int64[np.ndarray, "utterance class"]
-    """Annotators by emotion; a row of zeros where there are none."""
+    votes: Num[np.ndarray, "utterance class"]
+    """Annotators, or their share, by emotion; a row of zeros where there are none."""
 
 
 @dataclass(frozen=True)
@@ -319,7 +319,7 @@ def score_classes(
 
 def target_distributions(
     labels: Int64[np.ndarray, " utterance"],
-    votes: Int64[np.ndarray, "utterance class"],
+    votes: Num[np.ndarray, "utterance class"],
     kind: Literal["label", "votes"],
 ) -> Float32[np.ndarray, "utterance class"]:
     """Target distribution of every utterance.
@@ -334,7 +334,7 @@ def target_distributions(
     if kind == "label":
         return one_hot
     total = votes.sum(axis=1, keepdims=True)
-    return np.where(total > 0, votes / np.maximum(total, 1), one_hot).astype(np.float32)
+    return np.where(total > 0, votes / np.where(total > 0, total, 1), one_hot).astype(np.float32)
 
 
 def _bars(rows: Mapping[str, Mapping[str, float]], score: str) -> dict[str, tuple[float, int]]:

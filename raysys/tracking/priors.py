@@ -17,7 +17,7 @@ import numpy as np
 from mlflow.artifacts import download_artifacts
 
 from raysys.config import Config
-from raysys.corpus.audit import Finding
+from raysys.corpus.finding import Finding
 from raysys.errors import TrackingError
 from raysys.similarity.prior import (
     Origin,

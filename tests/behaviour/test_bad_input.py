@@ -80,7 +80,7 @@ def nothing(root: Path) -> None:
 CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "missing audio": (lambda root: (root / "wav/0calm.wav").unlink(), [], "does not exist"),
     "unreadable audio": (lambda root: (root / "wav/0calm.wav").write_bytes(b"no"), [], "cannot decode"),
-    "low sample rate": (audio(np.zeros(4000), 8000), [], "has 8000 Hz, below"),
+    "low sample rate": (audio(0.1 * np.sin(np.arange(4000)), 8000), [], "has 8000 Hz, below"),
     "zero length": (audio(np.zeros(0)), [], "zero length"),
     "NaN in the audio": (audio(np.full(4000, np.nan)), [], "NaN"),
     "duplicate id": (edit("\n1calm,", "\n0calm,"), [], "manifest.csv:4: utterance_id '0calm' occurs twice"),
@@ -119,7 +119,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "video of no shape": (video(np.zeros((2, 3, 4))), SEES, "must be numbers [time, dim] or [dim]"),
     "video without frames": (video(np.zeros((0, 4))), SEES, "must be numbers [time, dim] or [dim]"),
     "video that is pickled": (video(np.array([{}], dtype=object)), SEES, "cannot be read: no plain array"),
-    "video beyond float16": (video(np.full((3, 4), 1e5)), SEES, "hold 100000, beyond float16 (65504)"),
+    "video beyond float32": (video(np.full((3, 4), 1e39)), SEES, "hold 1e+39, beyond float32 (3.4e38)"),
     "damaged video": (lambda root: (root / "video/0joy.npy").write_bytes(b"no"), SEES, "'0joy' cannot be read"),
     "turns in milliseconds": (edit(",d0,1,", ",d0,1699999999999,"), DIALOGUES, "a turn 1699999999999 but no turn 1"),
     "a file without its encoder": (nothing, ["--features.precomputed.text", "a.npz"], "nowhere else (it is hashed)"),

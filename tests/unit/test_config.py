@@ -102,7 +102,7 @@ def test_a_preset_may_have_another_laid_over_it_for_a_corpus(tmp_path: Path):
         (["--folds.tested", "[5]"], "folds.tested is [5], but must be empty unless folds.method"),
         (
             ["--folds.tested", "[0]", "--folds.method", "leave_one_group_out"],
-            "must be different numbers from 1",
+            "must be different groups, by name or by number from 1",
         ),
     ],
 )

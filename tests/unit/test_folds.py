@@ -8,8 +8,9 @@ import pytest
 
 from raysys.config import Config
 from raysys.corpus import CorpusConfig
-from raysys.corpus.audit import Finding, audit_folds
+from raysys.corpus.audit import audit_folds
 from raysys.corpus.demo import DemoConfig
+from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold, FoldsConfig, groups_of
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import CorpusError, LeakError
@@ -150,5 +151,7 @@ def test_chosen_groups_alone_are_test_counted_in_the_order_of_their_names(cache_
     names = groups_of(corpus, every)
     assert [set(names[fold.test]) for fold in folds] == [{"S2"}, {"S5"}]
     assert [fold.index for fold in folds] == [0, 1]
-    with pytest.raises(CorpusError, match=r"folds.tested is \[6\], but there are 5 sessions"):
+    with pytest.raises(
+        CorpusError, match=r"folds.tested is \[6\], but '6' is none of the 5 sessions"
+    ):
         folds_of(corpus, replace(every, tested=(6,)))

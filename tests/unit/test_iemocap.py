@@ -144,7 +144,7 @@ def test_a_broken_line_is_named(release: Path, file: str, old: str, new: str, me
 
 def test_a_missing_session_or_clip_is_named(release: Path):
     (release / "Session2/sentences/wav/Ses02F_impro01/Ses02F_impro01_F000.wav").unlink()
-    with pytest.raises(CorpusError, match=r"Ses02F_impro01_F000\.wav does not exist"):
+    with pytest.raises(CorpusError, match=r"Ses02F_impro01_F000\.wav' does not exist"):
         read(release)
     for path in (release / "Session4" / "dialog" / "EmoEvaluation").iterdir():
         path.unlink()

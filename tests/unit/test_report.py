@@ -9,7 +9,7 @@ import pytest
 
 import raysys
 from raysys.config import Config
-from raysys.corpus.audit import Finding
+from raysys.corpus.finding import Finding
 from raysys.errors import StorageError
 from raysys.experiments.plan import DECIDING_ROOMS, deciding, deciding_code
 from raysys.experiments.run_folder import RunRecord, choose_folder, write_record

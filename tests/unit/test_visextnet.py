@@ -119,9 +119,9 @@ def test_visextnet_averages_faces_over_faces_and_frames(films):
     # the same face, whether alone, twice, or in half of the frames; films are compressed
     scale = float(np.abs(one).max())
     np.testing.assert_allclose(two, leaves, atol=0.05 * scale)
-    (finding,) = config.seen([none, one, two, leaves])
+    (finding,) = config.seen([none, one, two, leaves], [])
     assert finding.message == "1 of 4 utterances show no face: their video features are zeros"
-    assert config.seen([one, two]) == []
+    assert config.seen([one, two], []) == []
 
 
 def test_a_pictures_values_are_those_of_torchvision(films):
