@@ -21,8 +21,9 @@ import soundfile
 
 from raysys.commandline import parse
 from raysys.corpus import CorpusConfig, read_corpus
+from raysys.corpus import folds as dividing
 from raysys.corpus.audit import audit_folds
-from raysys.corpus.folds import FoldsConfig, make_folds, tested_groups
+from raysys.corpus.folds import FoldsConfig, make_folds
 from raysys.corpus.table import Corpus
 from raysys.encoders import FeaturesConfig, prepare_features
 from raysys.encoders.logmel import LogmelConfig
@@ -414,9 +415,9 @@ def test_groups_are_ordered_as_people_count_and_tested_by_name(
     config = FoldsConfig(method="leave_one_group_out", groups="session", tested=tested)
     if isinstance(expected, str):
         with pytest.raises(CorpusError, match=expected):
-            tested_groups(groups, config)
+            dividing.tested_groups(groups, config)
     else:
-        assert tested_groups(groups, config) == expected
+        assert dividing.tested_groups(groups, config) == expected
 
 
 def test_the_audit_says_who_was_tested(root: Path):
@@ -530,7 +531,7 @@ FORMS: dict[str, tuple[Callable[[Path], Path], float]] = {
     "32 bits": (rewrite(tone(), subtype="PCM_32"), 0.05),
     "floats": (rewrite(tone(), subtype="FLOAT"), 0.05),
     "doubles": (rewrite(tone(), subtype="DOUBLE"), 0.05),
-    "FLAC": (rewrite(tone(), name="a.flac"), 1e-9),
+    "FLAC": (rewrite(tone(), name="a.flac"), 0.01),
     "two channels": (rewrite(np.stack([tone(), tone()], axis=1)), 1e-9),
     "one silent channel": (rewrite(np.stack([2 * tone(), 0 * tone()], axis=1)), 0.05),
     "big-endian": (rewrite(tone(), endian="BIG"), 1e-9),
@@ -642,9 +643,8 @@ def test_a_path_that_is_no_file_is_named(name: str, root: Path):
     (root / "manifest.csv").write_text(table((0, f"u0,calm,a,{name},s0,0")))
     with pytest.raises(CorpusError) as told:
         read(root, modalities=("audio",))
-    assert f"manifest.csv:2: {PATHS[name]}".replace("csv:2: in", "in") in str(told.value) or PATHS[
-        name
-    ] in str(told.value)
+    assert "manifest.csv:2: " in str(told.value)
+    assert PATHS[name] in str(told.value)
 
 
 # --- numbers from elsewhere
