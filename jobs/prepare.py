@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"left out  {item.utterance_id}: {item.reason}")
     for modality, ragged in store.modalities.items():
         print(f"{modality:9} {ragged.total_time} x {ragged.dim} {ragged.dtype}")
-    for finding in findings:
+    for finding in (*corpus.findings, *findings):
         print(f"{finding.level:9} {finding.message}")
     print(f"cache     {cache.path()}")
     return 0

@@ -29,9 +29,9 @@ def write_film(path: Path, frames: Sequence[np.ndarray], *, rate: int = 10) -> P
     return path
 
 
-def write_sound(path: Path, samples: np.ndarray, rate: int) -> Path:
+def write_sound(path: Path, samples: np.ndarray, rate: int, **options: str) -> Path:
     """Sound without pictures, as AAC in an mp4 or m4a: [channel, time] of one or two channels."""
-    with av.open(str(path), "w", format="mp4") as film:
+    with av.open(str(path), "w", format="mp4", options=options) as film:
         layout = "mono" if len(samples) == 1 else "stereo"
         stream = film.add_stream("aac", rate=rate, layout=layout)
         frame = av.AudioFrame.from_ndarray(

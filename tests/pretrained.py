@@ -84,15 +84,18 @@ def _waveform_model(kind: str) -> Any:
     return model(config(**SIZES, **CONVOLUTIONS))
 
 
-def make_text_model(kind: str, folder: Path) -> Path:
-    """Save a small random text model with a tokenizer of a few words."""
+def make_text_model(
+    kind: str, folder: Path, *, positions: int = 512, longest: int | None = 128
+) -> Path:
+    """Save a small random text model with a tokenizer of a few words, which may not know how much the model reads."""
     torch.manual_seed(0)
     config, model = {
         "bert": (transformers.BertConfig, transformers.BertModel),
         "roberta": (transformers.RobertaConfig, transformers.RobertaModel),
         "deberta-v2": (transformers.DebertaV2Config, transformers.DebertaV2Model),
     }[kind]
-    made = model(config(**SIZES, vocab_size=len(VOCABULARY), pad_token_id=0))
+    sizes = {**SIZES, "max_position_embeddings": positions}
+    made = model(config(**sizes, vocab_size=len(VOCABULARY), pad_token_id=0))
     _roughen(made)
     made.save_pretrained(folder)
     words = {word: k for k, word in enumerate(VOCABULARY)}
@@ -109,7 +112,7 @@ def make_text_model(kind: str, folder: Path) -> Path:
         sep_token="[SEP]",
         pad_token="[PAD]",
         unk_token="[UNK]",
-        model_max_length=128,
+        **({} if longest is None else {"model_max_length": longest}),
     ).save_pretrained(folder)
     return folder
 

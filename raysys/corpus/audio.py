@@ -26,6 +26,8 @@ FILMS = {".mp4", ".mkv", ".mov", ".avi", ".webm"}
 """Suffixes of films."""
 _BY_FFMPEG = FILMS | {".m4a", ".aac", ".wma", ".amr", ".3gp", ".mka", ".m4b", ".ac3"}
 _FFMPEG_HZ = 16000
+_FFMPEG_LATE = 0.5
+"""Seconds that a stream may be shorter than it says: codecs count in blocks."""
 _LOUDEST = 4.0
 """Samples of files of floats are within -1..1, a little more where they clip; far beyond, they are on another scale."""
 _CANCELLED = 1e-4
@@ -176,15 +178,15 @@ def _mono(
 
 
 def _check_header(path: Path, where: str) -> None:
-    """Refuse a WAV that holds less, or more, than its header says; libsndfile reads what is there without a word."""
+    """Refuse a WAV or AIFF that holds less, or more, than it says; libsndfile reads what is there without a word."""
     with path.open("rb") as file:
         head = file.read(12)
-        if head[:4] not in (b"RIFF", b"RIFX") or head[8:] != b"WAVE":
+        if head[8:] not in (b"WAVE", b"AIFF", b"AIFC"):
             return
         order = "<" if head[:4] == b"RIFF" else ">"
         while len(chunk := file.read(8)) == 8:
             name, size = chunk[:4], struct.unpack(f"{order}I", chunk[4:])[0]
-            if name == b"data":
+            if name in (b"data", b"SSND"):
                 break
             file.seek(size + size % 2, 1)
         else:
@@ -210,6 +212,8 @@ def _by_ffmpeg(path: Path, where: str) -> Float32[np.ndarray, " time"]:
         with av.open(str(path)) as film:
             if not film.streams.audio:
                 raise CorpusError(f"{where}: {path} has no sound: leave the utterance out")
+            stream = film.streams.audio[0]
+            said = float((stream.duration or 0) * (stream.time_base or 0))
             resampler = av.AudioResampler(format="flt", layout="mono", rate=_FFMPEG_HZ)
             pieces = [
                 piece.to_ndarray()[0]
@@ -221,7 +225,13 @@ def _by_ffmpeg(path: Path, where: str) -> Float32[np.ndarray, " time"]:
         refuse_pointer(path, f"{where}: audio ")
         reason = " ".join(str(error).split())
         raise CorpusError(f"{where}: cannot decode audio {path}: {reason}") from error
-    return np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, np.float32)
+    samples = np.concatenate(pieces) if pieces else np.zeros(0)
+    if len(samples) < (said - _FFMPEG_LATE) * _FFMPEG_HZ:
+        raise CorpusError(
+            f"{where}: audio {path} is cut short: its header says {said:.2f} s, but {len(samples) / _FFMPEG_HZ:.2f} s "
+            "can be decoded: get the whole file"
+        )
+    return samples.astype(np.float32)
 
 
 def _stretch(row: Utterance, rate: int, total: int, where: str) -> tuple[int, int]:

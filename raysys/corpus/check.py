@@ -13,6 +13,7 @@ from raysys.corpus.audio import Digests, Heard
 from raysys.corpus.files import SourceConfig, file_under
 from raysys.corpus.remarks import (
     look_at_audio,
+    look_at_gaps,
     look_at_groups,
     look_at_texts,
     look_at_votes,
@@ -98,6 +99,7 @@ def check_corpus(
     heard = {one.utterance.utterance_id: one.heard for one in good if one.heard}
     findings = (
         *raw.findings,
+        *look_at_gaps(rows),
         *look_at_groups(rows),
         *look_at_votes(rows, () if targets else names),
         *look_at_texts(rows if "text" in modalities else []),
@@ -203,9 +205,12 @@ def _check_rows(
         except CorpusError as problem:
             return problem
 
+    rows = range(len(raw.utterances))
+    if not {"audio", "video"} & set(modalities):
+        return [check(k) for k in rows]
     threads = ThreadPoolExecutor()
     try:
-        checked = list(threads.map(check, range(len(raw.utterances))))
+        checked = list(threads.map(check, rows))
     finally:  # also after Ctrl-C, when thousands of films may still be waiting
         threads.shutdown(cancel_futures=True)
     digests.save()

@@ -8,6 +8,7 @@ Audio is `dia{D}_utt{U}.wav` or `.mp4` in the release's folders (or in one named
 models that only read text.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,14 +49,14 @@ def read(config: SourceConfig, settings: object, cache: Folder) -> RawCorpus:
     rows, origin, problems = [], [], Problems()
     absent, seconds = dict[str, str](), dict[str, float]()
     for split in _SPLITS:
-        table = _table(root, split)
+        table, clips = _table(root, split), _clips(root, split)
         for where, row in csv_rows(table, _check_columns, problems):
             try:
                 utterance = _utterance(row, split, where)
             except CorpusError as problem:
                 problems.add(problem)
                 continue
-            clip = _clip(root, split, row)
+            clip = clips.get(_stem(row), "")
             if not clip:
                 absent[utterance.utterance_id] = f"{_CLIP_FOLDERS[split][0]}/{_stem(row)}.mp4"
             if (said := _said_seconds(row)) is not None:
@@ -127,14 +128,14 @@ def _utterance(row: dict[str, Any], split: str, where: str) -> Utterance:
     )
 
 
-def _clip(root: Path, split: str, row: dict[str, str]) -> str:
-    """Path of the utterance's audio under the root; empty when there is none."""
-    stem = _stem(row)
-    for folder in _CLIP_FOLDERS[split]:
-        for kind in ("wav", "mp4"):
-            if (root / folder / f"{stem}.{kind}").is_file():
-                return f"{folder}/{stem}.{kind}"
-    return ""
+def _clips(root: Path, split: str) -> dict[str, str]:
+    """Stem of a clip -> its path under the root; a .wav comes before a film, and the first folder before others."""
+    found: dict[str, str] = {}
+    for folder in reversed(_CLIP_FOLDERS[split]):
+        names = os.listdir(root / folder) if (root / folder).is_dir() else ()
+        for kind in (".mp4", ".wav"):
+            found |= {n.removesuffix(kind): f"{folder}/{n}" for n in names if n.endswith(kind)}
+    return found
 
 
 def _stem(row: dict[str, str]) -> str:

@@ -19,13 +19,18 @@ def clean_name(name: str) -> str:
 
 
 def label_key(name: str) -> str:
-    """What two labels share that differ in case, blanks, hyphens or underscores alone."""
-    return re.sub(r"[\s_-]+", "", name).casefold()
+    """What two labels share that differ in case, blanks, hyphens or underscores alone, or as 1 and 1.0 do."""
+    return re.sub(r"[\s_-]+", "", _whole(name)).casefold()
 
 
 def group_key(name: str) -> str:
     """What two groups share that look nearly alike: as `label_key`, without signs and leading zeros (3 and 03)."""
-    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", "", name).casefold())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", "", _whole(name)).casefold())
+
+
+def _whole(name: str) -> str:
+    """A whole number without the .0 that a table of floats gives it."""
+    return re.sub(r"(?<=\d)\.0+$", "", name)
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -21,7 +21,7 @@ from raysys.corpus.finding import Finding
 from raysys.corpus.formats import EQUIVALENT, FORMATS, Format, Kind, equivalents
 from raysys.corpus.names import clean_name
 from raysys.corpus.table import RawCorpus, Utterance
-from raysys.corpus.tables import csv_rows, require_columns
+from raysys.corpus.tables import Problems, csv_rows, require_columns
 from raysys.errors import ConfigError, CorpusError, lookup, nearest
 from raysys.settings import require
 from raysys.storage import Folder
@@ -190,7 +190,8 @@ def _read_table(table: RatingsTable, known: Format, root: Path, items: dict[str,
     path = _path(table.file, root)
     rows = _json_rows if path.suffix == ".json" else _csv_rows
     seen: set[str] = set()
-    for name, found in rows(path, table, known):
+    problems = Problems()
+    for name, found in rows(path, table, known, problems):
         before = items.setdefault(name, found)
         if name in seen and any(before.values[key] != value for key, value in found.values.items()):
             raise CorpusError(
@@ -206,6 +207,7 @@ def _read_table(table: RatingsTable, known: Format, root: Path, items: dict[str,
         seen.add(name)
         before.split = before.split or found.split
         before.values |= found.values
+    problems.refuse()
     if not seen:
         raise CorpusError(f"{path} holds no rows")
 
@@ -229,7 +231,9 @@ def _path(file: str, root: Path) -> Path:
     return path
 
 
-def _csv_rows(path: Path, table: RatingsTable, known: Format) -> Iterator[tuple[str, _Item]]:
+def _csv_rows(
+    path: Path, table: RatingsTable, known: Format, problems: Problems
+) -> Iterator[tuple[str, _Item]]:
     named = ("label",) if known.kind == "categorical" else known.variables
     for variable in table.columns:
         if variable not in named:
@@ -242,19 +246,25 @@ def _csv_rows(path: Path, table: RatingsTable, known: Format) -> Iterator[tuple[
     def check(names: Sequence[str], _: Path) -> None:
         require_columns(names, path, (table.item, *columns.values(), *extra))
 
-    for where, row in csv_rows(path, check):
+    for where, row in csv_rows(path, check, problems):
         name = clean_name(row[table.item])
         text = row[table.text] if table.text else name
         split = row[table.split].replace("dev", "val") if table.split else ""
         cells = {variable: row[column] for variable, column in columns.items()}
-        if known.kind == "categorical":
-            values = _chosen([cells["label"]], known, where, "or leave the row out")
-        else:
-            values = {v: _rating(cell, v, known, where) for v, cell in cells.items()}
+        try:
+            if known.kind == "categorical":
+                values = _chosen([cells["label"]], known, where, "or leave the row out")
+            else:
+                values = {v: _rating(cell, v, known, where) for v, cell in cells.items()}
+        except CorpusError as problem:
+            problems.add(problem)
+            continue
         yield name, _item(where, text, split, values, known)
 
 
-def _json_rows(path: Path, table: RatingsTable, known: Format) -> Iterator[tuple[str, _Item]]:
+def _json_rows(
+    path: Path, table: RatingsTable, known: Format, problems: Problems
+) -> Iterator[tuple[str, _Item]]:
     try:
         text = path.read_text(encoding="utf-8")
         content: Any = json.loads(text, object_pairs_hook=partial(_once, path))
@@ -269,10 +279,15 @@ def _json_rows(path: Path, table: RatingsTable, known: Format) -> Iterator[tuple
         name = clean_name(said)
         where = f"{path}: '{name}'"
         if not isinstance(there, list):
-            raise CorpusError(f"{where} must be a list of variables, not {there!r}")
+            problems.add(f"{where} must be a list of variables, not {there!r}")
+            continue
         names = [str(one) for one in there if one not in table.ignored]
-        listed = "or list it under 'ignored' of the table"
-        yield name, _item(where, name, "", _chosen(names, known, where, listed), known)
+        try:
+            values = _chosen(names, known, where, "or list it under 'ignored' of the table")
+        except CorpusError as problem:
+            problems.add(problem)
+            continue
+        yield name, _item(where, name, "", values, known)
 
 
 def _once(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ _MANY = 5000
 _NAMED = 3
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Control characters, of which 0x80 to 0x9f are what Windows-1252's quotes and dashes become when read as Latin-1."""
+_NOTHING = {"nan", "none", "null", "na", "n/a", "<na>", "#n/a", "undefined"}
+"""What programs write where they have no value; a text may also say it."""
 _FEW = 20
 _HOURS_OFF = 0.05
 _LATE_SECONDS = 5.0
@@ -55,6 +57,21 @@ def look_at_groups(rows: Sequence[Utterance]) -> list[Finding]:
             told = " and ".join(f"'{name}'" for name in group)
             message = f"{column} {told} are nearly alike, but count as {len(group)}: if they are one, write them alike"
             found.append(Finding("warning", "nearly_alike", message))
+    return found
+
+
+def look_at_gaps(rows: Sequence[Utterance]) -> list[Finding]:
+    """Cells that say that there is nothing, in words: they are taken as they are."""
+    found = []
+    for column in ("label", "text", "speaker", "session"):
+        there = [row for row in rows if str(getattr(row, column)).strip().lower() in _NOTHING]
+        if there:
+            word = getattr(there[0], column)
+            message = (
+                f"{len(there)} rows have the {column} '{word}', first {there[0].utterance_id}: if it stands for a "
+                "missing value, leave the cell empty"
+            )
+            found.append(Finding("warning", "words_for_nothing", message))
     return found
 
 

@@ -385,6 +385,7 @@ def test_a_name_is_one_whatever_its_unicode_form(root: Path):
         ("Ann_B", "ann b"),
         ("Ses01", "Ses1"),
         ("a.b", "ab"),
+        ("3", "3.0"),
     ],
 )
 def test_groups_that_look_alike_are_named_together(one: str, other: str, root: Path):
@@ -434,6 +435,19 @@ def test_the_audit_says_who_was_tested(root: Path):
     assert found["tested"].startswith("tested: session 10 alone, of 6")
 
 
+@pytest.mark.parametrize(
+    ("column", "word"), [("text", "nan"), ("speaker", "None"), ("text", "NULL"), ("label", "N/A")]
+)
+def test_words_for_nothing_are_counted(column: str, word: str, root: Path):
+    place = HEAD.split(",").index(column)
+    rows = [row.split(",") for row in ROWS]
+    for k in (0, 1, 2):
+        rows[k][place] = word
+    (root / "manifest.csv").write_text("\n".join([HEAD, *(",".join(row) for row in rows)]))
+    message = kinds(read(root))["words_for_nothing"]
+    assert message.startswith(f"3 rows have the {column} '{word}', first u0: if it stands for a")
+
+
 # --- audio
 
 
@@ -461,6 +475,14 @@ def cut(share: float, name: str = "0.wav", **options: Any) -> Callable[[Path], P
     return do
 
 
+def half_an_m4a(root: Path) -> Path:
+    """Its head stands before its sound, which ends in the middle."""
+    path = write_sound(root / "wav" / "0.m4a", tone(3.0)[None], RATE, movflags="faststart")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
 def header_of_zero(root: Path) -> Path:
     path = root / "wav" / "0.wav"
     content = path.read_bytes()
@@ -484,6 +506,8 @@ AUDIO: dict[str, tuple[Callable[[Path], Path], str]] = {
     "half an mp3": (cut(0.5, "0.mp3", format="MP3"), "is cut short: its header says"),
     "half a FLAC": (cut(0.5, "0.flac", format="FLAC"), "0.flac"),
     "half an OGG": (cut(0.5, "0.ogg", format="OGG", subtype="VORBIS"), "0.ogg"),
+    "half an AIFF": (cut(0.5, "0.aiff", format="AIFF"), "is cut short"),
+    "half an m4a": (half_an_m4a, "cannot decode audio"),
     "a data size of 0": (header_of_zero, "has a data size of 0 in its header, but 9600 bytes follow: it was not finished"),
     "silence": (rewrite(np.zeros(4000)), "is silent: all its 4000 samples are 0"),
     "a constant": (rewrite(np.full(4000, 0.25)), "is silent: all its 4000 samples are 0.25"),
@@ -753,3 +777,52 @@ def test_a_number_that_nobody_can_mean_is_refused(flag: str):
     with pytest.raises(ConfigError) as told:
         parse([flag], program="test")
     assert message in str(told.value)
+
+
+# --- corpora that are known
+
+
+def emodb(folder: Path, seconds: float, rate: int, count: int = 20) -> CorpusConfig:
+    """A copy of EmoDB's layout."""
+    (folder / "wav").mkdir(parents=True)
+    names = [
+        f"{speaker}a01{emotion}{version}"
+        for speaker in ("03", "08")
+        for emotion in "WLEAF"
+        for version in "ab"
+    ]
+    for k, name in enumerate(names[:count]):
+        suffix = ".WAV" if k == 0 else ".wav"
+        soundfile.write(folder / "wav" / f"{name}{suffix}", tone(seconds, rate, 300 + 10 * k), rate)
+    (folder / "wav" / "._03a01Wa.wav").write_bytes(b"Mac OS X")
+    return CorpusConfig(name="emodb", root=str(folder))
+
+
+def test_a_copy_that_is_not_as_published_is_a_finding(tmp_path: Path):
+    config = emodb(tmp_path / "emodb", 2.0, 22050)
+    names = ("anger", "boredom", "disgust", "fear", "happiness")
+    corpus = read_corpus(
+        CorpusConfig(name="emodb", root=config.root, emotions=names),
+        Classification,
+        modalities=("audio",),
+        cache=Folder(str(tmp_path / "cache")),
+    )
+    assert len(corpus) == 20  # also the .WAV, and not the ._ file
+    found = kinds(corpus)
+    assert (
+        "20 utterances instead of 535; 20 files at 22050 Hz instead of 16000"
+        in found["not_as_published"]
+    )
+    assert found["equal_lengths"].startswith("20 of 20 recordings are exactly 2.000 s long")
+
+
+# --- texts and their tokens
+
+
+def test_texts_with_lost_characters_are_counted_and_kept(root: Path):
+    (root / "manifest.csv").write_text(table((0, "u0,calm,It\x92s \x93so\x94,wav/0.wav,s0,0")))
+    corpus = read(root)
+    assert corpus.utterances[0].text == "It\x92s \x93so\x94"
+    assert kinds(corpus)["control_characters"].startswith(
+        "1 texts hold control characters (0x92 in u0)"
+    )

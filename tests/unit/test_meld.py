@@ -154,3 +154,13 @@ def test_the_official_split_needs_every_utterance_in_a_part(release: Path):
     changed = Corpus("c", corpus.root, corpus.emotions, rows, ("",) * len(rows))
     with pytest.raises(CorpusError, match="needs train, val or test"):
         folds_of(changed, FoldsConfig(method="official", groups="session"))
+
+
+def test_clips_that_are_minutes_longer_than_the_table_says_are_a_finding(release: Path):
+    clip = release / "train_splits" / "dia0_utt0.wav"
+    soundfile.write(clip, 0.1 * np.sin(np.arange(16000 * 90)), 16000)
+    found = {one.kind: one.message for one in read(release, "audio", emotions=EMOTIONS).findings}
+    assert found["longer_than_table"] == (
+        "1 recordings are more than 5 s longer than the corpus' table says: train_dia0_utt0"
+    )
+    assert "12 utterances instead of 13708" in found["not_as_published"]

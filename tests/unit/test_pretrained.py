@@ -11,8 +11,8 @@ import soundfile
 import torch
 import transformers
 
-from raysys.corpus.table import Utterance
-from raysys.encoders import FeaturesConfig
+from raysys.corpus.table import Corpus, Utterance
+from raysys.encoders import FeaturesConfig, prepare_features
 from raysys.encoders.audio_transformers import (
     AudioTransformersConfig,
     AudioTransformersEncoder,
@@ -22,6 +22,7 @@ from raysys.encoders.extraction import encode_rows
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.transformers import TransformersConfig, TransformersEncoder
 from raysys.errors import ConfigError, FeatureError
+from raysys.storage import Folder
 from tests.conftest import minilm
 from tests.pretrained import (
     AUDIO_TYPES,
@@ -308,3 +309,47 @@ def test_too_many_tokens_for_the_model_are_refused():
     ).build("text")
     with pytest.raises(FeatureError, match=r"reads at most \d+ tokens"):
         encode_rows(encoder, [Utterance("u", "joy", text="so")], Path())
+
+
+@pytest.mark.parametrize(("kind", "most"), [("bert", 20), ("roberta", 19), ("deberta-v2", 20)])
+def test_a_tokenizer_that_does_not_know_the_models_limit_is_no_crash(
+    kind: str, most: int, tmp_path: Path
+):
+    """RoBERTa counts positions from after the padding's."""
+    folder = str(make_text_model(kind, tmp_path, positions=20, longest=None))
+    rows = [Utterance("u", "joy", text="so " * 200)]
+    with pytest.raises(FeatureError, match=f"reads at most {most} tokens: set .*max_tokens {most}"):
+        encode_rows(TransformersConfig(model=folder, max_tokens=30).build("text"), rows, Path())
+    (found,) = encode_rows(
+        TransformersConfig(model=folder, max_tokens=most).build("text"), rows, Path()
+    )
+    assert len(found) == most
+
+
+def test_a_text_of_which_no_token_is_left_costs_itself_and_is_named(tmp_path: Path):
+    texts = ["so it is", "\u200b\u200b", "not so"]
+    rows = tuple(Utterance(f"u{k}", "joy", text=text) for k, text in enumerate(texts))
+    corpus = Corpus("texts", tmp_path, ("joy", "rage"), rows, ("",) * 3)
+    config = FeaturesConfig(
+        text="transformers", transformers=TransformersConfig(model=minilm(), context_turns=1)
+    )
+    cache = Folder(str(tmp_path))
+    for _ in range(2):  # not a dead end
+        with pytest.raises(FeatureError, match="nothing is left of utterance 'u1' to encode"):
+            prepare_features(corpus, config, ["text"], cache=cache)
+    store = prepare_features(corpus, config, ["text"], cache=cache, skip_bad=True)
+    assert list(store.failed) == [1]
+
+
+def test_texts_that_were_cut_are_counted_exactly(tmp_path: Path):
+    texts = ["so it is", "so " * 6, "so " * 9, "so " * 40]  # of 5, 8, 11 and 42 tokens
+    rows = tuple(Utterance(f"u{k}", "joy", text=text) for k, text in enumerate(texts))
+    config = TransformersConfig(model=minilm(), max_tokens=8)
+    features = encode_rows(config.build("text"), rows, tmp_path)
+    assert [len(one) for one in features] == [5, 8, 8, 8]
+    (finding,) = config.seen(features, rows)
+    assert finding.message == (
+        "2 of 4 texts are longer than features.transformers.max_tokens 8 and were cut; the longest has 42 tokens"
+    )
+    wide = TransformersConfig(model=minilm(), max_tokens=64)
+    assert wide.seen(encode_rows(wide.build("text"), rows, tmp_path), rows) == []

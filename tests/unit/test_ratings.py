@@ -230,3 +230,31 @@ def test_a_table_without_texts_may_stand_beside_one_with_them(tmp_path: Path):
     rows = {row.utterance_id: row.text for row in corpus(tmp_path, tables, files=files).utterances}
     assert rows["sun"] == "the sun"
     assert rows["peace"] == "peace"
+
+
+def test_items_that_differ_in_blanks_are_one(tmp_path: Path):
+    found = corpus(tmp_path, words=WORDS.replace("sun,", " sun ,").replace("rain", "\u200brain"))
+    assert [row.utterance_id for row in found.utterances] == ["sun", "rain", "war", "peace", "moon"]
+    with pytest.raises(CorpusError, match="'sun' is rated twice in vad, and not alike"):
+        corpus(tmp_path, words=WORDS + "sun ,1,1,1\n")
+
+
+def test_all_wrong_ratings_of_a_table_come_in_one_message(tmp_path: Path):
+    with pytest.raises(CorpusError) as told:
+        corpus(tmp_path, words=WORDS.replace("9,5,1", "10,5,1").replace("2,8,5", "2,x,5"))
+    assert "2 problems: " in str(told.value)
+    assert "words.csv:2: valence is '10'" in str(told.value)
+    assert "words.csv:4: arousal is 'x'" in str(told.value)
+
+
+@pytest.mark.parametrize(("most", "is_narrow"), [(5, True), (9, False)])
+def test_ratings_that_fill_half_their_scale_are_a_finding(
+    tmp_path: Path, most: int, is_narrow: bool
+):
+    rows = [f"w{k},{1 + k % most},{1 + (k + 1) % most},{1 + (k + 2) % most}" for k in range(30)]
+    table = "\n".join(["word,valence,arousal,dominance", *rows])
+    found = corpus(tmp_path, words=table, nrc={f"w{k}": ["joy"] for k in range(30)})
+    messages = [one.message for one in found.findings if one.kind == "narrow_ratings"]
+    assert bool(messages) == is_narrow
+    if is_narrow:
+        assert "ratings in vad lie in 1 to 5, but its scale is 1 to 9" in messages[0]
