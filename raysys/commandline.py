@@ -70,6 +70,7 @@ def parse(
     has_preset = bool(arguments) and not arguments[0].startswith("-")
     preset = Path(arguments.pop(0)) if has_preset else None
     _refuse_unknown_flags(arguments)
+    _refuse_resume_and_retry(arguments)
     values = _for_corpus(_read_preset(preset), arguments) if preset else {}
     if about is not None:
         _refuse_missing_corpus(values, arguments)
@@ -259,6 +260,11 @@ def _refuse_unknown_flags(arguments: Sequence[str]) -> None:
         raise ConfigError(unknown(name, settings))
 
 
+def _refuse_resume_and_retry(arguments: Sequence[str]) -> None:
+    if {"--resume", "--retry"} <= set(arguments):
+        raise ConfigError("--resume and --retry exclude each other: keep one")
+
+
 def _refuse_missing_corpus(values: Mapping[str, Any], arguments: Sequence[str]) -> None:
     """Say that the corpus is not there before anything is loaded that would need it."""
     root = _flag("corpus.root", arguments) or values.get("corpus", {}).get("root") or ""
@@ -279,6 +285,7 @@ def _flag(name: str, arguments: Sequence[str]) -> str:
 def _one_line(error: Exception, preset: Path | None) -> str:
     source = f"{preset} or the command line: " if preset else ""
     message = " ".join(str(error).split()).replace("Parser key ", "")
+    message = re.sub(r"Problem with given class_path '[\w.]+': ", "", message)
     if '"search.space"' in message:
         found = re.search(r"Option '\w+' is not accepted", message)
         what = f" ({found.group()})" if found else ""

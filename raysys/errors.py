@@ -53,6 +53,10 @@ class StorageError(RaysysError):
     """A run folder or file cannot be read or written."""
 
 
+class DamagedError(StorageError):
+    """A stored file is not what was written; whoever reads it does its content again, or says how."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The remedy for an unknown name: the closest known one, or all of them when they are few."""
     names = sorted(known)

@@ -70,6 +70,11 @@ class Bucket:
             except FileNotFoundError:
                 return bool(self.names(key))
 
+    def size(self, key: str) -> int:
+        """Bytes of an object."""
+        with self._told(key):
+            return int(obstore.head(self.store, key)["size"])
+
     def names(self, key: str) -> list[str]:
         """Sorted names of what is directly below a key, leases left out."""
         with self._told(key):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Shaped
 
+from raysys.sealed import check_files, read_sealed
 from raysys.storage import Folder
 
 
@@ -31,6 +32,15 @@ class Aggregation:
     """That of all folds, by seed and fold -> the aggregate."""
 
 
+def prediction_files(names: tuple[str, str]) -> list[str]:
+    """Names of the files of a fold's test predictions.
+
+    Args:
+        names: what the task calls outputs and truth.
+    """
+    return [f"test_{part}.npy" for part in ("embeddings", *names)]
+
+
 def write_predictions(folder: Folder, test: Predictions, names: tuple[str, str]) -> None:
     """Store a fold's test predictions, unscored, as .npy files.
 
@@ -51,12 +61,24 @@ def read_predictions(folder: Folder, names: tuple[str, str]) -> Predictions:
     Raises:
         StorageError: they are missing or damaged.
     """
-    parts = ("embeddings", *names)
-    return Predictions(*(np.asarray(folder.read_npy(f"test_{part}.npy")) for part in parts))
+    _check(folder, prediction_files(names))
+    return Predictions(*(np.asarray(folder.read_npy(file)) for file in prediction_files(names)))
 
 
 def read_embeddings(place: str, *, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings and truth of a finished fold, given by its folder's URI."""
+    """Embeddings and truth of a finished fold, given by its folder's URI.
+
+    Raises:
+        StorageError: they are missing or damaged.
+    """
     folder, (_, truth) = Folder(place), names
+    _check(folder, ["test_embeddings.npy", f"test_{truth}.npy"])
     stored = [folder.read_npy(f"test_{part}.npy") for part in ("embeddings", truth)]
     return np.asarray(stored[0]), np.asarray(stored[1])
+
+
+def _check(folder: Folder, files: list[str]) -> None:
+    """Compare files with what the fold's record says of them, where it has one."""
+    if folder.exists("fold.json"):
+        known = read_sealed(folder, "fold.json")["files"]
+        check_files(folder, {file: known[file] for file in files})

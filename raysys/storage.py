@@ -73,6 +73,20 @@ class Folder:
         bucket, key = self._object(name)
         return bucket.exists(key)
 
+    def size(self, name: str) -> int:
+        """Bytes of a file.
+
+        Raises:
+            StorageError: it is missing.
+        """
+        if self.local_path is None:
+            bucket, key = self._object(name)
+            return bucket.size(key)
+        try:
+            return (self.local_path / name).stat().st_size
+        except OSError as error:
+            raise StorageError(f"cannot read {self.path(name)}: {error}") from error
+
     def names(self) -> list[str]:
         """Sorted names of the entries; empty when the folder is not there."""
         if self.local_path is not None:
@@ -94,15 +108,23 @@ class Folder:
         except (OSError, StorageError) as error:
             raise StorageError(f"cannot read {self.path(name)}: {error}") from error
 
-    def write_bytes(self, name: str, content: bytes) -> None:
+    def write_bytes(self, name: str, content: bytes, *, lasting: bool = True) -> None:
         """Write a file atomically.
+
+        Args:
+            name: of the file.
+            content: all of it.
+            lasting: wait until the disk has it, so that it survives a power cut as it is; not for what is written again
+                soon.
 
         Raises:
             StorageError: the place is not writable or full.
         """
-        self._write(name, [content])
+        self._write(name, [content], lasting=lasting)
 
-    def _write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
+    def _write(
+        self, name: str, pieces: Iterable[bytes | memoryview], *, lasting: bool = True
+    ) -> None:
         try:
             if self.local_path is None:
                 bucket, key = self._object(name)
@@ -112,6 +134,9 @@ class Folder:
             aside = self.local_path / f".{name}.{uuid.uuid4().hex}"
             with aside.open("wb") as stream:
                 stream.writelines(pieces)
+                if lasting:
+                    stream.flush()
+                    os.fsync(stream.fileno())
             aside.replace(self.local_path / name)
         except (OSError, StorageError) as error:
             raise StorageError(f"cannot write {self.path(name)}: {error}") from error
@@ -241,6 +266,11 @@ class Folder:
             bucket.delete(key)
         elif self.exists():
             shutil.rmtree(self.local_path)
+
+
+def bytes_digest(content: bytes) -> str:
+    """SHA-256 of bytes, in 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def file_digest(file: Path) -> str:

@@ -10,7 +10,7 @@ from raysys.config import Config
 from raysys.corpus import CorpusConfig
 from raysys.corpus.ratings import RatingsConfig, RatingsTable
 from raysys.corpus.table import Corpus
-from raysys.encoders.store import Ragged
+from raysys.encoders.ragged import Ragged
 from raysys.losses import LossConfig
 from raysys.models import ModelConfig
 from raysys.storage import Folder

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from raysys.batches.normalise import Normaliser
-from raysys.encoders.store import Ragged
+from raysys.encoders.ragged import Ragged
 
 _BUCKET = 8
 """Batches whose utterances are sorted by length together; larger buckets pad less and shuffle less."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from jaxtyping import Float, Float32, Int64, Shaped
 
-from raysys.encoders.store import Ragged
+from raysys.encoders.ragged import Ragged
 
 _CONSTANT = 1e-12
 """Deviation of a column, as a share of its mean, that only rounding can have made."""

@@ -30,7 +30,9 @@ _FFMPEG_LATE = 0.5
 """Seconds that a stream may be shorter than it says: codecs count in blocks."""
 _LOUDEST = 4.0
 """Samples of files of floats are within -1..1, a little more where they clip; far beyond, they are on another scale."""
-_CANCELLED = 1e-4
+_QUIETEST = 1e-5
+"""A third of the last bit of 16."""
+_CANCELLED = 0.01
 """Share of the channels' power that is left in their mean, below which they cancel each other."""
 _STREAMED = 0xFFFFFFFF
 """Data size of a WAV whose writer could not know it; everything that follows is data."""
@@ -60,11 +62,13 @@ def read_audio(row: Utterance, path: Path, where: str) -> tuple[Float32[np.ndarr
             if first:
                 file.seek(first)
             samples = file.read(last - first, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError) as error:
         refuse_pointer(path, f"{where}: audio ")
         if path.stat().st_size == 0:
             raise CorpusError(f"{where}: audio {path} is empty (0 bytes)") from error
         reason = " ".join(str(error).split())
+        if isinstance(error, TypeError):  # soundfile's answer to .raw
+            reason = "a raw file does not say its rate and type: write it as WAV"
         raise CorpusError(f"{where}: cannot decode audio {path}: {reason}") from error
     if len(samples) < last - first:
         raise CorpusError(
@@ -79,9 +83,11 @@ class Heard:
     """What is known of an utterance's audio."""
 
     digest: str
-    """Of its samples."""
+    """Of its samples and their rate."""
     seconds: float
     rate_hz: int
+    empty_share: float = 0.0
+    """Share of its end that holds nothing but zeros."""
 
 
 class Digests:
@@ -110,7 +116,8 @@ class Digests:
         path = self._root / row.audio
         stretch = f"{row.audio} {row.start} {row.end}"
         known = self._kept(stretch, path, lambda: _heard(row, path, where))
-        return Heard(str(known[0]), float(str(known[1])), int(str(known[2])))
+        seconds, rate, empty = (float(str(number)) for number in known[1:])
+        return Heard(str(known[0]), seconds, int(rate), empty)
 
     def of_film(self, row: Utterance, where: str) -> str:
         """Digest of the file of an utterance's film, or of its video features.
@@ -156,12 +163,19 @@ def _heard(row: Utterance, path: Path, where: str) -> list[object]:
             f"{where}: audio {path} is silent: all its {len(samples)} samples are {low:g}"
         )
     largest = max(-low, high)
+    if largest < _QUIETEST:
+        raise CorpusError(
+            f"{where}: audio {path} is silent: its largest sample is {largest:g}, of 1"
+        )
     if largest > _LOUDEST:
         raise CorpusError(
             f"{where}: audio {path} has samples up to {largest:g}, but floats go from -1 to 1: divide them by their "
             "scale, such as 32768"
         )
-    return [hashlib.sha256(samples.tobytes()).hexdigest(), len(samples) / rate, rate]
+    told = hashlib.sha256(samples.tobytes())
+    told.update(f"{rate} Hz".encode())
+    tail = len(samples) - 1 - int(np.flatnonzero(samples)[-1])
+    return [told.hexdigest(), len(samples) / rate, rate, tail / len(samples)]
 
 
 def _mono(
@@ -181,6 +195,9 @@ def _check_header(path: Path, where: str) -> None:
     """Refuse a WAV or AIFF that holds less, or more, than it says; libsndfile reads what is there without a word."""
     with path.open("rb") as file:
         head = file.read(12)
+        if head[:4] == b".snd":
+            start, size = struct.unpack(">II", head[4:])
+            _check_size(size, path.stat().st_size - start, path, where)
         if head[8:] not in (b"WAVE", b"AIFF", b"AIFC"):
             return
         order = "<" if head[:4] == b"RIFF" else ">"
@@ -192,6 +209,23 @@ def _check_header(path: Path, where: str) -> None:
         else:
             return
         left = path.stat().st_size - file.tell()
+        file.seek(size + size % 2, 1)
+        after = file.read(4)
+    _check_size(size, left, path, where)
+    if (
+        size != _STREAMED
+        and len(after) == 4
+        and after.strip(b"\0")
+        and not all(32 <= byte < 127 for byte in after)
+    ):
+        raise CorpusError(
+            f"{where}: audio {path} has {left} bytes of samples, but its header says {size}: write it again, as by "
+            "ffmpeg -i IN OUT.wav"
+        )
+
+
+def _check_size(size: int, left: int, path: Path, where: str) -> None:
+    """Compare the bytes of samples that a header says with those that are there."""
     if size == 0 and left > 1:
         raise CorpusError(
             f"{where}: audio {path} has a data size of 0 in its header, but {left} bytes follow: it was not finished; "

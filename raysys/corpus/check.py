@@ -15,6 +15,7 @@ from raysys.corpus.remarks import (
     look_at_audio,
     look_at_gaps,
     look_at_groups,
+    look_at_labels,
     look_at_texts,
     look_at_votes,
     refuse_labels_alike,
@@ -100,6 +101,7 @@ def check_corpus(
     findings = (
         *raw.findings,
         *look_at_gaps(rows),
+        *look_at_labels(rows),
         *look_at_groups(rows),
         *look_at_votes(rows, () if targets else names),
         *look_at_texts(rows if "text" in modalities else []),

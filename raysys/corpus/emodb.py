@@ -80,7 +80,10 @@ def _utterance(name: str, folder: str) -> Utterance:
     match = _NAME.fullmatch(stem)
     if not match or match["emotion"] not in EMOTIONS or match["sentence"] not in SENTENCES:
         rule = "speaker, sentence, emotion, version, as in 03a01Fa.wav"
-        raise CorpusError(f"{folder}/{name}: an EmoDB file name is {rule}: remove the file")
+        raise CorpusError(
+            f"{folder}/{name}: an EmoDB file name is {rule}: set another --corpus.root, or another "
+            "--corpus.name"
+        )
     return Utterance(
         utterance_id=stem,
         dialogue_id=stem,

@@ -40,8 +40,8 @@ class SourceConfig:
                 plain, f"corpus.{name}", given, "names without blanks around them, in Unicode NFC"
             )
         rule = "empty unless corpus.name is manifest or across"
-        used = not self.columns or self.name in ("manifest", "across")
-        require(used, "corpus.columns", dict(self.columns), rule)
+        for name, given in (("columns", dict(self.columns)), ("manifest", self.manifest)):
+            require(not given or self.name in ("manifest", "across"), f"corpus.{name}", given, rule)
 
 
 def corpus_root(config: SourceConfig) -> Path:

@@ -134,7 +134,7 @@ def make_folds(
         )
     groups = groups_of(corpus, config)
     if config.method == "official":
-        return (_checked(_official(corpus)),)
+        return (_checked(_official(corpus), "give utterances that split"),)
     _check_group_count(groups, config)
     folds: list[Fold] = []
     validated = np.zeros(len(corpus), dtype=np.int64)
@@ -150,9 +150,12 @@ def _official(corpus: Corpus) -> Fold:
     split = np.array([row.split for row in corpus.utterances])
     for row in corpus.utterances:
         if row.split not in ("train", "val", "test"):
+            meant = {"dev": "val", "validation": "val", "valid": "val", "eval": "test"}
+            known = meant.get(row.split.lower()) or row.split.lower()
+            hint = f" (did you mean '{known}'?)" if known in ("train", "val", "test") else ""
             raise CorpusError(
-                f"utterance '{row.utterance_id}' has the split '{row.split}', but folds.method official needs train, "
-                "val or test: fill it or set --folds.method"
+                f"utterance '{row.utterance_id}' has the split '{row.split}'{hint}, but folds.method official needs "
+                "train, val or test: fill it or set --folds.method"
             )
     return Fold(0, *(np.flatnonzero(split == part) for part in ("train", "val", "test")))
 
@@ -223,12 +226,10 @@ def _stratified(
             raise CorpusError(f"{error} Set fewer --folds.n_splits.") from error
 
 
-def _checked(fold: Fold) -> Fold:
+def _checked(fold: Fold, remedy: str = "set fewer --folds.n_splits") -> Fold:
     for part, indices in fold.parts().items():
         if len(indices) == 0:
-            raise CorpusError(
-                f"fold {fold.index} has an empty {part} part: set fewer --folds.n_splits"
-            )
+            raise CorpusError(f"fold {fold.index} has an empty {part} part: {remedy}")
     return fold
 
 

@@ -9,7 +9,6 @@ All others are metadata: they are kept and listed.
 
 import difflib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,6 +21,7 @@ from raysys.corpus.table import RawCorpus, Utterance
 from raysys.corpus.tables import (
     Problems,
     as_name,
+    as_number,
     as_seconds,
     as_turn,
     renamed,
@@ -163,9 +163,13 @@ class _Layout:
 
 def _find(config: SourceConfig, root: Path) -> Path:
     names = [config.manifest] if config.manifest else list(_FILES)
-    for name in names:
-        if (root / name).is_file():
-            return root / name
+    there = [name for name in names if (root / name).is_file()]
+    if len(there) > 1:
+        raise CorpusError(
+            f"{root} holds {' and '.join(there)}: set --corpus.manifest to one of them"
+        )
+    if there:
+        return root / there[0]
     remedy = nearest(config.manifest, [p.name for p in root.iterdir()]) if config.manifest else ""
     raise CorpusError(
         f"no {' or '.join(names)} in {root}: set --corpus.manifest FILE {remedy}".rstrip()
@@ -175,12 +179,14 @@ def _find(config: SourceConfig, root: Path) -> Path:
 def _utterance(cells: Mapping[str, Any], where: str, targets: tuple[str, ...]) -> Utterance:
     parsers: dict[str, Callable[[Any], Any]] = {
         **{name: lambda value: clean_name(as_name(value)) for name in _NAMES},
+        "audio": lambda value: as_name(value).strip(),
+        "video": lambda value: as_name(value).strip(),
         "turn": as_turn,
         "start": as_seconds,
         "end": as_seconds,
         "votes": _votes,
         "metadata": dict,
-        **dict.fromkeys(targets, _number),
+        **dict.fromkeys(targets, as_number),
     }
     parsed: dict[str, Any] = {}
     for name, value in cells.items():
@@ -192,13 +198,6 @@ def _utterance(cells: Mapping[str, Any], where: str, targets: tuple[str, ...]) -
     parsed.setdefault("dialogue_id", parsed["utterance_id"])
     numbers = {name: parsed.pop(name) for name in targets if name in parsed}
     return Utterance(**parsed, values=numbers or None)
-
-
-def _number(value: object) -> float:
-    number = float(str(value))
-    if not math.isfinite(number):
-        raise ValueError("must be a finite number")
-    return number
 
 
 def _is_number(name: str) -> bool:
@@ -216,8 +215,10 @@ def _votes(value: Any) -> dict[str, int | float]:
             value = json.loads(value, object_pairs_hook=_Pairs)
         except json.JSONDecodeError as error:
             raise ValueError(f'not JSON ({error}): write votes as {{"joy": 2}}') from error
+        if not isinstance(value, _Pairs):
+            raise ValueError('votes are a map, as in {"joy": 2}')
     pairs = list(value.items()) if isinstance(value, dict) else value
-    if not isinstance(pairs, list):
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
         raise ValueError('votes are a map, as in {"joy": 2}')
     counts: dict[str, int | float] = {}
     for emotion, count in pairs:
@@ -236,10 +237,11 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def _count(name: str, count: object) -> int | float:
-    if isinstance(count, bool) or count is None:
-        raise ValueError(f"the votes for '{name}' are {count}, but must be a number")
-    number = float(str(count))
-    if not math.isfinite(number) or number < 0:
+    try:
+        number = as_number(count)
+    except ValueError as error:
+        raise ValueError(f"the votes for '{name}' are {count}: {error}") from error
+    if number < 0:
         raise ValueError(
             f"{count} votes for '{name}', but votes count annotators, or are their share"
         )

@@ -19,8 +19,11 @@ def clean_name(name: str) -> str:
 
 
 def label_key(name: str) -> str:
-    """What two labels share that differ in case, blanks, hyphens or underscores alone, or as 1 and 1.0 do."""
-    return re.sub(r"[\s_-]+", "", _whole(name)).casefold()
+    """What two labels share that differ in case, blanks, hyphens, quotes or invisible characters alone."""
+    shown = "".join(
+        c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf"
+    )
+    return re.sub(r"[\s_'\"`-]+", "", _whole(shown)).casefold()
 
 
 def group_key(name: str) -> str:

@@ -234,6 +234,15 @@ def _path(file: str, root: Path) -> Path:
 def _csv_rows(
     path: Path, table: RatingsTable, known: Format, problems: Problems
 ) -> Iterator[tuple[str, _Item]]:
+    if table.ignored:
+        raise ConfigError(
+            f"corpus.ratings.tables: {known.name}: ignored is for JSON tables; of CSV tables other columns are left "
+            "out"
+        )
+    if len(set(table.columns.values())) < len(table.columns):
+        raise ConfigError(
+            f"corpus.ratings.tables: {known.name}: columns reads two variables from one column: {dict(table.columns)}"
+        )
     named = ("label",) if known.kind == "categorical" else known.variables
     for variable in table.columns:
         if variable not in named:
@@ -329,7 +338,7 @@ def _rating(cell: str, variable: str, known: Format, where: str) -> float:
         if known.kind == "binary":
             rule, other = "0 or 1", "make the format numeric"
         if not math.isfinite(value):
-            other = "leave the row out"
+            other = "write a point for a decimal comma" if "," in cell else "leave the row out"
         raise CorpusError(
             f"{where}: {variable} is '{cell}', but {known.name} takes {rule}: mend it, or {other}"
         )

@@ -5,6 +5,7 @@ characters, audio that is not as published -> findings of the audit
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -17,11 +18,13 @@ from raysys.errors import CorpusError
 _MANY = 5000
 """Groups, beyond which nobody compares their names."""
 _NAMED = 3
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 """Control characters, of which 0x80 to 0x9f are what Windows-1252's quotes and dashes become when read as Latin-1."""
 _NOTHING = {"nan", "none", "null", "na", "n/a", "<na>", "#n/a", "undefined"}
 """What programs write where they have no value; a text may also say it."""
+_SCRIPTS = {"LATIN", "CYRILLIC", "GREEK"}
 _FEW = 20
+_EMPTY = 0.4
 _HOURS_OFF = 0.05
 _LATE_SECONDS = 5.0
 
@@ -42,7 +45,7 @@ def refuse_labels_alike(raw: RawCorpus) -> None:
             if row.label == last
         )
         raise CorpusError(
-            f"{where}: labels {told} differ in case, blanks or hyphens alone: write them alike"
+            f"{where}: labels {told} differ in case, blanks, hyphens or invisible characters alone: write them alike"
         )
 
 
@@ -72,6 +75,21 @@ def look_at_gaps(rows: Sequence[Utterance]) -> list[Finding]:
                 "missing value, leave the cell empty"
             )
             found.append(Finding("warning", "words_for_nothing", message))
+    return found
+
+
+def look_at_labels(rows: Sequence[Utterance]) -> list[Finding]:
+    """Classes of one utterance, and names in two scripts, which only look like another one."""
+    found, counts = [], Counter(row.label for row in rows if row.label)
+    single = [label for label, count in counts.items() if count == 1]
+    if single:
+        message = f"classes of one utterance, as a slip of the pen makes them: {', '.join(single[:_NAMED])}"
+        found.append(Finding("warning", "single_utterance", message))
+    for label in counts:
+        scripts = {unicodedata.name(c, "?").split()[0] for c in label if c.isalpha()}
+        if len(scripts & _SCRIPTS) > 1:
+            message = f"label '{label}' mixes letters of {' and '.join(sorted(map(str.title, scripts)))}, which look alike"
+            found.append(Finding("warning", "mixed_scripts", message))
     return found
 
 
@@ -122,8 +140,8 @@ def look_at_texts(rows: Sequence[Utterance]) -> list[Finding]:
         return []
     marks = "".join(_CONTROL.findall(lost[0].text))
     message = (
-        f"{len(lost)} texts hold control characters (0x{ord(marks[0]):02x} in {lost[0].utterance_id}), as quotes and "
-        "dashes of Windows-1252 become when a file is read in another encoding: they are left as they are"
+        f"{len(lost)} texts hold control characters (0x{ord(marks[0]):02x} in {lost[0].utterance_id}), as letters and "
+        "quotes become when a file is read in another encoding: they are left as they are"
     )
     return [Finding("note", "control_characters", message)]
 
@@ -143,6 +161,13 @@ def look_at_audio(raw: RawCorpus, heard: Mapping[str, Heard]) -> list[Finding]:
                 "words are missing"
             )
             found.append(Finding("warning", "equal_lengths", message))
+    empty = [name for name, one in heard.items() if one.empty_share > _EMPTY]
+    if empty:
+        message = (
+            f"{len(empty)} recordings hold nothing but zeros in more than {100 * _EMPTY:.0f} % of their length, at the "
+            f"end: {', '.join(empty[:_NAMED])}: a file that was not fetched whole looks so"
+        )
+        found.append(Finding("warning", "zeros_at_the_end", message))
     long = [
         name
         for name, said in raw.seconds.items()

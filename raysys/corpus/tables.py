@@ -8,6 +8,7 @@ Nothing is guessed: a byte that is no UTF-8 is named with its line, a column tha
 import codecs
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ import pyarrow.parquet
 from raysys.corpus.names import clean_name
 from raysys.errors import CorpusError, nearest
 
+_LARGEST = 3.4e38
 _SHOWN = 10
 """Problems that one message names."""
 _DELIMITERS = (",", ";", "\t")
@@ -133,7 +135,14 @@ def require_columns(names: Sequence[str], path: Path, required: Sequence[str]) -
     """
     for name in required:
         if name not in names:
-            raise CorpusError(f"{path}: column '{name}' is missing; there are {', '.join(names)}")
+            alone = (
+                ", in one piece: separate them by commas, semicolons or tabs"
+                if len(names) == 1
+                else ""
+            )
+            raise CorpusError(
+                f"{path}: column '{name}' is missing; there are {', '.join(names)}{alone}"
+            )
 
 
 def is_pointer(path: Path) -> bool:
@@ -170,13 +179,33 @@ def as_name(value: object) -> str:
     raise ValueError(f"{type(value).__name__} instead of text")
 
 
+def as_number(value: object) -> float:
+    """A finite number, as people and programs write it.
+
+    Raises:
+        ValueError: it is none; the message says what is wrong with it.
+    """
+    text = str(value).strip()
+    if re.fullmatch(r"[+-]?\d*,\d+", text):
+        raise ValueError("write a point for the decimal comma")
+    if "_" in text or isinstance(value, bool):
+        raise ValueError("must be a number")
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise ValueError("must be a number") from error
+    if not math.isfinite(number) or abs(number) > _LARGEST:
+        raise ValueError("must be a finite number, at most 3.4e38")
+    return number
+
+
 def as_turn(value: object) -> int:
     """A whole number, also as `1.0`, which pandas writes for columns with gaps.
 
     Raises:
         ValueError: it is none.
     """
-    number = float(str(value))
+    number = as_number(value)
     if not number.is_integer():
         raise ValueError("must be a whole number")
     return int(number)
@@ -193,7 +222,7 @@ def as_seconds(value: object) -> float:
     text = str(value).strip()
     clock = re.fullmatch(r"(?:(\d+) days? )?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", text)
     if clock is None:
-        return float(text)
+        return as_number(text)
     days, hours, minutes, seconds = (float(part or 0) for part in clock.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
@@ -228,7 +257,7 @@ def _no_utf8(path: Path) -> str:
         meant = bytes([byte]).decode("cp1252", errors="replace")
         return (
             f"{path}:{line} is not UTF-8: byte 0x{byte:02x}, which is '{meant}' in Windows-1252: save the table as "
-            f"UTF-8, as by iconv -f CP1252 -t UTF-8 '{path}'"
+            f"UTF-8, as by iconv -f CP1252 -t UTF-8 '{path}' if that is what it should be"
         )
     return f"{path} is not UTF-8: save the table as UTF-8"
 
@@ -299,4 +328,6 @@ def renamed(names: Sequence[str], columns: Mapping[str, str], path: Path) -> lis
                 f"{path}: corpus.columns reads '{own}' from '{theirs}', but there is a column '{own}' too: rename it"
             )
     ours = {theirs: own for own, theirs in columns.items()}
+    if len(ours) < len(columns):
+        raise CorpusError(f"{path}: corpus.columns reads two columns from one: {dict(columns)}")
     return [ours.get(name, name) for name in names]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rich.progress import (
@@ -26,12 +26,13 @@ from raysys.encoders.hashed import HashedConfig
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.pooled import Pooled
 from raysys.encoders.precomputed import PrecomputedConfig
+from raysys.encoders.ragged import Ragged
 from raysys.encoders.ratings import RatingsEncoderConfig
-from raysys.encoders.store import FeatureStore, Ragged, extract_store, open_store
+from raysys.encoders.store import FeatureStore, extract_store, open_store
 from raysys.encoders.top_layers import TopRecipe
 from raysys.encoders.transformers import TransformersConfig
 from raysys.encoders.visextnet import VisextnetConfig
-from raysys.errors import lookup
+from raysys.errors import DamagedError, lookup
 from raysys.settings import digest, groups_with, require
 from raysys.storage import Folder
 
@@ -152,7 +153,11 @@ def seen_in(
     store: FeatureStore, config: FeaturesConfig, rows: Sequence[Utterance]
 ) -> list[Finding]:
     """What the audit must know of the features themselves, such as how many utterances show no face."""
-    found = []
+    found = [
+        Finding("note", "encoded_again", f"{damage}: it was encoded again")
+        for ragged in store.modalities.values()
+        for damage in ragged.redone
+    ]
     for modality, ragged in store.modalities.items():
         each = (ragged[k] for k in range(len(ragged)))
         found += config.encoder(modality).seen(each, rows)
@@ -191,7 +196,11 @@ def prepare_features(
     found: dict[str, Ragged] = {}
     encoders = {modality: config.build(modality) for modality in modalities}
     for modality, encoder in encoders.items():
-        stored = open_store(corpus, modality, encoder, cache)
+        damage = ""
+        try:
+            stored = open_store(corpus, modality, encoder, cache)
+        except DamagedError as error:
+            stored, damage = None, str(error)
         if stored is None or (stored.failed and not skip_bad):
             title = f"{modality} features ({config.encoder_of(modality)})"
             with _progress(title, len(corpus)) as bar:
@@ -204,7 +213,7 @@ def prepare_features(
                     skip_bad=skip_bad,
                     advance=bar,
                 )
-        found[modality] = stored
+        found[modality] = replace(stored, redone=(damage,)) if damage else stored
     fingerprints = {modality: encoder.fingerprint() for modality, encoder in encoders.items()}
     return FeatureStore(found, fingerprints, digest(corpus.digest, fingerprints))
 

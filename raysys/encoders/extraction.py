@@ -67,7 +67,7 @@ def encode_portion(encoder: Encoder, portion: Portion, items: Sequence[Any]) -> 
     """Frames of each utterance, as the store keeps them.
 
     Raises:
-        FeatureError: the model cannot be used, or gives something else than finite numbers.
+        FeatureError: the model cannot be used.
     """
     found: Encoded = [
         (source.position, item)
@@ -77,11 +77,17 @@ def encode_portion(encoder: Encoder, portion: Portion, items: Sequence[Any]) -> 
     read = [k for k, item in enumerate(items) if not isinstance(item, Unreadable)]
     for k, frames in encoder.encode([items[k] for k in read]):
         source = portion[read[k]]
-        nothing = Unreadable(f"nothing is left of utterance '{source.row.utterance_id}' to encode")
-        found.append(
-            (source.position, as_stored(frames, encoder, source.row) if len(frames) else nothing)
-        )
+        found.append((source.position, _kept(frames, encoder, source.row)))
     return found
+
+
+def _kept(frames: Frames, encoder: Encoder, row: Utterance) -> Frames | Unreadable:
+    if not len(frames):
+        return Unreadable(f"nothing is left of utterance '{row.utterance_id}' to encode")
+    try:
+        return as_stored(frames, encoder, row)
+    except FeatureError as error:
+        return Unreadable(str(error))
 
 
 def as_stored(frames: Frames, encoder: Encoder, row: Utterance) -> Frames:

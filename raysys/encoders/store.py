@@ -3,6 +3,7 @@
     cache/features/<corpus>-<modality>-<digest>/
         00000.values.npy    [time, dim], all shards of one type: utterances 0 to 1023, one after the other
         00000.offsets.npy   [utterances + 1] int64, utterance k of the shard is values[offsets[k] : offsets[k + 1]]
+        00000.json          digests of the two
         00000.failed.json   utterances of the shard that could not be read -> why; only where there are such
         00001.values.npy    ...
         features.json       what they were made of; written last, so its presence means complete
@@ -10,109 +11,30 @@
 A store is reused only when corpus digest and encoder fingerprint, which covers the encoder's code, match. Extraction
 holds the shards that are being filled in memory; what was killed goes on after the shards that are there, to the same
 bytes. Shards with utterances that could not be read are tried again, until somebody says that they may be left out.
+
+Every file is compared with its digest once in a process, when its first frame is read: opening costs nothing, whatever
+the size, and what is never read is never checked. A small store, which is sent to the workers whole, is compared when
+it is opened. A damaged shard is encoded again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Shaped
 
 from raysys.corpus.table import Corpus
 from raysys.encoders.encoder import Encoder, Frames
 from raysys.encoders.extraction import Encoded, Through, Unreadable, here, portions
-from raysys.errors import FeatureError, StorageError
+from raysys.encoders.ragged import SENT_BYTES, Ragged, give_up
+from raysys.errors import DamagedError, FeatureError
+from raysys.sealed import check_files, digests_of, read_sealed, write_sealed
 from raysys.settings import digest
 from raysys.storage import Folder
 
 SHARD = 1024
 """Utterances a shard."""
-_SENT_BYTES = 2**30
-"""Larger features are not sent to workers, which map the same files."""
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """Features of all utterances of one modality."""
-
-    shards: tuple[Shaped[np.ndarray, "_ dim"], ...]
-    """Frames of utterances one after the other, none of them in two shards, all of one type: float16 (states of
-    models), or what users bring."""
-    starts: Int64[np.ndarray, " utterance"]
-    """Where each utterance begins, counted from the first shard's first frame."""
-    lengths: Int64[np.ndarray, " utterance"]
-    """Frames or tokens of each utterance."""
-    failed: Mapping[int, str] = field(default_factory=dict)
-    """Utterances without features -> why."""
-    folder: str = ""
-    """Where the shards' files are; empty where there are none."""
-    files: tuple[str, ...] = ()
-
-    @classmethod
-    def of(
-        cls, values: Shaped[np.ndarray, "_ dim"], lengths: Int64[np.ndarray, " utterance"]
-    ) -> "Ragged":
-        """Utterances that stand in one array, one after the other."""
-        return cls((values,), np.cumsum(lengths) - lengths, lengths)
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __getitem__(self, k: int) -> Shaped[np.ndarray, "time dim"]:
-        start = int(self.starts[k])
-        shard = int(np.searchsorted(self._begins, start, side="right")) - 1
-        first = start - int(self._begins[shard])
-        return self.shards[shard][first : first + int(self.lengths[k])]
-
-    def __iter__(self) -> Iterator[Shaped[np.ndarray, "_ dim"]]:
-        return (self[k] for k in range(len(self)))
-
-    def take(self, rows: Sequence[int]) -> "Ragged":
-        """Some of the utterances, all of which have features."""
-        chosen = np.asarray(rows, dtype=np.int64)
-        return replace(self, starts=self.starts[chosen], lengths=self.lengths[chosen], failed={})
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(vars(self))
-        if self.files and sum(shard.nbytes for shard in self.shards) > _SENT_BYTES:
-            state["shards"] = ()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if not state["shards"]:
-            state["shards"] = _mapped(Folder(state["folder"]), state["files"])
-        vars(self).update(state)
-
-    @property
-    def dim(self) -> int:
-        """Width of a frame or token."""
-        return int(max(shard.shape[1] for shard in self.shards))
-
-    @property
-    def total_time(self) -> int:
-        """Frames or tokens of all utterances."""
-        return int(self.lengths.sum())
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the values."""
-        return max(self.shards, key=len).dtype  # one without any utterance may be of another
-
-    @cached_property
-    def _begins(self) -> Int64[np.ndarray, " shard"]:
-        lengths = [len(shard) for shard in self.shards[:-1]]
-        return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
-def _mapped(folder: Folder, files: Sequence[str]) -> tuple[np.ndarray, ...]:
-    try:
-        return tuple(map(folder.read_npy, files))
-    except StorageError as error:
-        raise FeatureError(
-            f"{error}, on this machine: put --storage.cache on object storage, or on a disk that all nodes share"
-        ) from error
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -147,34 +69,42 @@ def open_store(corpus: Corpus, modality: str, encoder: Encoder, cache: Folder) -
     """The stored features, or None when there are none that match, or not all of them yet.
 
     Raises:
-        FeatureError: the store is truncated.
+        DamagedError: something of it is damaged; it has been given up, and can be encoded again.
     """
     folder = store_folder(corpus, modality, encoder, cache)
     if not folder.exists("features.json"):
         return None
+    names = _names(len(corpus))
     try:
-        found = folder.read_json("features.json")
-        parts = [
-            (folder.read_npy(f"{name}.values.npy"), folder.read_npy(f"{name}.offsets.npy"))
-            for name in _names(len(corpus))
-        ]
-        failed = {int(position): reason for position, reason in found["failed"].items()}
-    except (StorageError, KeyError) as error:
-        raise FeatureError(f"feature store is damaged ({error}): delete {folder.path()}") from error
-    truncated = FeatureError(f"feature store is truncated: delete {folder.path()} and run again")
-    for values, offsets in parts:
-        if offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
-            raise truncated
+        found = read_sealed(folder, "features.json")
+    except DamagedError:
+        folder.remove("features.json")
+        raise
+    known: dict[str, dict[str, Any]] = found["shards"]
+    damages = []
+    for name in names:
+        try:
+            check_files(folder, {f"{name}.offsets.npy": known[name][f"{name}.offsets.npy"]})
+            if found["total_bytes"] <= SENT_BYTES:
+                check_files(folder, {f"{name}.values.npy": known[name][f"{name}.values.npy"]})
+            elif folder.size(f"{name}.values.npy") != known[name]["bytes"]:
+                raise DamagedError(f"{folder.path(f'{name}.values.npy')} is cut short")
+        except DamagedError as damage:
+            give_up(folder, name)
+            damages.append(str(damage))
+    if damages:
+        raise DamagedError("; ".join(damages[:_NAMED]))
+    parts = [
+        (folder.read_npy(f"{name}.values.npy"), folder.read_npy(f"{name}.offsets.npy"))
+        for name in names
+    ]
+    failed = {int(position): reason for position, reason in found["failed"].items()}
     lengths = np.concatenate([np.diff(offsets) for _, offsets in parts]).astype(np.int64)
     starts = np.cumsum(lengths) - lengths
     files = tuple(f"{name}.values.npy" for name in _names(len(corpus)))
     shards = tuple(values for values, _ in parts)
-    ragged = Ragged(shards, starts, lengths, failed, folder.uri, files)
-    whole = [found["total_time"], found["dim"], len(corpus), sorted(failed)]
-    empty = np.flatnonzero(lengths == 0).tolist()
-    if [ragged.total_time, ragged.dim, len(ragged), empty] != whole:
-        raise truncated
-    return ragged
+    digests = tuple(known[name][f"{name}.values.npy"] for name in names)
+    return Ragged(shards, starts, lengths, failed, folder.uri, files, digests)
 
 
 def extract_store(
@@ -265,8 +195,11 @@ def _write(
     if failed:  # before the others: a shard with offsets and without this has all its utterances
         reasons = {corpus.utterances[k].utterance_id: reason for k, reason in failed.items()}
         folder.write_json(f"{name}.failed.json", reasons)
-    folder.write_npy(f"{name}.values.npy", *frames.values())
-    folder.write_npy(f"{name}.offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))
+    files = (f"{name}.values.npy", f"{name}.offsets.npy")
+    folder.write_npy(files[0], *frames.values())
+    folder.write_npy(files[1], np.cumsum([0, *lengths], dtype=np.int64))
+    known = {**digests_of(folder, files), "bytes": folder.size(files[0])}
+    write_sealed(folder, f"{name}.json", known)  # last: the shard is whole
     if not failed and folder.exists(f"{name}.failed.json"):
         folder.remove(f"{name}.failed.json")
     return failed
@@ -289,13 +222,28 @@ def _complete(
             f"{description['modality']} features are of types {sorted(types)}: give all the same, and delete "
             f"{folder.path()}"
         )
-    size = {"dim": dims.pop(), "total_time": sum(map(len, shards))}
-    known = {str(position): reason for position, reason in sorted(failed.items())}
-    folder.write_json("features.json", {**description, **size, "failed": known})
+    known = {name: read_sealed(folder, f"{name}.json") for name in names}
+    content = {
+        **description,
+        "dim": dims.pop(),
+        "total_time": sum(map(len, shards)),
+        "total_bytes": sum(one["bytes"] for one in known.values()),
+        "failed": {str(position): reason for position, reason in sorted(failed.items())},
+        "shards": known,
+    }
+    write_sealed(folder, "features.json", content)
 
 
 def _is_there(folder: Folder, name: str) -> bool:
-    return folder.exists(f"{name}.offsets.npy") and not folder.exists(f"{name}.failed.json")
+    """Whether a shard is whole: its files are what was written."""
+    if folder.exists(f"{name}.failed.json") or not folder.exists(f"{name}.json"):
+        return False
+    try:
+        known = read_sealed(folder, f"{name}.json")
+        check_files(folder, {file: known[file] for file in known if file.endswith(".npy")})
+    except DamagedError:
+        return False
+    return True
 
 
 def _shards(utterances: int) -> list[range]:

@@ -3,11 +3,12 @@
 Plan -> run folder -> MLflow run -> work -> result.json -> terminal
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
 
+from raysys.errors import DamagedError, StorageError
 from raysys.experiments.plan import Plan, deciding, write_plan
 from raysys.experiments.run_folder import choose_folder, read_record, recorded
 from raysys.report.results import Result, read_result
@@ -15,13 +16,36 @@ from raysys.report.terminal import print_audit, print_result
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import tracking_uri, ui_command
 from raysys.tracking.command_log import CommandLog
+from raysys.training.fold import read_result as read_fold
 
 R = TypeVar("R", bound=Result)
 
 
 def is_finished(folder: Folder) -> bool:
-    """Whether the command that wrote the folder ended well."""
-    return read_record(folder).status == "FINISHED"
+    """Whether the command that wrote the folder ended well, and its result and all its folds are whole."""
+    if read_record(folder).status != "FINISHED":
+        return False
+    try:
+        read_result(folder)
+        return all(_is_whole(one) for one in _folds_in(folder))
+    except StorageError:  # of the same code, so of no other version: it is made again
+        return False
+
+
+def _folds_in(folder: Folder) -> Iterator[Folder]:
+    """Folders of trained folds, of all seeds and trials."""
+    for name in folder.names():
+        if name.startswith("fold_"):
+            yield folder / name
+        elif "." not in name and name != "similarity":
+            yield from _folds_in(folder / name)
+
+
+def _is_whole(fold: Folder) -> bool:
+    try:
+        return read_fold(fold) is not None or not fold.exists("bundle.json")
+    except DamagedError:
+        return False
 
 
 def carry_out(

@@ -23,7 +23,7 @@ from raysys.corpus.table import Corpus, Utterance
 from raysys.encoders import prepare_features
 from raysys.encoders.encoder import FRAMED
 from raysys.encoders.extraction import as_stored, encode_rows
-from raysys.encoders.store import Ragged
+from raysys.encoders.ragged import Ragged
 from raysys.errors import ConfigError
 from raysys.experiments.space import fold_folder, resolve_space, run_named
 from raysys.losses import LossConfig

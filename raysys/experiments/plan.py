@@ -24,7 +24,8 @@ from raysys.corpus.folds import Fold, folds_record, make_folds
 from raysys.corpus.table import Corpus
 from raysys.encoders import prepare_features, seen_in
 from raysys.encoders.encoder import FRAMED, STREAMS, digest_of_code
-from raysys.encoders.store import FeatureStore, Ragged
+from raysys.encoders.ragged import Ragged
+from raysys.encoders.store import FeatureStore
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.space import resolve_space
 from raysys.models import model_names
@@ -222,6 +223,7 @@ def _divide(corpus: Corpus, config: Config, models: Collection[str]) -> _Divided
     )
     task = task.knowing(prior and prior.values)
     task.check_loss(config.loss)
+    audit = (*audit, *task.look_at(corpus, config.loss))
     if _dialogue_models(models) and len(set(corpus.column("dialogue_id"))) == len(corpus):
         message = "no dialogue has two utterances: a model of dialogues has no context here"
         audit = (*audit, Finding("warning", "no_dialogues", message))

@@ -20,7 +20,7 @@ from raysys.background import Background
 from raysys.config import Config
 from raysys.config.running import SearchConfig
 from raysys.corpus.finding import Finding
-from raysys.errors import ConfigError, FoldFailedError
+from raysys.errors import ConfigError, DamagedError, FoldFailedError
 from raysys.experiments.choice import choose
 from raysys.experiments.plan import Plan
 from raysys.experiments.runner import TrialRunner
@@ -207,7 +207,10 @@ class _Rounds:
         numbers = range((number - 1) * search.num_trials, number * search.num_trials)
         records = [record for record in self._journal.read() if record.round == number]
         ended = [record for record in records if record.has_ended]
-        outcomes = {record.name: self._recall(record, base) for record in ended}
+        recallable = {record.name: self._recalled(record, base) for record in ended}
+        lost = [name for name, outcome in recallable.items() if outcome is None]
+        records = [record if record.name not in lost else record.begun() for record in records]
+        outcomes = {name: self._recall(one) for name, one in recallable.items() if one is not None}
         max_epochs = longest_training(base.config, search)
         points = self._space.published_points() if before is None else [dict(before.trial.values)]
         trainings = len(self._plan.folds) * config.training.seeds
@@ -249,9 +252,16 @@ class _Rounds:
         done = [o for o in outcomes.values() if o.state == "COMPLETE"]
         return sorted(done, key=lambda outcome: outcome.name)
 
-    def _recall(self, record: TrialRecord, base: Trial) -> TrialOutcome:
-        """A trial that an earlier command has ended; logged where MLflow lacks it."""
-        outcome = recalled(record, base, self._journal.folder, len(self._plan.folds))
+    def _recalled(self, record: TrialRecord, base: Trial) -> TrialOutcome | None:
+        """A trial that an earlier command has ended; None where something of it is lost, so that it is done again."""
+        try:
+            return recalled(record, base, self._journal.folder, len(self._plan.folds))
+        except DamagedError as damage:
+            self._view.note(f"{damage}: {record.name} is done again")
+            return None
+
+    def _recall(self, outcome: TrialOutcome) -> TrialOutcome:
+        """Logged where MLflow lacks it."""
         self._view.recalled(outcome)
         self._log.recalled(outcome)
         if self._log.is_open(outcome.name):
@@ -284,7 +294,11 @@ class _Rounds:
 
 
 def recalled(record: TrialRecord, base: Trial, folder: Folder, n_folds: int) -> TrialOutcome:
-    """What became of a trial, from its record and its folds' files."""
+    """What became of a trial, from its record and its folds' files.
+
+    Raises:
+        DamagedError: a fold of a COMPLETE one is missing or damaged.
+    """
     try:
         config = replaced(base.config, record.values)
     except ConfigError:  # values that did not go together: that is why it failed
@@ -292,6 +306,9 @@ def recalled(record: TrialRecord, base: Trial, folder: Folder, n_folds: int) -> 
     trial = replace(base, name=record.name, config=config, values=record.values)
     tasks = trial.fold_tasks(folder / record.name, n_folds) if record.state == "COMPLETE" else []
     results = [read_result(Folder(task.folder)) for task in tasks]
+    for task, result in zip(tasks, results, strict=True):
+        if result is None:
+            raise DamagedError(f"{task.folder} is missing or not finished")
     return TrialOutcome(
         trial,
         record.state,  # type: ignore[arg-type]

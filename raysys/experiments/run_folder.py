@@ -15,6 +15,7 @@ from rich.console import Console
 
 from raysys.background import last_words
 from raysys.errors import RaysysError, StorageError, TrackingError
+from raysys.sealed import is_stored, read_sealed, write_sealed
 from raysys.settings import flat
 from raysys.storage import Folder
 from raysys.tracking.command_log import CommandLog, git_commit
@@ -68,7 +69,10 @@ def choose_folder(
     taken = _numbered(runs, name)
     latest = [taken[number] for number in sorted(taken, reverse=True)]
     if resume is not False:
-        same = [folder for folder in latest if read_record(folder).identity == identity]
+        known = {folder.name: known_record(folder) for folder in latest}
+        same = [
+            one for one in latest if (record := known[one.name]) and record.identity == identity
+        ]
         unfinished = [folder for folder in same if read_record(folder).status != "FINISHED"]
         if same:
             return (unfinished or same)[0], True
@@ -87,17 +91,23 @@ def read_record(folder: Folder) -> RunRecord:
     """What run.json holds.
 
     Raises:
-        StorageError: missing or damaged.
+        StorageError: missing.
+        DamagedError: it is not what was written, and neither is its copy.
     """
+    return RunRecord(**read_sealed(folder, "run.json"))
+
+
+def known_record(folder: Folder) -> RunRecord | None:
+    """What run.json holds; None where it is damaged, so that nobody knows what run that was."""
     try:
-        return RunRecord(**folder.read_json("run.json"))
-    except TypeError as error:
-        raise StorageError(f"{folder.path('run.json')} is damaged: {error}") from error
+        return read_record(folder)
+    except StorageError:
+        return None
 
 
 def write_record(folder: Folder, record: RunRecord) -> None:
-    """Write run.json."""
-    folder.write_json("run.json", asdict(record))
+    """Write run.json, and its copy."""
+    write_sealed(folder, "run.json", asdict(record), twice=True)
 
 
 @contextmanager
@@ -165,9 +175,13 @@ def _what_differs(
     latest: Sequence[Folder], settings: Mapping[str, Any], parts: Mapping[str, str]
 ) -> str:
     """In what the latest run is another one: the first settings, data, prior, code."""
-    if not latest or not latest[0].exists("config.json"):
+    record = known_record(latest[0]) if latest else None
+    if record is None:
+        return f"; {latest[0].path('run.json')} is damaged" if latest else ""
+    try:
+        there = flat(latest[0].read_json("config.json"))
+    except (StorageError, AttributeError):  # damaged: the settings of the latest run are not known
         return ""
-    there, record = flat(latest[0].read_json("config.json")), read_record(latest[0])
     names = [name for name in settings if settings[name] != there.get(name)][:_NAMED]
     told = [f"{name} is {settings[name]} here and {there.get(name)} there" for name in names]
     changed = [part for part in parts if record.parts.get(part, parts[part]) != parts[part]]
@@ -195,6 +209,6 @@ def _numbered(runs: Folder, name: str) -> dict[int, Folder]:
             number = int(rest[1:])
         else:
             continue
-        if (runs / entry).exists("run.json"):
+        if is_stored(runs / entry, "run.json"):
             found[number] = runs / entry
     return found

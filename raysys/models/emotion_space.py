@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from raysys.corpus.formats import Format, Kind
 from raysys.errors import ConfigError, StorageError, nearest
 from raysys.models import ModelConfig
+from raysys.models.stored import read_stored
 from raysys.settings import from_dict, under
 from raysys.similarity.psychology import VAD
 from raysys.storage import Folder
@@ -234,7 +235,7 @@ def load_space(place: Folder) -> EmotionSpace:
         raise StorageError(
             f"{place.path()} holds no emotion space: give a fold of jobs.map_labels, such as runs/words/fold_0"
         )
-    content, raw = place.read_json("bundle.json"), place.read_bytes("weights.safetensors")
+    content, raw = read_stored(place)
     try:
         if "formats" not in content["task"]:
             raise StorageError(

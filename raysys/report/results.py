@@ -17,13 +17,14 @@ from pydantic import PlainValidator, TypeAdapter, ValidationError, ValidationInf
 from raysys.config.training import Keep
 from raysys.corpus.finding import Finding
 from raysys.errors import StorageError
+from raysys.sealed import read_sealed, write_sealed
 from raysys.storage import Folder, Number
 from raysys.tasks import TASKS
 from raysys.tasks.task import Metric
 from raysys.trials.curve import Point
 from raysys.trials.trial import TrialOutcome
 
-VERSION = 3
+VERSION = 4
 UNTUNED = "untuned"
 """Name of a study's base configuration, which runs beside its trials."""
 
@@ -205,6 +206,10 @@ class TrialRecord:
         """Whether a resumed study leaves it as it is."""
         return self.state in ("COMPLETE", "PRUNED", "FAILED")
 
+    def begun(self) -> "TrialRecord":
+        """The record as it was before the trial ended: a resumed study does it again."""
+        return replace(self, state="RUNNING", curve=(), scores={}, epochs=0, reason="")
+
     def after(self, outcome: TrialOutcome) -> "TrialRecord":
         """The record when the trial has ended."""
         kept = ("state", "curve", "epochs", "reason")
@@ -306,23 +311,33 @@ def plain(result: Any) -> Any:
 
 def write_result(folder: Folder, result: Result) -> None:
     """Write result.json."""
-    folder.write_json("result.json", plain(result))
+    write_sealed(folder, "result.json", plain(result))
 
 
 def read_result(folder: Folder) -> Result:
     """What result.json holds.
 
     Raises:
-        StorageError: missing, damaged, or of another version.
+        StorageError: missing, or of another version.
+        DamagedError: it is not what was written.
     """
-    content = folder.read_json("result.json")
     where = folder.path("result.json")
-    version = content.get("version") if isinstance(content, dict) else None
-    if version != VERSION:
+    version = _version(folder)
+    if version not in (VERSION, None):
         raise StorageError(
             f"{where} is of version {version}, not {VERSION}: read it with the raysys that wrote it"
         )
+    content = read_sealed(folder, "result.json")
     return parse_as(_KINDS[content["kind"]], content, where)
+
+
+def _version(folder: Folder) -> Any:
+    """Of result.json, also of one that was written before results had seals; None where it is damaged."""
+    try:
+        content = folder.read_json("result.json")
+    except StorageError:
+        return None
+    return content.get("version") if isinstance(content, dict) else None
 
 
 def parse_as(kind: type[T], content: Any, where: str) -> T:

@@ -123,6 +123,8 @@ class TrialsView(Listener):
 
     def fold_done(self, trial: Trial, result: FoldResult) -> None:
         """A fold has its result."""
+        if result.redone:
+            self.note(f"{result.redone}: {trial.title(result.key)} was trained again")
         self._done[trial.name, result.key] = result
         if self._total == 1:
             score = f"val {self._metric.title} {self._score(result.val)}"
@@ -153,6 +155,10 @@ class TrialsView(Listener):
             self._drawn = now
             picture = self._fold_table() if self._total == 1 else self._trial_table()
             self._live.update(Group(Text(self._counts()), picture), refresh=True)
+
+    def note(self, line: str) -> None:
+        """Say something that whoever reads the result must know, also above a live table."""
+        self._console.print(f"note: {line}", highlight=False, soft_wrap=True, markup=False)
 
     def _say(self, line: str, *, least_seconds: float = 0.0) -> None:
         """Print a line where there is no terminal, unless another was printed so many seconds before or less."""

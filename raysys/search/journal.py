@@ -9,7 +9,9 @@ folds go on from their checkpoints.
 
 from dataclasses import replace
 
+from raysys.errors import DamagedError
 from raysys.report.results import TrialRecord, parse_as, plain
+from raysys.sealed import is_stored, read_sealed, write_sealed
 from raysys.storage import Folder
 
 
@@ -18,19 +20,22 @@ class Journal:
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder / "trials"
+        self.damaged: list[str] = []
+        """Records that could not be read, in any call of `read`."""
 
     def write(self, record: TrialRecord) -> None:
         """Write a trial's file."""
-        (self.folder / record.name).write_json("trial.json", plain(record))
+        write_sealed(self.folder / record.name, "trial.json", plain(record), twice=True)
 
     def read(self) -> list[TrialRecord]:
-        """All trials in the order of their numbers.
-
-        Raises:
-            StorageError: a file is damaged.
-        """
-        folders = [self.folder / name for name in self.folder.names()]
-        records = [_read(folder) for folder in folders if folder.exists("trial.json")]
+        """All trials whose record is whole, in the order of their numbers; the others are done again."""
+        records = []
+        for folder in (self.folder / name for name in self.folder.names()):
+            try:
+                if is_stored(folder, "trial.json"):
+                    records.append(_read(folder))
+            except DamagedError:
+                self.damaged.append(f"{folder.path('trial.json')} and its copy")
         return sorted(records, key=lambda record: record.number)
 
 
@@ -40,7 +45,7 @@ def trial_name(number: int) -> str:
 
 
 def _read(folder: Folder) -> TrialRecord:
-    content = folder.read_json("trial.json")
+    content = read_sealed(folder, "trial.json")
     record = parse_as(TrialRecord, content, folder.path("trial.json"))
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in record.values.items()}
     return replace(record, values=values)

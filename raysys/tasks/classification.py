@@ -20,9 +20,10 @@ from torch import Tensor
 from raysys.balance.counts import BalanceConfig
 from raysys.balance.plan import BalancePlan, plan_balance
 from raysys.batches.batch import Part
+from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold
 from raysys.corpus.table import Corpus, Utterance
-from raysys.errors import CorpusError, nearest
+from raysys.errors import ConfigError, CorpusError, nearest
 from raysys.losses import LossConfig, make_objective
 from raysys.losses.classification import ClassificationLoss, balanced_class_weights, class_counts
 from raysys.losses.objective import Objective
@@ -116,6 +117,18 @@ class Classification(Task):
                 raise CorpusError(
                     f"emotion '{emotion}' has no utterance in corpus {corpus}: leave it out of --corpus.emotions"
                 )
+
+    def look_at(self, corpus: Corpus, loss: LossConfig) -> list[Finding]:
+        """How many utterances have no votes, where votes are the targets."""
+        without = int((corpus.votes.sum(axis=1) == 0).sum()) if loss.targets == "votes" else 0
+        if not without:
+            return []
+        if without == len(corpus):
+            raise ConfigError(
+                f"loss.targets is votes, but corpus {corpus.name} has none for its emotions: set --loss.targets label"
+            )
+        message = f"{without} of {len(corpus)} utterances have no votes that count: their label is the target"
+        return [Finding("note", "no_votes", message)]
 
     def strata(self, corpus: Corpus) -> Int64[np.ndarray, " utterance"]:
         """The class of every utterance."""

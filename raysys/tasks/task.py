@@ -17,6 +17,7 @@ from raysys.balance.counts import BalanceConfig
 from raysys.balance.plan import BalancePlan
 from raysys.batches.batch import Part
 from raysys.corpus.check import Rules
+from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold
 from raysys.corpus.table import Corpus
 from raysys.losses import LossConfig
@@ -125,6 +126,14 @@ class Task(Rules):
     def knowing(self, prior: Any) -> "Task":
         """The task when it is known what is known beforehand, see `objective`."""
         return self
+
+    def look_at(self, corpus: Corpus, loss: LossConfig) -> list[Finding]:
+        """What the audit must know of the corpus as the loss is going to use it.
+
+        Raises:
+            ConfigError: the corpus has nothing of what the loss asks for.
+        """
+        return []
 
     def check_loss(self, loss: LossConfig) -> None:
         """Refuse settings of the objective that do not fit the corpus.

@@ -21,18 +21,21 @@ from torch import Tensor, nn
 from raysys.batches.batch import Part, Turns, make_part
 from raysys.batches.normalise import Normaliser
 from raysys.config import Config
-from raysys.encoders.store import Ragged
+from raysys.encoders.ragged import Ragged
 from raysys.encoders.top_layers import TopRecipe
 from raysys.errors import ConfigError, FeatureError, StorageError, lookup
+from raysys.models.stored import VERSION, read_stored
 from raysys.models.tuned import Tuned
 from raysys.predictions import Predictions
+from raysys.sealed import write_sealed
 from raysys.settings import from_dict, to_dict, under
-from raysys.storage import Folder, named_folder
+from raysys.storage import Folder, bytes_digest, named_folder
 from raysys.tasks import TASKS
 from raysys.tasks.task import Task
 from raysys.training.arithmetic import settled
 
-_VERSION = 3
+FILES = ("bundle.json", "weights.safetensors")
+"""That make a bundle."""
 
 
 @dataclass(frozen=True)
@@ -145,16 +148,18 @@ def save_bundle(folder: Folder, bundle: Bundle) -> None:
         tensors[f"normaliser/{modality}/std"] = torch.from_numpy(normaliser.std)
     tensors |= {f"readout/{name}": value for name, value in bundle.fitted.items()}
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    folder.write_bytes("weights.safetensors", safetensors.torch.save(plain))
+    weights = safetensors.torch.save(plain)
+    folder.write_bytes("weights.safetensors", weights)
     content = {
-        "version": _VERSION,
+        "version": VERSION,
         "task": {"name": bundle.task.name, **asdict(bundle.task)},  # type: ignore[call-overload]
         "dims": dict(bundle.dims),
         "encoders": dict(bundle.encoders),
         "config": to_dict(bundle.config),
         "tops": {modality: recipe.plain for modality, recipe in bundle.tops.items()},
+        "weights": bytes_digest(weights),
     }
-    folder.write_json("bundle.json", content)
+    write_sealed(folder, "bundle.json", content)
 
 
 def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
@@ -172,14 +177,9 @@ def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
         raise StorageError(
             f"{folder.path()} holds no bundle.json: give the folder of a trained fold, such as runs/demo/fold_0"
         )
-    content = folder.read_json("bundle.json")
-    if content.get("version") != _VERSION:
-        raise StorageError(
-            f"{folder.path('bundle.json')} is of version {content.get('version')}, not {_VERSION}: load it with the "
-            "raysys that wrote it"
-        )
+    content, raw = read_stored(folder)
     try:
-        tensors = safetensors.torch.load(folder.read_bytes("weights.safetensors"))
+        tensors = safetensors.torch.load(raw)
         config = from_dict(Config, content["config"])
         known = dict(content["task"])
         kind: Any = lookup(TASKS, known.pop("name"), kind="task")

@@ -5,16 +5,18 @@
 Randomness needs no state: every epoch seeds its generators from (seed, fold, epoch), see `stream_seed`.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from raysys.errors import StorageError
+from raysys.errors import DamagedError
 from raysys.settings import under
 from raysys.storage import Folder
 from raysys.training.optimizer import Adam
@@ -56,7 +58,8 @@ def save_checkpoint(
         tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
     header = json.dumps(asdict(progress))
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    folder.write_bytes(_FILE, safetensors.torch.save(plain, {"progress": header}))
+    known = {"progress": header, "sha256": _digest(plain, header)}
+    folder.write_bytes(_FILE, safetensors.torch.save(plain, known), lasting=False)
 
 
 def load_checkpoint(
@@ -68,19 +71,21 @@ def load_checkpoint(
         Where the fold stands and its best weights; an empty `Progress` and no weights when there is no checkpoint.
 
     Raises:
-        StorageError: the file is damaged or belongs to another model.
+        DamagedError: the file is damaged or belongs to another model.
     """
     if not folder.exists(_FILE):
         return Progress(), {}
     content = folder.read_bytes(_FILE)
     try:
-        tensors = safetensors.torch.load(content)
-        progress = _progress(json.loads(_header(content)["progress"]))
+        tensors, header = safetensors.torch.load(content), _header(content)
+        if header["sha256"] != _digest(tensors, header["progress"]):
+            raise ValueError("it is not what was written")
+        progress = _progress(json.loads(header["progress"]))
         model.load_state_dict(under("model/", tensors))
         _load_optimizer(optimizer, under("optimizer/", tensors))
-    except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
+    except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise StorageError(f"{folder.path(_FILE)} is damaged ({reason}): delete it") from error
+        raise DamagedError(f"{folder.path(_FILE)} is damaged ({reason})") from error
     return progress, under("best/", tensors)
 
 
@@ -95,6 +100,16 @@ def _header(content: bytes) -> dict[str, str]:
     length = int.from_bytes(content[:8], "little")
     metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
     return metadata
+
+
+def _digest(tensors: dict[str, Tensor], header: str) -> str:
+    """Over names, types, shapes and values, and what the header says."""
+    total = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        total.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def _progress(plain: dict[str, Any]) -> Progress:

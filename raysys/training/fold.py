@@ -20,22 +20,24 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from raysys.batches.batch import Batch, Padded, Part, Turns, fit_normaliser, make_part
+from raysys.batches.batch import Part, Turns, fit_normaliser, make_part
+from raysys.batches.masking import mask_audio
 from raysys.batches.normalise import Normaliser
 from raysys.config import Config
 from raysys.config.training import TrainingConfig
 from raysys.corpus.folds import Fold
 from raysys.encoders.encoder import FRAMED
-from raysys.encoders.store import Ragged
+from raysys.encoders.ragged import Ragged
 from raysys.encoders.top_layers import TopRecipe
-from raysys.errors import FoldFailedError
+from raysys.errors import DamagedError, FoldFailedError
 from raysys.losses.objective import Objective
 from raysys.models.tuned import Tuned
-from raysys.predictions import write_predictions
+from raysys.predictions import prediction_files, write_predictions
+from raysys.sealed import check_files, digests_of, read_sealed, write_sealed
 from raysys.storage import Folder, with_nan
 from raysys.tasks.task import Metric, Task
 from raysys.training.arithmetic import settle
-from raysys.training.bundle import Bundle, build_model, save_bundle
+from raysys.training.bundle import FILES, Bundle, build_model, save_bundle
 from raysys.training.checkpoint import (
     Progress,
     delete_checkpoint,
@@ -85,6 +87,8 @@ class TrainedFold:
     progress: Progress
     stopped: bool
     """Whether `on_epoch` asked to stop before training was over."""
+    redone: str = ""
+    """Why it did not go on from its checkpoint."""
 
 
 def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResult:
@@ -97,8 +101,11 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
         FoldFailedError: training diverged.
         StorageError: files cannot be written.
     """
-    folder, config = Folder(fold_task.folder), fold_task.config
-    finished = read_result(folder)
+    folder, config, redone = Folder(fold_task.folder), fold_task.config, ""
+    try:
+        finished = read_result(folder)
+    except DamagedError as damage:
+        finished, redone = None, str(damage)
     if finished:
         for record in finished.history:
             on_epoch(replace(record, seconds=0.0))
@@ -134,14 +141,15 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
         on_epoch=on_epoch,
         tops=tops,
     )
-    result = _result(fold_task, trained)
+    result = _result(fold_task, trained, redone or trained.redone)
     if not trained.stopped:
         bundle = _bundle(config, data, trained.learner, normalisers)
         save_bundle(folder, bundle)
         write_predictions(folder, bundle.predict(part(fold.test)), data.task.stored)
         plain = asdict(result)
-        del plain["folder"]  # a run folder may be moved
-        folder.write_json("fold.json", plain)  # last: it says that the fold is whole
+        del plain["folder"], plain["redone"]  # a run folder may be moved
+        files = digests_of(folder, [*FILES, *prediction_files(data.task.stored)])
+        write_sealed(folder, "fold.json", {**plain, "files": files})  # last: the fold is whole
         delete_checkpoint(folder)
     return result
 
@@ -173,12 +181,19 @@ def train_fold(
 
     Raises:
         FoldFailedError: the loss is not finite, or val has no score of the kind that `training.select` names.
-        StorageError: the checkpoint is damaged or cannot be written.
+        StorageError: the checkpoint cannot be written.
     """
     settings, chooser = config.training, config.chooser
     learner = _learner(config, task, fold=fold, train=train, prior=prior, tops=tops or {})
     model, optimizer = learner.model, learner.optimizer
-    progress, best = load_checkpoint(folder, model=model, optimizer=optimizer)
+    redone = ""
+    try:
+        progress, best = load_checkpoint(folder, model=model, optimizer=optimizer)
+    except DamagedError as damage:
+        redone = str(damage)
+        delete_checkpoint(folder)
+        learner = _learner(config, task, fold=fold, train=train, prior=prior, tops=tops or {})
+        model, optimizer, progress, best = learner.model, learner.optimizer, Progress(), {}
     go_on = True
     for record in progress.history:
         go_on = on_epoch(replace(record, seconds=0.0)) and go_on
@@ -202,7 +217,7 @@ def train_fold(
             save_checkpoint(folder, progress, model=model, optimizer=optimizer, best=best)
     if best:
         model.load_state_dict(best)
-    return TrainedFold(learner, progress, stopped=not _is_over(progress, settings))
+    return TrainedFold(learner, progress, not _is_over(progress, settings), redone)
 
 
 def _refuse_divergence(loss: float, epoch: int) -> None:
@@ -222,10 +237,15 @@ def _refuse_unknown(score: float, metric: Metric) -> None:
 
 
 def read_result(folder: Folder) -> FoldResult | None:
-    """The result of a finished fold, or None; `fold.json` is written last."""
+    """The result of a finished fold whose files are whole, or None; `fold.json` is written last.
+
+    Raises:
+        DamagedError: it has been finished, and something of it is damaged.
+    """
     if not folder.exists("fold.json"):
         return None
-    plain = folder.read_json("fold.json")
+    plain = read_sealed(folder, "fold.json")
+    check_files(folder, plain.pop("files"))
     plain["history"] = tuple(
         EpochRecord(**{**record, "val": with_nan(record["val"])}) for record in plain["history"]
     )
@@ -290,7 +310,7 @@ def _bundle(
     )
 
 
-def _result(fold_task: FoldTask, trained: TrainedFold) -> FoldResult:
+def _result(fold_task: FoldTask, trained: TrainedFold, redone: str) -> FoldResult:
     history, best = trained.progress.history, trained.progress.best_epoch
     return FoldResult(
         trial=fold_task.trial,
@@ -302,6 +322,7 @@ def _result(fold_task: FoldTask, trained: TrainedFold) -> FoldResult:
         folder=fold_task.folder,
         stopped=trained.stopped,
         seed=fold_task.seed,
+        redone=redone,
     )
 
 
@@ -326,7 +347,9 @@ def _train_epoch(learner: Learner, train: Part, config: Config, epoch: int) -> f
     dialogues = config.model.chosen.reads_dialogues
     for batch in train.batches(settings.batch_size, dialogues=dialogues, shuffle=order):
         marks = isinstance(model, Tuned) and "audio" in model.tops
-        masked = _mask_audio(batch, settings, spared=int(marks))
+        masked = mask_audio(
+            batch, time=settings.mask_time, dims=settings.mask_dims, spared=int(marks)
+        )
         loss = learner.objective(model(masked.modalities, masked.layout), masked)
         optimizer.zero_grad()
         loss.backward()
@@ -341,33 +364,6 @@ def _learning_rate(highest: float, settings: TrainingConfig, epoch: int) -> floa
     if settings.lr_schedule == "constant":
         return highest
     return highest * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / settings.max_epochs))
-
-
-def _mask_audio(batch: Batch, settings: TrainingConfig, *, spared: int) -> Batch:
-    """SpecAugment (Park et al. 2019, arXiv:1904.08779) without warping: one masked stretch of frames and of columns.
-
-    Masked values become 0, the mean of normalised frames; lengths and masks stay, and so do the `spared` last columns.
-    """
-    if "audio" not in batch.modalities or not (settings.mask_time or settings.mask_dims):
-        return batch
-    audio = batch.modalities["audio"]
-    width = audio.values.shape[2] - spared
-    values, lengths = audio.values[..., :width], audio.mask.sum(dim=1)
-    dims = torch.full_like(lengths, width)
-    time = _random_stretch(lengths, settings.mask_time, values.shape[1])
-    columns = _random_stretch(dims, settings.mask_dims, width)
-    kept = values * ~time[:, :, None] * ~columns[:, None, :]
-    kept = torch.cat([kept, audio.values[..., width:]], dim=2) if spared else kept
-    modalities = {**batch.modalities, "audio": Padded(kept, audio.mask)}
-    return replace(batch, modalities=modalities)
-
-
-def _random_stretch(lengths: Tensor, share: float, size: int) -> Tensor:
-    """Per row, True on a random stretch of up to `share` of its length: [batch, size]."""
-    width = torch.rand(len(lengths), device=lengths.device) * share * lengths
-    start = torch.rand(len(lengths), device=lengths.device) * (lengths - width)
-    position = torch.arange(size, device=lengths.device)
-    return (position >= start[:, None]) & (position < (start + width)[:, None])
 
 
 def _validate(learner: Learner, task: Task, val: Part, config: Config) -> dict[str, float]:

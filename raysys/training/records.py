@@ -60,6 +60,8 @@ class FoldResult:
     stopped: bool = False
     """Whether it was told to stop before training was over; it has then no test predictions."""
     seed: int = 0
+    redone: str = ""
+    """What was damaged, so that the fold was trained again."""
 
     @property
     def key(self) -> FoldKey:

@@ -160,6 +160,7 @@ def test_bad_input_ends_with_one_line_and_status_2(
         "00000.values.npy",
         "00000.offsets.npy",
         "00000.failed.json",
+        "00000.json",
         "features.json",
     }
     assert not (home / "runs" / "run").exists()
@@ -218,22 +219,25 @@ def test_a_study_refuses_what_would_do_nothing(
         assert len(printed.splitlines()) == 1
 
 
-def test_a_truncated_store_is_refused_with_the_remedy(
+def test_a_damaged_store_is_encoded_again_with_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from jobs.prepare import main as prepare
-
     make_corpus(tmp_path / "corpus")
     monkeypatch.setenv("RAYSYS_HOME", str(tmp_path / "home"))
     manifest = ["--corpus.name", "manifest", "--corpus.root", str(tmp_path / "corpus")]
     assert run_job(prepare, manifest) == 0
     (values,) = (tmp_path / "home/cache/features").glob("manifest-audio-*/00000.values.npy")
-    values.write_bytes(values.read_bytes()[:-100])
+    whole = values.read_bytes()
+    values.write_bytes(whole[:-100])
     capsys.readouterr()
-    assert run_job(main, manifest) == 2
-    printed = capsys.readouterr().err.strip()
-    assert f"delete {values.parent}" in printed
-    assert len(printed.splitlines()) == 1
+    assert run_job(prepare, manifest) == 0
+    assert (
+        f"{values} is damaged: it is not what was written: it was encoded again"
+        in capsys.readouterr().out
+    )
+    assert values.read_bytes() == whole
+    assert run_job(prepare, manifest) == 0
+    assert "encoded again" not in capsys.readouterr().out
 
 
 def test_skip_bad_goes_on_without_the_bad_utterance(

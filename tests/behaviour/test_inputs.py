@@ -29,6 +29,7 @@ from raysys.encoders import FeaturesConfig, prepare_features
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.errors import ConfigError, CorpusError, FeatureError
+from raysys.losses import LossConfig
 from raysys.storage import Folder
 from raysys.tasks.classification import Classification, target_distributions
 from tests.films import write_sound
@@ -166,9 +167,14 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "an open quote": (write(table((11, 'u11,joy,"x,wav/9.wav,s2,1'))), "no CSV table"),
     "half a turn": (write(table((0, "u0,calm,a,wav/0.wav,s0,1.5"))), "column 'turn' holds '1.5': must be a whole number"),
     "a turn in words": (write(table((0, "u0,calm,a,wav/0.wav,s0,first"))), "column 'turn' holds 'first'"),
+    "an invisible character": (write(table((1, "u1,jo\u200by,a,wav/1.wav,s0,1"))), "differ in case, blanks, hyphens or invisible"),
+    "a soft hyphen": (write(table((1, "u1,jo\xady,a,wav/1.wav,s0,1"))), "differ in case, blanks, hyphens or invisible"),
+    "quotes in a label": (write(table((1, "u1,'joy',a,wav/1.wav,s0,1"))), "differ in case, blanks, hyphens or invisible"),
+    "another separator": (write(table().replace(",", "|")), "in one piece: separate them by commas, semicolons or tabs"),
+    "two tables": (lambda root: [ALIKE["comma"](root), parquet(root)], "holds manifest.csv and manifest.parquet: set --corpus.manifest"),
     "labels in two cases": (write(table((1, "u1,Joy,a,wav/1.wav,s0,1"))), "csv:3: labels 'Joy' (1 rows), 'joy' (5 rows) differ in"),
     "labels with blanks": (write(table((1, "u1,j oy,a,wav/1.wav,s0,1"))), "labels 'j oy' (1 rows), 'joy' (5 rows) differ in case, blanks"),
-    "labels with a hyphen": (write(table((1, "u1,jo-y,a,wav/1.wav,s0,1"))), "differ in case, blanks or hyphens alone: write them alike"),
+    "labels with a hyphen": (write(table((1, "u1,jo-y,a,wav/1.wav,s0,1"))), "differ in case, blanks, hyphens or invisible characters alone"),
     "an id that comes twice": (write(table((1, "u0,joy,a,wav/1.wav,s0,1"))), "csv:3: utterance_id 'u0' occurs twice"),
     "twice but for blanks": (write(table((1, "u0 ,joy,a,wav/1.wav,s0,1"))), "csv:3: utterance_id 'u0' occurs twice"),
     "a label that is missing": (write(table((1, "u1,,a,wav/1.wav,s0,1"))), "csv:3: unknown emotion ''"),
@@ -301,18 +307,23 @@ VOTES: dict[str, list[float] | str] = {
     '{"joy": 1, "calm": 0, "rage": 1}': [0, 1],
     '{"joy": 1, "calm": 1, "joy": 3}': "'joy' comes twice",
     '{"joy": 1, "joy ": 3}': "'joy' comes twice",
-    '{"joy": Infinity}': "inf votes for 'joy'",
-    '{"joy": NaN}': "nan votes for 'joy'",
-    '{"joy": 1e400}': "inf votes for 'joy'",
+    '{"joy": Infinity}': "the votes for 'joy' are inf: must be a finite number",
+    '{"joy": NaN}': "the votes for 'joy' are nan: must be a finite number",
+    '{"joy": 1e400}': "the votes for 'joy' are inf: must be a finite number",
     '{"joy": -1}': "-1 votes for 'joy'",
-    '{"joy": null}': "the votes for 'joy' are None, but must be a number",
-    '{"joy": true}': "the votes for 'joy' are True, but must be a number",
-    '{"joy": "many"}': "could not convert string to float: 'many'",
+    '{"joy": null}': "the votes for 'joy' are None: must be a number",
+    '{"joy": true}': "the votes for 'joy' are True: must be a number",
+    '{"joy": "many"}': "the votes for 'joy' are many: must be a number",
     '{"joy": 0}': "votes must name at least one emotion with one vote",
     "{}": "votes must name at least one emotion with one vote",
     "{'joy': 2}": 'write votes as {"joy": 2}',
     "joy": 'write votes as {"joy": 2}',
     "3": 'votes are a map, as in {"joy": 2}',
+    '["joy", "joy"]': 'votes are a map, as in {"joy": 2}',
+    '[["joy", 2]]': 'votes are a map, as in {"joy": 2}',
+    '{"joy": "1_0"}': "the votes for 'joy' are 1_0: must be a number",
+    '{"joy": "0,5"}': "the votes for 'joy' are 0,5: write a point for the decimal comma",
+    '{"joy": {"n": 2}}': "must be a number",
     '{"Joy": 2, "calm": 1}': "votes for 'Joy', but the emotion is 'joy': write them alike",
     '{"j oy": 2, "calm": 1}': "votes for 'j oy', but the emotion is 'joy': write them alike",
 }
@@ -361,6 +372,29 @@ def test_votes_that_contradict_the_label_are_counted(root: Path):
         found["votes_without_class"]
         == "votes for emotions that are no classes do not count, in 12 places: awe (12)"
     )
+
+
+def test_targets_that_are_votes_need_votes(root: Path, tmp_path: Path):
+    ALIKE["comma"](root)
+    corpus = read(root)
+    task = Classification.of(corpus)
+    with pytest.raises(ConfigError, match="loss.targets is votes, but corpus manifest has none"):
+        task.look_at(corpus, LossConfig(targets="votes"))
+    rows = [f'{row},"{{""joy"": 2}}"' if k else f"{row}," for k, row in enumerate(ROWS)]
+    (root / "manifest.csv").write_text("\n".join([f"{HEAD},votes", *rows]))
+    (finding,) = task.look_at(read(root), LossConfig(targets="votes"))
+    assert (
+        finding.message == "1 of 12 utterances have no votes that count: their label is the target"
+    )
+    assert task.look_at(read(root), LossConfig()) == []
+
+
+def test_labels_that_only_look_alike_and_slips_of_the_pen_are_findings(root: Path):
+    rows = [row.replace(",joy,", ",j\u043ey,") if k == 1 else row for k, row in enumerate(ROWS)]
+    (root / "manifest.csv").write_text("\n".join([HEAD, *rows]))
+    found = kinds(read(root))
+    assert found["mixed_scripts"].endswith("mixes letters of Cyrillic and Latin, which look alike")
+    assert found["single_utterance"].startswith("classes of one utterance, as a slip of the pen")
 
 
 # --- names
@@ -483,12 +517,17 @@ def half_an_m4a(root: Path) -> Path:
     return path
 
 
-def header_of_zero(root: Path) -> Path:
-    path = root / "wav" / "0.wav"
-    content = path.read_bytes()
-    at = content.index(b"data") + 4
-    path.write_bytes(content[:at] + struct.pack("<I", 0) + content[at + 4 :])
-    return path
+def header_of(size: int) -> Callable[[Path], Path]:
+    """The first sound, whose header says another size of its data."""
+
+    def do(root: Path) -> Path:
+        path = root / "wav" / "0.wav"
+        data = path.read_bytes()
+        at = data.index(b"data") + 4
+        path.write_bytes(data[:at] + struct.pack("<I", size) + data[at + 4 :])
+        return path
+
+    return do
 
 
 def content(data: bytes, name: str = "0.wav") -> Callable[[Path], Path]:
@@ -508,7 +547,7 @@ AUDIO: dict[str, tuple[Callable[[Path], Path], str]] = {
     "half an OGG": (cut(0.5, "0.ogg", format="OGG", subtype="VORBIS"), "0.ogg"),
     "half an AIFF": (cut(0.5, "0.aiff", format="AIFF"), "is cut short"),
     "half an m4a": (half_an_m4a, "cannot decode audio"),
-    "a data size of 0": (header_of_zero, "has a data size of 0 in its header, but 9600 bytes follow: it was not finished"),
+    "a data size of 0": (header_of(0), "has a data size of 0 in its header, but 9600 bytes follow: it was not finished"),
     "silence": (rewrite(np.zeros(4000)), "is silent: all its 4000 samples are 0"),
     "a constant": (rewrite(np.full(4000, 0.25)), "is silent: all its 4000 samples are 0.25"),
     "one sample": (rewrite(np.full(1, 0.5)), "is silent: all its 1 samples are 0.5"),
@@ -518,6 +557,10 @@ AUDIO: dict[str, tuple[Callable[[Path], Path], str]] = {
     "floats of 8 bits": (rewrite(128 * tone(), subtype="FLOAT"), "has samples up to 38.4, but floats go from -1 to 1"),
     "NaN": (rewrite(np.array([0.1, np.nan, 0.2]), subtype="FLOAT"), "holds NaN or infinite samples"),
     "infinity": (rewrite(np.array([0.1, np.inf, 0.2]), subtype="FLOAT"), "holds NaN or infinite samples"),
+    "next to nothing": (rewrite(1e-6 * tone(), subtype="FLOAT"), "is silent: its largest sample is 3e-07, of 1"),
+    "more than it says": (header_of(4000), "bytes of samples, but its header says 4000: write it again"),
+    "half an AU": (cut(0.5, "0.au", format="AU"), "is cut short"),
+    "a raw file": (content(b"\0\1" * 4000, "0.raw"), "a raw file does not say its rate and type: write it as WAV"),
     "channels that cancel": (rewrite(STEREO), "the channels of audio"),
     "channels that nearly cancel": (rewrite(STEREO * [1, 0.999]), "cancel each other when they are averaged: keep one"),
     "a pointer": (content(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"), "is a git-lfs pointer, not the file"),
@@ -629,6 +672,26 @@ def test_recordings_of_one_length_are_a_finding(root: Path):
     (root / "manifest.csv").write_text("\n".join([HEAD, *names]))
     found = kinds(read(root, modalities=("audio",)))
     assert found["equal_lengths"].startswith("24 of 24 recordings are exactly 0.200 s long")
+
+
+def test_the_rate_in_a_header_is_part_of_what_a_sound_is(root: Path):
+    ALIKE["comma"](root)
+    before = read(root, modalities=("audio",))
+    samples, rate = soundfile.read(root / "wav" / "0.wav")
+    soundfile.write(root / "wav" / "0.wav", samples, 2 * rate)
+    after = read(root, modalities=("audio",))
+    assert after.digest != before.digest
+    assert after.audio_digests[1:] == before.audio_digests[1:]
+
+
+def test_files_that_end_in_zeros_are_a_finding(root: Path):
+    soundfile.write(root / "wav" / "3.wav", np.concatenate([tone(), np.zeros(4800)]), RATE)
+    ALIKE["comma"](root)
+    found = kinds(read(root, modalities=("audio",)))
+    assert (
+        "1 recordings hold nothing but zeros in more than 40 % of their length, at the end: u3"
+        in found["zeros_at_the_end"]
+    )
 
 
 # --- paths
@@ -763,6 +826,7 @@ SETTINGS = {
     "--training.max_epochs=99999999999": "training.max_epochs is 99999999999, but must be at most 1000000",
     "--model.cltnet.channels=1000000000": "model.cltnet.channels is 1000000000, but must be at most 1000000",
     "--search.num_trials=1000000000": "search.num_trials is 1000000000, but must be",
+    "--corpus.manifest=my.csv": "corpus.manifest is 'my.csv', but must be empty unless corpus.name is manifest",
     "--corpus.emotions=[joy ,calm]": None,
     "--corpus.emotions=['joy ',calm]": "corpus.emotions is ['joy ', 'calm'], but must be names without blanks around them",
 }

@@ -19,7 +19,8 @@ from raysys.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
-    {"errors", "background"}, {"catalogue", "object_storage"}, {"settings", "storage", "help"}, {"predictions"},
+    {"errors", "background"}, {"catalogue", "object_storage"}, {"settings", "storage", "help"},
+    {"sealed"}, {"predictions"},
     {"corpus", "balance", "similarity"}, {"encoders"}, {"batches"}, {"models"}, {"losses"}, {"tasks"}, {"config"},
     {"training", "commandline"}, {"trials"}, {"report"}, {"tracking", "cluster"}, {"search"}, {"experiments"},
     {"benchmarks"},

@@ -10,7 +10,7 @@ import torch
 
 from raysys.batches.batch import make_part
 from raysys.config import Config
-from raysys.encoders.store import Ragged
+from raysys.encoders.ragged import Ragged
 from raysys.experiments.attention import choose
 from raysys.models import ModelConfig, model_names
 from raysys.predictions import Predictions

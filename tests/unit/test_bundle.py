@@ -11,7 +11,7 @@ import torch
 
 import raysys
 from raysys.config import Config
-from raysys.encoders.store import Ragged
+from raysys.encoders.ragged import Ragged
 from raysys.errors import FeatureError, StorageError
 from raysys.settings import replaced
 from raysys.storage import Folder
@@ -119,13 +119,15 @@ def test_a_folder_without_a_whole_bundle_is_named(trained: tuple[Path, FoldData]
         raysys.load(folder / "elsewhere")
     content = json.loads((folder / "bundle.json").read_text())
     (folder / "bundle.json").write_text(json.dumps({**content, "version": 7}))
-    with pytest.raises(StorageError, match="of version 7, not 3"):
+    with pytest.raises(StorageError, match="of version 7, not 4"):
         raysys.load(folder)
     (folder / "bundle.json").write_text(json.dumps({**content, "dims": {"audio": 4, "text": 4}}))
-    with pytest.raises(StorageError, match="the bundle in .* is damaged"):
+    with pytest.raises(StorageError, match="bundle.json is damaged: it is not what was written"):
         raysys.load(folder)
     (folder / "bundle.json").write_text(json.dumps(content))
     weights = Folder(str(folder)).read_bytes("weights.safetensors")
     (folder / "weights.safetensors").write_bytes(weights[:-50])
-    with pytest.raises(StorageError, match="the bundle in .* is damaged"):
+    with pytest.raises(
+        StorageError, match="weights.safetensors is damaged: .* trains the fold again"
+    ):
         raysys.load(folder)

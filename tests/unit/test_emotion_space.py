@@ -13,13 +13,14 @@ from raysys.batches.batch import Batch
 from raysys.corpus.folds import Fold
 from raysys.corpus.formats import FORMATS, Format, equivalents
 from raysys.corpus.table import Corpus, Utterance
-from raysys.encoders.store import Ragged
+from raysys.encoders.ragged import Ragged
 from raysys.errors import ConfigError, StorageError
 from raysys.losses import LossConfig
 from raysys.losses.emotion_embedding import EmotionEmbeddingLoss
 from raysys.losses.label_mapping import LabelMappingLoss
 from raysys.models.emotion_space import Answers, load_space
 from raysys.models.output import ModelOutput
+from raysys.sealed import write_sealed
 from raysys.storage import Folder
 from raysys.tasks import TASKS
 from raysys.training.fold import FoldData, read_result, run_fold
@@ -217,7 +218,9 @@ def test_what_is_no_space_is_refused(tmp_path: Path, space: str):
         raysys.load_space(tmp_path)
     place = Folder(space)
     content = place.read_json("bundle.json")
-    place.write_json("bundle.json", {**content, "task": {"name": "classification", "outputs": []}})
+    other = {**content, "task": {"name": "classification", "outputs": []}}
+    del other["sha256"]
+    write_sealed(place, "bundle.json", other)
     with pytest.raises(StorageError, match="was trained for the task classification"):
         load_space(place)
     place.write_json("bundle.json", content)
@@ -244,8 +247,8 @@ def test_a_finished_fold_whose_score_cannot_be_known_is_read_again(tmp_path: Pat
     folder = Folder(str(tmp_path))
     whole = FoldResult("t", 0, 1, 1, val, (EpochRecord(1, 0.1, val, 1.0),), folder.uri)
     plain = asdict(whole)
-    del plain["folder"]
-    folder.write_json("fold.json", plain)
+    del plain["folder"], plain["redone"]
+    write_sealed(folder, "fold.json", {**plain, "files": {}})
     found = read_result(folder)
     assert found is not None
     assert found.val["loss"] == found.history[0].val["loss"] == 0.5

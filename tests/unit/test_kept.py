@@ -1,7 +1,7 @@
 """A run folder that an earlier raysys wrote (`tests/kept/`): later code reads it, or says in one line why not.
 
-It is the run of 150 demo utterances with a tiny CLTNet. Never write it anew to make a test pass: what people have is
-the old one. A new version of a format gets a folder of its own beside it.
+It is the run of 150 demo utterances with a tiny CLTNet, and a bundle of the version before (3, no digests). Never
+write them anew to make a test pass: people have the old ones. A new version gets a folder of its own beside them.
 """
 
 import json
@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 import raysys
-from raysys.encoders.store import Ragged
+from raysys.encoders.ragged import Ragged
 from raysys.errors import StorageError
 from raysys.experiments.run_folder import choose_folder, read_record
 from raysys.predictions import read_predictions
@@ -45,6 +45,12 @@ def test_a_kept_bundle_predicts_what_it_predicted():
         np.testing.assert_allclose(found.outputs, expected, atol=1e-5)
 
 
+def test_a_bundle_of_the_version_before_predicts_what_it_predicted():
+    predictor = raysys.load(KEPT.parent / "bundle_3")
+    found = predictor.predict(features(dict(predictor.bundle.dims)))
+    np.testing.assert_allclose(found.outputs, np.load(KEPT.parent / "bundle_3.npy"), atol=1e-5)
+
+
 def test_a_kept_result_is_read_and_shown():
     result = read_result(Folder(str(KEPT)))
     assert isinstance(result, TrialResult)
@@ -72,7 +78,7 @@ def test_a_kept_run_that_cannot_be_resumed_says_why(tmp_path: Path):
 
 
 def test_a_setting_that_is_not_known_is_not_dropped(tmp_path: Path):
-    shutil.copytree(KEPT / "fold_0", tmp_path / "fold_0")
+    shutil.copytree(KEPT.parent / "bundle_3", tmp_path / "fold_0")
     file = tmp_path / "fold_0" / "bundle.json"
     content = json.loads(file.read_text())
     content["config"]["features"]["normalize"] = content["config"]["features"].pop("normalise")

@@ -15,12 +15,13 @@ import pytest
 from raysys.batches.normalise import by_speaker
 from raysys.config import Config
 from raysys.corpus.table import Corpus, Utterance
-from raysys.encoders import FeaturesConfig, prepare_features, store
+from raysys.encoders import FeaturesConfig, prepare_features, ragged, store
 from raysys.encoders.encoder import Encoder, Source, code_digest
 from raysys.encoders.pretrained import PretrainedModel
-from raysys.encoders.store import Ragged, extract_store, open_store, store_folder
+from raysys.encoders.ragged import Ragged
+from raysys.encoders.store import extract_store, open_store, store_folder
 from raysys.encoders.transformers import TransformersConfig
-from raysys.errors import FeatureError
+from raysys.errors import DamagedError, FeatureError
 from raysys.storage import Folder
 from tests.conftest import corpus_of, minilm
 
@@ -84,24 +85,79 @@ def test_another_encoder_corpus_or_modality_is_not_reused(corpus: Corpus, tmp_pa
     assert open_store(corpus, "audio", Counting(), cache) is None
 
 
-@pytest.mark.parametrize("name", ["00000.values.npy", "00000.offsets.npy", "features.json"])
-def test_a_truncated_store_is_refused_with_the_remedy(corpus: Corpus, tmp_path: Path, name: str):
+DAMAGES = {
+    "cut": lambda content: content[:-40],
+    "empty": lambda content: b"",
+    "zeroed": lambda content: bytes(len(content)),
+    "a bit in the head": lambda content: content[:9] + bytes([content[9] ^ 1]) + content[10:],
+    "a bit in the middle": lambda content: _flipped(content, len(content) // 2),
+    "a bit at the end": lambda content: _flipped(content, len(content) - 3),
+    "a list": lambda content: b"[]",
+    "nothing": lambda content: b"null",
+}
+
+
+def _flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "name", ["00000.values.npy", "00000.offsets.npy", "00000.json", "features.json"]
+)
+def test_what_is_damaged_is_encoded_again(corpus: Corpus, tmp_path: Path, name: str, damage: str):
+    cache, encoder = Folder(str(tmp_path)), Counting()
+    whole = extract(corpus, encoder, cache)
+    expected = [np.array(one) for one in whole]
+    folder = store_folder(corpus, "text", encoder, cache)
+    folder.write_bytes(name, DAMAGES[damage](folder.read_bytes(name)))
+    if name != "00000.json":  # features.json holds what it says
+        with pytest.raises(DamagedError, match=f"{name} is damaged"):
+            open_store(corpus, "text", encoder, cache)
+        assert open_store(corpus, "text", encoder, cache) is None
+        assert folder.exists("00000.json") == (name == "features.json")
+    again = extract(corpus, encoder, cache)
+    assert all(np.array_equal(one, other) for one, other in zip(again, expected, strict=True))
+    opened = open_store(corpus, "text", encoder, cache)
+    assert opened is not None
+    assert same(opened, again)
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_shard_is_compared_when_it_is_first_read(
+    corpus: Corpus, tmp_path: Path, sent: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """What is too large to be sent is opened unread: a damage shows when a frame is asked for, and is done again."""
     cache = Folder(str(tmp_path))
+    if not sent:
+        for module in (store, ragged):
+            monkeypatch.setattr(module, "SENT_BYTES", 10)
     extract(corpus, Counting(), cache)
     folder = store_folder(corpus, "text", Counting(), cache)
-    folder.write_bytes(name, folder.read_bytes(name)[:-40])
-    with pytest.raises(FeatureError, match=f"delete {tmp_path}"):
-        open_store(corpus, "text", Counting(), cache)
+    content = folder.read_bytes("00000.values.npy")
+    folder.write_bytes("00000.values.npy", _flipped(content, len(content) - 3))
+    if sent:
+        with pytest.raises(DamagedError, match="00000.values.npy is damaged"):
+            open_store(corpus, "text", Counting(), cache)
+        return
+    opened = open_store(corpus, "text", Counting(), cache)
+    assert opened is not None
+    moved = pickle.loads(pickle.dumps(opened))  # as to a worker, which maps the file
+    for one in (opened, moved):
+        with pytest.raises(FeatureError, match="is damaged.*run the same command again"):
+            one[3]
+    assert open_store(corpus, "text", Counting(), cache) is None
+    np.testing.assert_array_equal(extract(corpus, Counting(), cache)[3], np.full((1, 2), 3))
 
 
-def test_features_that_are_not_numbers_are_named_and_nothing_is_written(
+def test_features_that_are_not_numbers_are_named_and_no_store_is_complete(
     corpus: Corpus, tmp_path: Path
 ):
     cache = Folder(str(tmp_path))
-    row = corpus.utterances[15].utterance_id  # the first that this encoder comes to
+    row = corpus.utterances[1].utterance_id  # the first has zeros
     with pytest.raises(FeatureError, match=f"features of utterance '{row}' hold NaN or infinity"):
         extract(corpus, Counting(70000.0), cache)  # beyond float16
-    assert not (tmp_path / "features").exists()
+    assert open_store(corpus, "text", Counting(70000.0), cache) is None
 
 
 def test_whole_numbers_are_kept_whole(corpus: Corpus, tmp_path: Path):
@@ -216,7 +272,7 @@ def test_large_features_are_mapped_by_workers_and_not_sent(
     made = extract(corpus, Counting(), Folder(str(tmp_path)))
     normal = by_speaker(made, corpus.column("speaker"))
     sent = {name: pickle.dumps(one) for name, one in (("made", made), ("normal", normal))}
-    monkeypatch.setattr(store, "_SENT_BYTES", 100)
+    monkeypatch.setattr(ragged, "SENT_BYTES", 100)
     for name, one in (("made", made), ("normal", normal)):
         named = pickle.dumps(one)
         assert len(named) < len(sent[name])

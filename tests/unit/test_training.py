@@ -20,8 +20,8 @@ from raysys.batches.batch import fit_normaliser, make_part
 from raysys.batches.normalise import Normaliser, by_speaker
 from raysys.config import Config
 from raysys.corpus.folds import Fold
-from raysys.encoders.store import Ragged
-from raysys.errors import ConfigError, FoldFailedError, StorageError
+from raysys.encoders.ragged import Ragged
+from raysys.errors import ConfigError, FoldFailedError
 from raysys.losses import LossConfig
 from raysys.models.multiemo import MultiemoConfig
 from raysys.predictions import read_predictions
@@ -256,10 +256,56 @@ def test_a_loss_that_is_not_finite_ends_the_fold(small: Config, tmp_path: Path):
         run_fold(task(config, tmp_path), arrays(), go_on)
 
 
-def test_a_damaged_checkpoint_is_named(small: Config, tmp_path: Path):
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"12345678 nonsense")
-    with pytest.raises(StorageError, match=r"checkpoint.safetensors is damaged .*delete it"):
-        run_fold(task(small, tmp_path), arrays(), go_on)
+@pytest.mark.parametrize("place", [3, 40, 0.5, -5, None])
+def test_a_fold_with_a_damaged_checkpoint_is_trained_again_to_the_same_bits(
+    small: Config, tmp_path: Path, place: float | None
+):
+    whole = run_fold(task(small, tmp_path / "whole"), arrays(), go_on)
+    run_fold(task(small, tmp_path / "cut"), arrays(), lambda record: record.epoch < 2)
+    file = tmp_path / "cut" / "checkpoint.safetensors"
+    content = bytearray(file.read_bytes())
+    if place is None:
+        content = bytearray(b"12345678 nonsense")
+    else:
+        content[int(place * len(content)) if place == 0.5 else int(place)] ^= 1
+    file.write_bytes(bytes(content))
+    again = run_fold(task(small, tmp_path / "cut"), arrays(), go_on)
+    assert "checkpoint.safetensors is damaged" in again.redone
+    assert whole.redone == ""
+    name = "weights.safetensors"
+    assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fold.json", "bundle.json", "weights.safetensors", "test_embeddings.npy", "test_probabilities.npy",
+        "test_labels.npy",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("how", ["flip", "empty", "cut", "zero", "gone", "other JSON"])
+def test_a_finished_fold_of_which_something_is_damaged_is_trained_again(
+    small: Config, tmp_path: Path, name: str, how: str
+):
+    first = run_fold(task(small, tmp_path), arrays(), go_on)
+    files = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+    file, content = tmp_path / name, files[name]
+    middle = len(content) // 2
+    damaged = {
+        "flip": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "empty": b"",
+        "cut": content[:-9],
+        "zero": bytes(len(content)),
+        "gone": None,
+        "other JSON": b'{"epochs": []}',
+    }[how]
+    file.unlink() if damaged is None else file.write_bytes(damaged)
+    again = run_fold(task(small, tmp_path), arrays(), go_on)
+    assert bool(again.redone) == (name != "fold.json" or how != "gone")
+    assert [r.val for r in again.history] == [r.val for r in first.history]
+    for one in ("weights.safetensors", "test_embeddings.npy", "test_probabilities.npy"):
+        assert (tmp_path / one).read_bytes() == files[one]
+    assert read_result(Folder(str(tmp_path))) is not None
 
 
 def test_train_fold_takes_train_and_val_only():

@@ -13,7 +13,7 @@ from raysys.corpus.table import Utterance
 from raysys.encoders.audio_transformers import AudioTransformersConfig
 from raysys.encoders.encoder import EncoderConfig
 from raysys.encoders.extraction import encode_rows
-from raysys.encoders.store import Ragged
+from raysys.encoders.ragged import Ragged
 from raysys.encoders.transformers import TransformersConfig
 from raysys.training.fold import FoldData, run_fold
 from tests.conftest import with_training
