@@ -88,7 +88,8 @@ def look_at_labels(rows: Sequence[Utterance]) -> list[Finding]:
     for label in counts:
         scripts = {unicodedata.name(c, "?").split()[0] for c in label if c.isalpha()}
         if len(scripts & _SCRIPTS) > 1:
-            message = f"label '{label}' mixes letters of {' and '.join(sorted(map(str.title, scripts)))}, which look alike"
+            told = " and ".join(sorted(map(str.title, scripts)))
+            message = f"label '{label}' mixes letters of {told}, which look alike"
             found.append(Finding("warning", "mixed_scripts", message))
     return found
 

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
 def test_a_run_leaves_result_files_and_an_mlflow_run(reference: Ran):
     folder, result = reference.folder, reference.result
     stored = json.loads((folder / "result.json").read_text())
-    assert stored["version"] == 3
+    assert stored["version"] == 4
     assert [fold["fold"] for fold in stored["folds"]] == [0, 1, 2, 3, 4]
     assert json.loads((folder / "run.json").read_text())["status"] == "FINISHED"
     assert len(json.loads((folder / "folds.json").read_text())) == 5
