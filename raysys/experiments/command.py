@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from raysys.errors import DamagedError, StorageError
+from raysys.errors import DamagedError, StorageError, TrackingError
 from raysys.experiments.plan import Plan, deciding, write_plan
 from raysys.experiments.run_folder import choose_folder, read_record, recorded
 from raysys.report.results import Result, read_result
@@ -110,6 +110,12 @@ def carry_out(
             for name in ("folds.json", "audit.json"):
                 log.log.json(folder.read_json(name), name)
             result = work(folder, log)
+            try:
+                log.finish(
+                    "FINISHED"
+                )  # before FINISHED stands in run.json, and before anything is printed
+            except TrackingError:
+                print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
+                raise
     print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
-    log.finish("FINISHED")
     return result

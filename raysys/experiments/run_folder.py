@@ -132,15 +132,16 @@ def recorded(
         still_held: raises when another command has taken the folder over; then nothing is written any more.
         console: for what MLflow says after an error.
     """
+    begun = RunRecord(identity, "", "", "RUNNING", dict(parts), git_commit())
     try:
+        if not resume:  # so that a command that dies before MLflow answers can be resumed
+            write_record(folder, begun)
         log = open_log(read_record(folder).run_id if resume else "")
     except RaysysError:
         if not resume:
             folder.delete()
         raise
-    record = RunRecord(
-        identity, log.experiment_id, log.run_id, "RUNNING", dict(parts), git_commit()
-    )
+    record = replace(begun, experiment_id=log.experiment_id, run_id=log.run_id)
 
     def was_terminated() -> None:
         with suppress(RaysysError):  # said again, and heard, when the command winds up

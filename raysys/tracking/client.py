@@ -6,15 +6,34 @@ Ray workers change their folder. The driver alone connects; it creates the schem
 
 import logging
 import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from raysys.config.running import TrackingConfig
 from raysys.errors import ConfigError, TrackingError
 from raysys.storage import Folder
+
+_TABLES_SECONDS = 120.0
+_BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_REMEDIES = {
+    "401": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    "403": "this user may not use it: ask for access, or set --tracking.uri",
+    "404": "something else than MLflow answers there: set --tracking.uri to the server's root",
+    "timed out": "it is there and says nothing: look at the server, or set --tracking.uri",
+    "too many 5": "the server has an error of its own: look at its log",
+    "INTERNAL_ERROR": "the server has an error of its own: look at its log",
+    "out-of-date": "its tables are of an older MLflow: run mlflow db upgrade on a copy, or set --tracking.uri",
+    "maintenance mode": "MLflow keeps runs no more in plain folders: set --tracking.uri sqlite:////PATH/mlflow.db",
+    "Proxy": "a proxy stands before it: set NO_PROXY to its host, or unset HTTP_PROXY",
+}
+"""Sign in what MLflow, or the way to it, answered -> what to do."""
 
 
 def tracking_uri(config: TrackingConfig, runs: Folder) -> str:
@@ -50,15 +69,54 @@ def connect(config: TrackingConfig, runs: Folder) -> MlflowClient:
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     for chatty in ("mlflow.store.db.utils", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    shown = without_password(uri)
     try:
-        client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)
+        with _alone(uri), _briefly():
+            client = MlflowClient(tracking_uri=uri)
+            client.search_experiments(max_results=1)
     except Exception as error:  # each store raises its own family
         reason = " ".join(str(error).split())[:200]
         raise TrackingError(
-            f"MLflow at {uri} does not answer ({reason}): start it or set --tracking.uri"
+            f"MLflow at {shown} does not answer ({without_password(reason)}): {_remedy(reason)}"
         ) from error
     return client
+
+
+def without_password(text: str) -> str:
+    """A URI, or a text that quotes one, whose password is not for others to read."""
+    return re.sub(r"(://[^\s/:@]+):[^\s/@]+@", r"\1:***@", text)
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Of commands that start together on a new SQLite file, one after the other makes its tables."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    file = Path(uri.removeprefix("sqlite:///"))
+    with FileLock(file.with_name(f".{file.name}.lock"), timeout=_TABLES_SECONDS):
+        yield
+
+
+@contextmanager
+def _briefly() -> Iterator[None]:
+    """The first call waits for seconds, where MLflow's own patience is minutes."""
+    before = {name: os.environ.get(name) for name in _BRIEF}
+    os.environ.update({name: value for name, value in _BRIEF.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+
+
+def _remedy(reason: str) -> str:
+    """What to do about a first call that failed."""
+    for sign, remedy in _REMEDIES.items():
+        if sign in reason:
+            return remedy
+    return "start it or set --tracking.uri"
 
 
 def experiment_id(client: MlflowClient, name: str, runs: Folder) -> str:

@@ -78,10 +78,9 @@ class CommandLog(Listener):
         self.client: MlflowClient = connect(config.tracking, runs)
         experiment = config.tracking.experiment or corpus.name
         self.experiment_id = experiment_id(self.client, experiment, runs)
-        self._resumed = bool(run_id)
-        self.run_id = run_id or self._create(name, identity)
-        if run_id:
-            self._reopen(run_id)
+        self.run_id = self._reopen(run_id, identity, name)
+        self._resumed = bool(self.run_id)
+        self.run_id = self.run_id or self._create(name, identity)
         self._writer = Writer(self.client, config.tracking.patience_seconds)
         self.log = RunLog(self._writer, lambda: self.run_id, resumed=self._resumed)
         ids = [row.utterance_id for row in corpus.utterances]
@@ -93,14 +92,11 @@ class CommandLog(Listener):
         self._open: dict[str, RunLog] = {}
         self._folds: dict[tuple[str, FoldKey], RunLog] = {}
         self._whole: set[str] | None = None
-        if not run_id:
-            self.log.params(flat_settings(config))
-            source = str(corpus.root)
-            self.log.corpus(corpus.name, corpus.digest, source, context="cross_validation")
-            self.log.corpus(
-                f"{corpus.name} folds", digest(self._parts), "folds.json", context="folds"
-            )
-            self.log.json(to_dict(config), "config.json")
+        self.log.params(flat_settings(config))
+        source = str(corpus.root)
+        self.log.corpus(corpus.name, corpus.digest, source, context="cross_validation")
+        self.log.corpus(f"{corpus.name} folds", digest(self._parts), "folds.json", context="folds")
+        self.log.json(to_dict(config), "config.json")
 
     @property
     def uri(self) -> str:
@@ -117,7 +113,7 @@ class CommandLog(Listener):
             self._whole = self._find_whole()
         if outcome.name not in self._whole:
             self.started(outcome.trial)
-            for point in outcome.curve:
+            for point in outcome.points:
                 self.point(outcome.trial, point)
             self.ended(outcome)
 
@@ -164,7 +160,8 @@ class CommandLog(Listener):
         if outcome.state == "FAILED":
             self._end_folds(outcome.name, "FAILED")
         log = self._open[outcome.name]
-        log.metrics({f"val_best/{name}": value for name, value in outcome.scores.items()})
+        if self._kind == "study" or outcome.state != "COMPLETE":  # else they are among its result
+            log.metrics({f"val_best/{name}": value for name, value in outcome.scores.items()})
         if outcome.reason:
             log.tags({"raysys.reason": outcome.reason})
         if outcome.state != "COMPLETE":
@@ -175,9 +172,9 @@ class CommandLog(Listener):
         log = self._open.pop(outcome.name)
         if self._kind == "cross_validation":
             return
-        if outcome.state != "STOPPED":  # such a trial may go on
-            log.tags({"raysys.state": outcome.state.lower()})
         log.end(_STATUS[outcome.state])
+        if outcome.state != "STOPPED":  # such a trial may go on; last: the trial is whole
+            log.tags({"raysys.state": outcome.state.lower()})
 
     def trial_result(self, trial: str, result: TrialResult, shown: Iterable[Exhibit]) -> None:
         """Opened test scores of a trial."""
@@ -242,6 +239,7 @@ class CommandLog(Listener):
     def _create(self, name: str, identity: str) -> str:
         tags = {
             "raysys.identity": identity,
+            "raysys.folder": name,
             "raysys.kind": self._kind,
             "mlflow.user": _user(),
             **self._source(),
@@ -251,11 +249,38 @@ class CommandLog(Listener):
             "refused a new run",
         )
 
-    def _reopen(self, run_id: str) -> None:
-        self._answered(
-            lambda: self.client.update_run(run_id, status="RUNNING") or self.client.get_run(run_id),
-            f"has no run {run_id} to resume",
-        )
+    def _reopen(self, run_id: str, identity: str, name: str) -> str:
+        """The run to go on with, RUNNING again; empty where MLflow has none, so that it is logged anew from the folder.
+
+        A command that died between MLflow's run and run.json left a run that only its tags tell.
+        """
+        found = self._active(run_id) if run_id else self._left_over(identity, name)
+        if found:
+            try:
+                self.client.update_run(found, status="RUNNING")
+            except MlflowException as error:
+                raise TrackingError(
+                    f"MLflow at {self.uri} cannot resume run {found}: {error}"
+                ) from error
+        return found
+
+    def _active(self, run_id: str) -> str:
+        """The run, unless it was deleted or another server has it."""
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return ""
+            raise TrackingError(
+                f"MLflow at {self.uri} cannot say what run {run_id} is: {error}"
+            ) from error
+        is_there = run.info.lifecycle_stage == "active"
+        return run_id if is_there and run.info.experiment_id == self.experiment_id else ""
+
+    def _left_over(self, identity: str, name: str) -> str:
+        query = f"tags.`raysys.identity` = '{identity}' and tags.`raysys.folder` = '{name}'"
+        runs = self.client.search_runs([self.experiment_id], query, max_results=1)
+        return str(runs[0].info.run_id) if runs and runs[0].info.status == "RUNNING" else ""
 
     def _answered(self, call: Callable[[], Any], trouble: str) -> str:
         try:

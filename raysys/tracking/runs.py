@@ -4,6 +4,7 @@ Writes are queued and batched. While the server is away the thread tries again; 
 `tracking.patience_seconds`. A resumed run skips the metric points that MLflow has already.
 """
 
+import errno
 import json
 import tempfile
 import threading
@@ -24,10 +25,13 @@ from raysys.report.pictures import draw
 from raysys.storage import as_json
 from raysys.tasks.exhibits import Exhibit, File
 
+_ARTIFACTS = "artifacts"
 _BATCH = 500
 _PARAMS = 90
 _PARAM_LENGTH = 5000
 _RETRY_SECONDS = 2.0
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR}
+"""What a disk answers that will not take a file."""
 _PERMANENT = {
     "INVALID_PARAMETER_VALUE",
     "RESOURCE_DOES_NOT_EXIST",
@@ -41,7 +45,7 @@ class Writer:
 
     Args:
         client: connected client.
-        patience_seconds: longest wait of `finish` for a server that does not answer.
+        patience_seconds: longest wait of `finish` without any write done, for a server that does not answer.
     """
 
     def __init__(self, client: MlflowClient, patience_seconds: float) -> None:
@@ -51,11 +55,19 @@ class Writer:
         self._give_up = threading.Event()
         self._failures: list[str] = []
         self._open = 0
+        self._done = 0
+        self._refused: set[str] = set()
+        """Kinds of writes that are not tried again, such as artifacts, whose store refuses them."""
 
-    def put(self, job: Callable[[], None]) -> None:
-        """Have a call done; it is repeated while there is no answer."""
+    def put(self, job: Callable[[], None], *, kind: str = "") -> None:
+        """Have a call done; it is repeated while there is no answer.
+
+        Args:
+            job: the call.
+            kind: of calls that are given up together once one of them is refused for good.
+        """
         self._open += 1
-        self._background.do(partial(self._until_done, job))
+        self._background.do(partial(self._until_done, job, kind))
 
     def finish(self, *, patience_seconds: float | None = None) -> None:
         """Do what is queued.
@@ -67,8 +79,16 @@ class Writer:
             TrackingError: MLflow refused something, or stayed away too long.
         """
         patience = self._patience if patience_seconds is None else patience_seconds
+        end = self._background.do(lambda: None)
         try:
-            self._background.do(lambda: None).result(patience)
+            while True:
+                before = self._done
+                try:
+                    end.result(patience)
+                    break
+                except TimeoutError:
+                    if self._done == before:
+                        raise
         except TimeoutError as error:
             self._give_up.set()
             raise TrackingError(
@@ -78,8 +98,8 @@ class Writer:
         if self._failures:
             raise TrackingError(f"MLflow refused a write: {self._failures[0]}")
 
-    def _until_done(self, job: Callable[[], None]) -> None:
-        while not self._give_up.is_set():
+    def _until_done(self, job: Callable[[], None], kind: str) -> None:
+        while not self._give_up.is_set() and kind not in self._refused:
             try:
                 job()
                 break
@@ -87,13 +107,18 @@ class Writer:
                 if error.error_code in _PERMANENT:
                     self._failures.append(" ".join(str(error).split())[:300])
                     break
-            except OSError:  # no connection, or a disk that may come back
-                pass
+            except OSError as error:  # no connection, or a disk that may come back
+                if kind and error.errno in _REFUSED:
+                    self._refused.add(kind)
+                    reason = " ".join(str(error).split())[:200]
+                    self._failures.append(f"{kind} cannot be stored, all else was ({reason})")
+                    break
             except Exception as error:  # kept, and raised by `finish`
                 self._failures.append(f"{type(error).__name__}: {error}")
                 break
             self._give_up.wait(_RETRY_SECONDS)
         self._open -= 1
+        self._done += 1
 
 
 class RunLog:
@@ -141,7 +166,7 @@ class RunLog:
 
     def figure(self, figure: Figure, path: str) -> None:
         """A picture, under its artifact path."""
-        self._put(lambda: self._client.log_figure(self.run_id, figure, path))
+        self._put(lambda: self._client.log_figure(self.run_id, figure, path), kind=_ARTIFACTS)
 
     def file(self, content: bytes, path: str) -> None:
         """A file, under its artifact path."""
@@ -153,7 +178,7 @@ class RunLog:
                 parent = str(Path(path).parent)
                 self._client.log_artifact(self.run_id, str(file), None if parent == "." else parent)
 
-        self._put(write)
+        self._put(write, kind=_ARTIFACTS)
 
     def json(self, content: Any, path: str) -> None:
         """JSON, under its artifact path."""
@@ -179,10 +204,15 @@ class RunLog:
         self._found = self._found or self._find_run()
         return self._found
 
-    def _put(self, job: Callable[[], None]) -> None:
-        self._writer.put(job)
+    def _put(self, job: Callable[[], None], *, kind: str = "") -> None:
+        self._writer.put(job, kind=kind)
 
     def _log_params(self, params: list[Param]) -> None:
+        if (
+            self._resumed
+        ):  # what was logged stays, also where a setting that decides nothing is another now
+            there = self._client.get_run(self.run_id).data.params
+            params = [param for param in params if param.key not in there]
         self._client.log_batch(self.run_id, params=params)
 
     def _log_points(self, points: list[Metric]) -> None:

@@ -11,7 +11,7 @@ from raysys.corpus.folds import FoldKey
 from raysys.settings import replaced
 from raysys.storage import Folder
 from raysys.training.records import FoldResult, FoldTask
-from raysys.trials.curve import Point
+from raysys.trials.curve import MeanCurve, Point
 
 State = Literal["COMPLETE", "PRUNED", "FAILED", "STOPPED"]
 """PRUNED was stopped by a scheduler, STOPPED by a time limit: a resumed command goes on with it."""
@@ -103,6 +103,21 @@ class TrialOutcome:
     def name(self) -> str:
         """Of the trial."""
         return self.trial.name
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The whole curve: of a COMPLETE one with its last epoch."""
+        if self.state != "COMPLETE":
+            return self.curve
+        whole = MeanCurve([fold.key for fold in self.folds], self.trial.config.chooser)
+        for fold in self.folds:
+            for record in fold.history:
+                whole.add(fold.key, record)
+            whole.end(fold.key)
+        last = whole.last()
+        return (
+            self.curve if self.curve and self.curve[-1].epoch >= last.epoch else (*self.curve, last)
+        )
 
     def mean(self, metric: str) -> float:
         """Mean over folds and seeds of the kept epochs' validation score."""

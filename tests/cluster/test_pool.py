@@ -148,3 +148,29 @@ def test_a_local_ray_without_room_is_refused_at_once(tmp_path: Path, cache_root:
     )
     assert ran.returncode == 2
     assert "error: asked for 99 x 1 CPU, the cluster has" in ran.stderr
+
+
+SESSIONS = """
+import os
+import ray
+from raysys.cluster.session import ray_session
+from raysys.config.running import ClusterConfig
+
+before = dict(os.environ)
+for _ in range(2):
+    with ray_session(ClusterConfig(workers=1)):
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+        threads = ray.get(ray.remote(lambda: os.environ["OMP_NUM_THREADS"]).remote())
+        assert threads == "1"
+    assert dict(os.environ) == before
+print("as it was")
+"""
+
+
+@pytest.mark.proof("cluster")
+def test_a_session_leaves_the_environment_as_it_was():
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "OMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", SESSIONS], capture_output=True, text=True, env=environment
+    )
+    assert done.stdout == "as it was\n", done.stderr[-2000:]
