@@ -111,10 +111,12 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     """Call a job's main and turn its errors into one line and an exit status.
 
     Returns:
-        The job's own status; 2 after a `RaysysError`; 130 after Ctrl-C or SIGTERM; 141 where nobody reads its output
-        any more.
+        The job's own status; 2 after a `RaysysError`; 130 after Ctrl-C, SIGTERM or a closed terminal; 141 where nobody
+        reads its output any more.
     """
     signal.signal(signal.SIGTERM, _as_interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, _as_interrupt)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is imported
     try:
         return job(argv)

@@ -15,7 +15,7 @@ from raysys.report.results import Result, read_result
 from raysys.report.terminal import print_audit, print_result
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import tracking_uri, ui_command
-from raysys.tracking.command_log import CommandLog
+from raysys.tracking.command_log import CommandLog, has_ended
 from raysys.training.fold import read_result as read_fold
 
 R = TypeVar("R", bound=Result)
@@ -80,7 +80,7 @@ def carry_out(
         settings=deciding(config),
         parts=plan.parts,
     )
-    if resume and finished(folder):
+    if resume and finished(folder) and has_ended(config.tracking, runs, read_record(folder).run_id):
         console.print(f"{folder.path()} is finished already", highlight=False, soft_wrap=True)
         result: R = read_result(folder)  # type: ignore[assignment]
         ui = ui_command(tracking_uri(config.tracking, runs))
@@ -110,10 +110,9 @@ def carry_out(
             for name in ("folds.json", "audit.json"):
                 log.log.json(folder.read_json(name), name)
             result = work(folder, log)
+            # Before FINISHED stands in run.json, and before anything is printed.
             try:
-                log.finish(
-                    "FINISHED"
-                )  # before FINISHED stands in run.json, and before anything is printed
+                log.finish("FINISHED")
             except TrackingError:
                 print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
                 raise

@@ -7,7 +7,8 @@ A matrix rests on test parts. As every measured prior it enters a fold without t
 """
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -85,7 +86,8 @@ def search_rounds(
 
     Raises:
         PoolError: the pool has no workers, or has ended.
-        FoldFailedError: a fold of the untuned configuration failed, or of one that was to be confirmed.
+        FoldFailedError: a fold of the untuned configuration failed, or of one that was to be confirmed; or no trial
+            of the search has all its folds, so that there is nothing to choose.
     """
     config, search, n_folds = plan.config, plan.config.search, len(plan.folds)
     in_flight = search.concurrency + 1 if search.concurrency else _NO_LIMIT
@@ -106,6 +108,8 @@ def search_rounds(
         with view:
             ends = rounds.run()
             candidates = [rounds.untuned, *(c for end in ends for c in end.candidates)]
+            if len(candidates) == 1:
+                raise FoldFailedError(_why_none(journal.read()))
             chosen = choose(candidates, config.objectives[0])
             confirmed = rounds.confirm(chosen)
         clock = runner.clock
@@ -291,6 +295,20 @@ class _Rounds:
             return None
         record: Mapping[str, Any] = folder.read_json(_RECORD)
         return similarity_from_record(record, self._plan.corpus.emotions, best.name)
+
+
+def _why_none(records: Sequence[TrialRecord]) -> str:
+    """What became of trials of which none is complete, and what to do."""
+    states = Counter(record.state.lower() for record in records)
+    told = ", ".join(f"{count} {state}" for state, count in states.items()) or "none was begun"
+    reasons = Counter(record.reason for record in records if record.state == "FAILED")
+    if reasons:
+        most, count = reasons.most_common(1)[0]
+        return f"no trial of the study has all its folds ({told}); {count} of them: {most}"
+    return (
+        f"no trial of the study has all its folds ({told}): raise --search.seconds or --search.num_trials and run "
+        "with --resume"
+    )
 
 
 def recalled(record: TrialRecord, base: Trial, folder: Folder, n_folds: int) -> TrialOutcome:

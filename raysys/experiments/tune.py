@@ -5,6 +5,7 @@ complete trials -> aggregates, such as averaged matrices -> the next round's S
 validation scores -> chosen -> its test opened -> result.json, best.yaml, MLflow, terminal
 """
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -141,7 +142,10 @@ def _make_plan(config: Config) -> Plan:
     """The plan of the untuned configuration, whose identity is that of the study."""
     search = config.search
     models = {config.model.name, *map(str, _choices(config, "model.name"))}
-    plan = make_plan(with_omega(untuned_config(config), search), models=models)
+    untuned = with_omega(untuned_config(config), search)
+    wanted = [*config.model.modalities, *itertools.chain(*_choices(config, "model.modalities"))]
+    widest = replaced(untuned, {"model.modalities": tuple(dict.fromkeys(wanted))})
+    plan = make_plan(widest, models=models)
     same = {"seconds": 0.0, "concurrency": 0}
     if search.rounds == 1:  # a study may be resumed with more trials
         same["num_trials"] = 1

@@ -82,8 +82,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         trial = self.study.ask(self._space.distributions)
         trial.set_user_attr("name", trial_name(number))
         self._open[trial_id] = trial
-        values = self._space.decode(trial.params)
-        return {"number": number, "params": trial.params, "values": values}
+        params = self._space.settled(trial.params)
+        return {"number": number, "params": params, "values": self._space.decode(params)}
 
     def lacks(self, scores: Mapping[str, float]) -> list[str]:
         """Objectives of which there is no score."""
@@ -132,7 +132,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             curve = {record.epochs: record.scores[first]}
         return optuna.trial.create_trial(
             state=state,
-            params=record.params,
+            params=self._space.settled(record.params),
             distributions=self._space.distributions,
             values=[record.scores[o] for o in self._objectives] if complete else None,
             intermediate_values={} if state == TrialState.FAIL else curve,
@@ -153,7 +153,7 @@ def importances(
         study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.COMPLETE,
-                params=record.params,
+                params=space.settled(record.params),
                 distributions=space.distributions,
                 value=record.scores[objective.name],
             )

@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -40,7 +40,7 @@ _PUBLISHED = (
 _FEW = 64
 """Whole numbers of a range that are tried one by one before a study starts."""
 _DIGITS = 12
-"""Of mu2, so that a value that was coded as a share comes back as itself."""
+"""Of mu2, so that a value that was coded as a share comes back as itself; and of values on steps."""
 _MU1, _MU2, _SHARE = "loss.mu1", "loss.mu2", "loss.mu2_share"
 
 
@@ -62,6 +62,7 @@ class Space:
 
     def decode(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Values by the settings' names, from Optuna's parameters."""
+        params = self.settled(params)
         values = {name: params[name] for name in self.settings if name in params}
         for name, item in self.settings.items():
             if item.choices:
@@ -70,6 +71,14 @@ class Space:
             low, room = self._mu2_room(values[_MU1])
             values[_MU2] = round(low + params[_SHARE] * room, _DIGITS)
         return {name: values[name] for name in self.settings}
+
+    def settled(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Optuna's parameters on the steps of their ranges, where it counts to 0.30000000000000004 and allows 0.3."""
+        found = dict(params)
+        for name, one in self.distributions.items():
+            if isinstance(one, FloatDistribution) and one.step and name in found:
+                found[name] = min(max(round(found[name], _DIGITS), one.low), one.high)
+        return found
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Optuna's parameters for given values."""
@@ -165,7 +174,9 @@ def make_space(config: Config) -> Space:
     _check_simplex(settings, config)
     for name in settings:
         _check_values(name, settings, config)
-    return Space(config, settings)
+    return Space(
+        config, {name: _typed_choices(name, item, config) for name, item in settings.items()}
+    )
 
 
 def _check_shape(name: str, item: Distribution, config: Config) -> None:
@@ -194,6 +205,11 @@ def _check_shape(name: str, item: Distribution, config: Config) -> None:
     whole = all(float(end).is_integer() for end in (item.low, item.high, item.step or 1))
     if kind is int and not whole:
         raise ConfigError(f"{where} holds whole numbers: low, high and step must be whole")
+
+
+def _typed_choices(name: str, item: Distribution, config: Config) -> Distribution:
+    """Whole numbers that YAML or a table gave as 16.0 are whole."""
+    return replace(item, choices=tuple(typed(config, name, c, where=_WHERE) for c in item.choices))
 
 
 def _check_step(where: str, step: float, item: Distribution) -> None:

@@ -75,9 +75,9 @@ def connect(config: TrackingConfig, runs: Folder) -> MlflowClient:
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
     except Exception as error:  # each store raises its own family
-        reason = " ".join(str(error).split())[:200]
+        reason = without_password(" ".join(str(error).split()))
         raise TrackingError(
-            f"MLflow at {shown} does not answer ({without_password(reason)}): {_remedy(reason)}"
+            f"MLflow at {shown} does not answer ({reason[:200]}): {_remedy(reason)}"
         ) from error
     return client
 

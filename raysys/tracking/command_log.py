@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 import raysys
 from raysys.config import Config
 from raysys.config.names import symbol
+from raysys.config.running import TrackingConfig
 from raysys.corpus.folds import Fold, FoldKey
 from raysys.corpus.table import Corpus
 from raysys.errors import TrackingError
@@ -314,6 +315,23 @@ class CommandLog(Listener):
         tags = {**tags, **self._source()}
         run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
         return str(run.info.run_id)
+
+
+def has_ended(config: TrackingConfig, runs: Folder, run_id: str) -> bool:
+    """Whether MLflow has a command's run, and its end; a server that does not answer is not asked again.
+
+    Args:
+        config: where MLflow is.
+        runs: the folder of all runs.
+        run_id: of the command's run.
+    """
+    try:
+        run = connect(config, runs).get_run(run_id)
+    except TrackingError:
+        return True
+    except MlflowException as error:
+        return str(error.error_code) != "RESOURCE_DOES_NOT_EXIST"
+    return bool(run.info.lifecycle_stage == "active" and run.info.status == "FINISHED")
 
 
 def _curve(point: Point | EpochRecord) -> dict[str, float]:

@@ -208,9 +208,8 @@ class RunLog:
         self._writer.put(job, kind=kind)
 
     def _log_params(self, params: list[Param]) -> None:
-        if (
-            self._resumed
-        ):  # what was logged stays, also where a setting that decides nothing is another now
+        if self._resumed:
+            # What was logged stays, also where a setting that decides nothing is another now.
             there = self._client.get_run(self.run_id).data.params
             params = [param for param in params if param.key not in there]
         self._client.log_batch(self.run_id, params=params)

@@ -305,7 +305,7 @@ def test_several_objectives_give_a_pareto_front(small: Config):
 
 @PROOF
 def test_after_its_time_a_study_starts_no_trial_and_reports_what_it_has(small: Config):
-    config = study(small, num_trials=500, seconds=4.0)
+    config = study(small, num_trials=500, seconds=20.0)
     result = run(config)
     count = len(result["trials"])
     assert 1 <= count < 500

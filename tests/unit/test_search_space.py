@@ -113,3 +113,20 @@ def test_choices_of_lists_and_whole_numbers_survive_optuna():
     values = {"model.modalities": ("audio",), "training.batch_size": 48}
     assert space.decode(space.encode(values)) == values
     assert space.config(values).model.modalities == ("audio",)
+
+
+def test_values_on_steps_are_those_that_the_range_allows():
+    """Optuna counts to 0.30000000000000004, which its own range then refuses."""
+    space = make_space(study({"loss.mu1": Distribution(0.0, 0.3, step=0.1)}))
+    assert space.decode({"loss.mu1": 0.1 * 3}) == {"loss.mu1": 0.3}
+    assert space.settled({"loss.mu1": 0.1 * 3, "loss.tau": 0.1 * 3}) == {
+        "loss.mu1": 0.3,
+        "loss.tau": 0.1 * 3,
+    }
+
+
+def test_a_whole_number_may_be_written_as_16_point_0():
+    space = make_space(study({"training.batch_size": Distribution(choices=(16.0, 32.0))}))
+    found = space.decode({"training.batch_size": 16})["training.batch_size"]
+    assert type(found) is int
+    assert space.config({"training.batch_size": found}).training.batch_size == 16

@@ -12,7 +12,7 @@ from raysys.config.running import Distribution, SearchConfig
 from raysys.report.results import TrialRecord
 from raysys.search.journal import Journal, trial_name
 from raysys.search.scheduler import Scheduler, make_scheduler, rungs
-from raysys.search.searcher import StudySearcher
+from raysys.search.searcher import StudySearcher, importances
 from raysys.search.space import make_space
 from raysys.storage import Folder
 from raysys.tasks.task import Metric
@@ -257,3 +257,18 @@ def test_a_race_looks_at_rungs_and_ends_only_and_needs_two_complete_trials():
     assert not racing([OTHER, BEST], race_p=0.0001).stops_after(
         histories([0.2, 0.45, 0.5, 0.77], [], []), {(0, 0)}
     )
+
+
+def test_a_study_on_steps_is_told_again_and_has_importances():
+    """A journal may hold what Optuna counted to, which its own range refuses."""
+    item = Distribution(0.0, 0.3, step=0.1)
+    space = make_space(Config(search=SearchConfig(space={"loss.mu1": item})))
+    records = [
+        TrialRecord(
+            trial_name(k), k, 1, {"loss.mu1": v}, {"loss.mu1": v}, "COMPLETE", scores={"ua": v}
+        )
+        for k, v in enumerate((0.0, 0.1, 0.2, 0.1 * 3))
+    ]
+    assert set(importances(space, records, UA)) == {"loss.mu1"}
+    searcher = StudySearcher(space, [UA], seed=0, numbers=range(5), records=records)
+    assert [trial.value for trial in searcher.study.trials] == [0.0, 0.1, 0.2, 0.1 * 3]

@@ -1,5 +1,11 @@
 """What reaches MLflow: every point once, whatever happens to the server."""
 
+import os
+import socketserver
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +140,84 @@ def test_pictures_are_drawn_even_with_unknown_cells(tmp_path: Path):
     ):
         draw(picture).savefig(tmp_path / picture.path)
         assert (tmp_path / picture.path).stat().st_size > 3000
+
+
+def test_parameters_that_a_run_lacks_are_logged_when_it_is_resumed(client, tmp_path: Path):
+    run_id = new_run(client, tmp_path)
+    client.log_param(run_id, "a", "before")
+    log, writer = open_log(client, run_id, resumed=True)
+    log.params({"a": "now", "b": 2})
+    writer.finish()
+    assert client.get_run(run_id).data.params == {"a": "before", "b": "2"}
+
+
+def test_patience_counts_time_without_progress(client, tmp_path: Path):
+    writer = Writer(client, patience_seconds=0.5)
+    done: list[int] = []
+    for number in range(8):
+        writer.put(lambda number=number: (time.sleep(0.2), done.append(number)))
+    writer.finish()
+    assert done == list(range(8))
+    writer.put(lambda: time.sleep(3))
+    with pytest.raises(TrackingError, match="1 writes are lost"):
+        writer.finish(patience_seconds=0.2)
+
+
+def test_an_artifact_store_that_refuses_is_named_once_and_the_rest_is_logged(
+    client, tmp_path: Path
+):
+    run_id = new_run(client, tmp_path)
+    artifacts = tmp_path / "mlartifacts"
+    artifacts.mkdir(exist_ok=True)
+    (artifacts / "demo").write_text("a file where the store's folder should be")
+    log, writer = open_log(client, run_id)
+    for number in range(3):
+        log.file(b"content", f"{number}.bin")
+    log.metrics({"val/ua": 0.5}, step=1)
+    log.end("FINISHED")
+    with pytest.raises(TrackingError, match="artifacts cannot be stored, all else was"):
+        writer.finish()
+    run = client.get_run(run_id)
+    assert run.data.metrics == {"val/ua": 0.5}
+    assert run.info.status == "FINISHED"
+
+
+def test_four_commands_may_be_the_first_on_a_store_at_once(tmp_path: Path):
+    code = (
+        "import sys; from raysys.config.running import TrackingConfig; from raysys.storage import Folder; "
+        "from raysys.tracking.client import connect; connect(TrackingConfig(), Folder(sys.argv[1]))"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path / "runs")]
+    commands = [subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    ends = [(command.communicate()[1][-500:], command.returncode) for command in commands]
+    assert [status for _, status in ends] == [0] * 4, ends
+
+
+@pytest.mark.parametrize(
+    ("answer", "remedy"),
+    {
+        "HTTP/1.1 401 Unauthorized": "MLFLOW_TRACKING_USERNAME",
+        "HTTP/1.1 404 Not Found": "something else than MLflow",
+        "HTTP/1.1 500 Internal Server Error": "look at its log",
+    }.items(),
+)
+def test_each_trouble_with_a_server_has_its_own_remedy_and_no_password(
+    answer: str, remedy: str, tmp_path: Path
+):
+    with socketserver.TCPServer(("127.0.0.1", 0), _answering(answer)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://me:secret@127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(TrackingError, match=remedy) as trouble:
+            connect(TrackingConfig(uri=uri), Folder(str(tmp_path)))
+        server.shutdown()
+    assert "secret" not in str(trouble.value)
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+def _answering(line: str) -> type[socketserver.BaseRequestHandler]:
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(f"{line}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    return Handler
