@@ -93,7 +93,8 @@ def command(
         after: see `Steps`.
 
     Returns:
-        exit status, and of a command that ended: its number of steps, its result's numbers, the error.
+        exit status, and of a command that ended: its number of steps, its result's numbers, what MLflow holds, the
+        error.
     """
     told.unlink(missing_ok=True)
     process = _SPAWN.Process(target=_child, args=(job, config, last, after, str(told)))
@@ -119,12 +120,14 @@ def _child(job: str, config: Config, last: int, after: bool, told: str) -> None:
         said["result"] = {k: v for k, v in plain(result).items() if k not in left_out}
     except Exception as error:  # a test tells what
         said["error"] = f"{type(error).__name__}: {error}"
+    # Here, since a process goes on reading an SQLite file that was deleted.
+    said["logged"] = logged(Path(config.storage.runs) / "mlflow.db")
     said |= {"steps": steps.count, "printed": console.file.getvalue()}  # type: ignore[attr-defined]
     Path(told).write_text(as_json(said))
 
 
 def logged(database: Path) -> dict[str, Any]:
-    """What MLflow holds of one command: its runs by what they are, without ids and times."""
+    """What MLflow holds of a command: its runs by what they are, without ids and times."""
     client = MlflowClient(tracking_uri=f"sqlite:///{database}")
     experiments = [one.experiment_id for one in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=1000)
