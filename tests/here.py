@@ -3,19 +3,26 @@
 What is tested with it is what the driver does: files, MLflow, resuming. The pool itself is tested on a real Ray.
 """
 
+import json
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from raysys.cluster.aggregator import Aggregator
 from raysys.cluster.ledger import Event
+from raysys.config import Config
+from raysys.config.running import Distribution, SearchConfig
 from raysys.experiments import ablate, cross_validate, rounds
 from raysys.experiments.plan import Plan
 from raysys.experiments.session import Baselines, Session
+from raysys.report.results import plain
+from raysys.similarity.matrix import SimilarityConfig
+from raysys.storage import as_json
 from raysys.training.fold import run_fold
 from raysys.training.records import FoldTask
 
@@ -64,6 +71,26 @@ class HereAggregator:
 
     def summary(self, folders: Mapping[Any, str]) -> Any:
         return self._one.summary(folders) if self._one else None
+
+
+def tiny(config: Config) -> Config:
+    """The config with two epochs and few resamples: its folds take a tenth of a second."""
+    training = replace(config.training, max_epochs=2)
+    return replace(config, training=training, similarity=SimilarityConfig(resamples=10))
+
+
+def small_study(config: Config, **search: object) -> Config:
+    """A study around `tiny`: two trials of mu1, one after the other, chosen by the loss."""
+    usual = {"num_trials": 2, "concurrency": 1, "scheduler": "none", "confirm_seeds": 0}
+    space = {"loss.mu1": Distribution(0.0, 0.5)}
+    settings = {**usual, "space": space, "objectives": ("loss",), **search}
+    return replace(tiny(config), name="study", search=SearchConfig(**settings))  # type: ignore[arg-type]
+
+
+def numbers(result: Any) -> Any:
+    """What of a command's result is the same when it is done again."""
+    left_out = ("seconds", "mlflow", "audit")
+    return json.loads(as_json({k: v for k, v in plain(result).items() if k not in left_out}))
 
 
 @contextmanager

@@ -23,9 +23,8 @@ from raysys.config import Config
 from raysys.experiments.ablate import ablate
 from raysys.experiments.cross_validate import cross_validate
 from raysys.experiments.tune import tune
-from raysys.report.results import plain
 from raysys.storage import as_json
-from tests.here import HerePool, do_folds_here
+from tests.here import HerePool, do_folds_here, numbers
 
 JOBS: dict[str, Callable[..., Any]] = {
     "cross_validate": cross_validate,
@@ -116,8 +115,7 @@ def _child(job: str, config: Config, last: int, after: bool, told: str) -> None:
     said: dict[str, Any] = {}
     try:
         result = JOBS[job](config, resume=None, console=console)
-        left_out = ("seconds", "mlflow", "audit")
-        said["result"] = {k: v for k, v in plain(result).items() if k not in left_out}
+        said["result"] = numbers(result)
     except Exception as error:  # a test tells what
         said["error"] = f"{type(error).__name__}: {error}"
     # Here, since a process goes on reading an SQLite file that was deleted.

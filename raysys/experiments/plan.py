@@ -243,7 +243,7 @@ def write_plan(plan: Plan, folder: Folder) -> None:
 
 @cache
 def _own_code() -> str:
-    """Of this process, which has loaded it."""
+    """Digest of the code that this process has loaded."""
     return deciding_code(Path(str(raysys.__file__)).parent)
 
 

@@ -153,6 +153,8 @@ class _Rounds:
 
     def run(self) -> list[RoundEnd]:
         """All rounds."""
+        for path in self._journal.damaged():
+            self._view.note(f"{path} and its copy are damaged: the trial is done again")
         base, prior, finding = untuned_config(self._config), self._plan.prior, None
         is_matrix = prior is not None and bool(self._config.loss.omega)
         average = np.mean(np.array(prior), axis=0) if is_matrix else None

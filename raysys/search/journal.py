@@ -20,8 +20,6 @@ class Journal:
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder / "trials"
-        self.damaged: list[str] = []
-        """Records that could not be read, in any call of `read`."""
 
     def write(self, record: TrialRecord) -> None:
         """Write a trial's file."""
@@ -29,14 +27,24 @@ class Journal:
 
     def read(self) -> list[TrialRecord]:
         """All trials whose record is whole, in the order of their numbers; the others are done again."""
-        records = []
+        records = [record for record in self._read().values() if record is not None]
+        return sorted(records, key=lambda record: record.number)
+
+    def damaged(self) -> list[str]:
+        """Paths of the records of which neither the file nor its copy is what was written."""
+        return [path for path, record in self._read().items() if record is None]
+
+    def _read(self) -> dict[str, TrialRecord | None]:
+        """Path -> the record; None where it is damaged."""
+        found: dict[str, TrialRecord | None] = {}
         for folder in (self.folder / name for name in self.folder.names()):
+            path = folder.path("trial.json")
             try:
                 if is_stored(folder, "trial.json"):
-                    records.append(_read(folder))
+                    found[path] = _read(folder)
             except DamagedError:
-                self.damaged.append(f"{folder.path('trial.json')} and its copy")
-        return sorted(records, key=lambda record: record.number)
+                found[path] = None
+        return found
 
 
 def trial_name(number: int) -> str:

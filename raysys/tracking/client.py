@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -89,13 +89,18 @@ def without_password(text: str) -> str:
 
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
-    """Of commands that start together on a new SQLite file, one after the other makes its tables."""
+    """Let commands that start together on a new SQLite file make its tables one after the other."""
     if not uri.startswith("sqlite:///"):
         yield
         return
     file = Path(uri.removeprefix("sqlite:///"))
-    with FileLock(file.with_name(f".{file.name}.lock"), timeout=_TABLES_SECONDS):
+    lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=_TABLES_SECONDS)
+    with suppress(NotImplementedError, OSError):  # a disk that knows no locks
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -147,6 +152,6 @@ def experiment_id(client: MlflowClient, name: str, runs: Folder) -> str:
 def ui_command(uri: str) -> str:
     """What opens the MLflow UI on a tracking URI."""
     if "://" in uri and not uri.startswith("sqlite"):
-        return f"open {uri}"
+        return f"open {without_password(uri)}"
     program = Path(sys.executable).with_name("mlflow")
     return f"{program} ui --backend-store-uri {uri}"

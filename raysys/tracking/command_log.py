@@ -12,12 +12,13 @@ the study opens the chosen one's, on the parent.
 
 import getpass
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 import raysys
@@ -32,7 +33,7 @@ from raysys.report.results import AblationResult, Result, StudyResult, TrialResu
 from raysys.settings import digest, flat, to_dict
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Exhibit
-from raysys.tracking.client import connect, experiment_id
+from raysys.tracking.client import connect, experiment_id, without_password
 from raysys.tracking.metrics import ablation_metrics, study_metrics, trial_metrics
 from raysys.tracking.runs import RunLog, Writer
 from raysys.training.records import EpochRecord
@@ -245,49 +246,34 @@ class CommandLog(Listener):
             "mlflow.user": _user(),
             **self._source(),
         }
-        return self._answered(
-            lambda: self.client.create_run(self.experiment_id, run_name=name, tags=tags),
-            "refused a new run",
-        )
+        try:
+            run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
+        except MlflowException as error:
+            raise TrackingError(
+                f"MLflow at {without_password(self.uri)} refused a new run: {error}"
+            ) from error
+        return str(run.info.run_id)
 
     def _reopen(self, run_id: str, identity: str, name: str) -> str:
         """The run to go on with, RUNNING again; empty where MLflow has none, so that it is logged anew from the folder.
 
         A command that died between MLflow's run and run.json left a run that only its tags tell.
         """
-        found = self._active(run_id) if run_id else self._left_over(identity, name)
-        if found:
-            try:
-                self.client.update_run(found, status="RUNNING")
-            except MlflowException as error:
-                raise TrackingError(
-                    f"MLflow at {self.uri} cannot resume run {found}: {error}"
-                ) from error
-        return found
-
-    def _active(self, run_id: str) -> str:
-        """The run, unless it was deleted or another server has it."""
         try:
-            run = self.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            run = _kept_run(self.client, run_id) if run_id else self._left_over(identity, name)
+            if run is None or run.info.experiment_id != self.experiment_id:
                 return ""
+            self.client.update_run(run.info.run_id, status="RUNNING")
+        except MlflowException as error:
             raise TrackingError(
-                f"MLflow at {self.uri} cannot say what run {run_id} is: {error}"
+                f"MLflow at {without_password(self.uri)} cannot resume run {run_id or name}: {error}"
             ) from error
-        is_there = run.info.lifecycle_stage == "active"
-        return run_id if is_there and run.info.experiment_id == self.experiment_id else ""
+        return str(run.info.run_id)
 
-    def _left_over(self, identity: str, name: str) -> str:
+    def _left_over(self, identity: str, name: str) -> Run | None:
         query = f"tags.`raysys.identity` = '{identity}' and tags.`raysys.folder` = '{name}'"
         runs = self.client.search_runs([self.experiment_id], query, max_results=1)
-        return str(runs[0].info.run_id) if runs and runs[0].info.status == "RUNNING" else ""
-
-    def _answered(self, call: Callable[[], Any], trouble: str) -> str:
-        try:
-            return str(call().info.run_id)
-        except MlflowException as error:
-            raise TrackingError(f"MLflow at {self.uri} {trouble}: {error}") from error
+        return runs[0] if runs and runs[0].info.status == "RUNNING" else None
 
     def _source(self) -> dict[str, str]:
         named = {"mlflow.source.name": f"jobs.{JOBS[self._kind]}", "mlflow.source.type": "JOB"}
@@ -318,7 +304,7 @@ class CommandLog(Listener):
 
 
 def has_ended(config: TrackingConfig, runs: Folder, run_id: str) -> bool:
-    """Whether MLflow has a command's run, and its end; a server that does not answer is not asked again.
+    """Whether MLflow has a command's run, and its end; where it does not answer, that is believed.
 
     Args:
         config: where MLflow is.
@@ -326,12 +312,21 @@ def has_ended(config: TrackingConfig, runs: Folder, run_id: str) -> bool:
         run_id: of the command's run.
     """
     try:
-        run = connect(config, runs).get_run(run_id)
-    except TrackingError:
+        run = _kept_run(connect(config, runs), run_id)
+    except (MlflowException, TrackingError):
         return True
+    return run is not None and run.info.status == "FINISHED"
+
+
+def _kept_run(client: MlflowClient, run_id: str) -> Run | None:
+    """The run; None where it was deleted, or MLflow is another one."""
+    try:
+        run = client.get_run(run_id)
     except MlflowException as error:
-        return str(error.error_code) != "RESOURCE_DOES_NOT_EXIST"
-    return bool(run.info.lifecycle_stage == "active" and run.info.status == "FINISHED")
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return run if run.info.lifecycle_stage == "active" else None
 
 
 def _curve(point: Point | EpochRecord) -> dict[str, float]:

@@ -24,6 +24,7 @@ from raysys.errors import TrackingError
 from raysys.report.pictures import draw
 from raysys.storage import as_json
 from raysys.tasks.exhibits import Exhibit, File
+from raysys.tracking.client import without_password
 
 _ARTIFACTS = "artifacts"
 _BATCH = 500
@@ -91,8 +92,9 @@ class Writer:
                         raise
         except TimeoutError as error:
             self._give_up.set()
+            place = without_password(self.client.tracking_uri)
             raise TrackingError(
-                f"MLflow at {self.client.tracking_uri} does not answer: {self._open} writes are lost; "
+                f"MLflow at {place} does not answer: {self._open} writes are lost; "
                 "result.json in the run folder has every number"
             ) from error
         if self._failures:

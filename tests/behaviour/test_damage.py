@@ -1,10 +1,8 @@
 """Every file of a run folder damaged in every way, and the command resumed: the undisturbed result with a note, or one
 line with a remedy. Nothing that is damaged is used, nothing ends in a traceback, nothing is a dead end."""
 
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,15 +11,10 @@ import pytest
 from rich.console import Console
 
 from raysys.config import Config
-from raysys.config.running import Distribution, SearchConfig
 from raysys.errors import RaysysError
 from raysys.experiments.cross_validate import cross_validate
 from raysys.experiments.tune import tune
-from raysys.report.results import plain
-from raysys.similarity.matrix import SimilarityConfig
-from raysys.storage import as_json
-from tests.conftest import with_training
-from tests.here import do_folds_here
+from tests.here import do_folds_here, numbers, small_study, tiny
 
 
 def flip(content: bytes, share: float) -> bytes:
@@ -42,11 +35,6 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 }
 
 
-def numbers(result: Any) -> Any:
-    left_out = ("seconds", "mlflow", "audit")
-    return json.loads(as_json({k: v for k, v in plain(result).items() if k not in left_out}))
-
-
 PROOF = pytest.mark.proof("experiments", "search", "sealed", "storage", "tracking", "training")
 Run = Callable[[Config, bool], tuple[Any, str]]
 
@@ -58,11 +46,6 @@ def run(job: Callable[..., Any]) -> Run:
         return numbers(result), console.file.getvalue()
 
     return do
-
-
-def tiny(config: Config) -> Config:
-    config = with_training(config, max_epochs=2)
-    return replace(config, similarity=SimilarityConfig(resamples=10))
 
 
 def _must_be_told(file: Path, damage: str) -> bool:
@@ -115,9 +98,8 @@ def test_a_cross_validation_of_which_any_file_is_damaged_ends_alike(
     counts = damage_everything(config, run(cross_validate), folder, tmp_path / "kept")
     print(counts)
     assert sum(counts.values()) >= 100
-    assert counts["refused"] <= 2 * len(
-        DAMAGES
-    )  # run.json and its copy: nobody knows what run it was
+    # Of run.json and its copy: nobody knows what run it was.
+    assert counts["refused"] <= 2 * len(DAMAGES)
 
 
 @PROOF
@@ -125,15 +107,7 @@ def test_a_study_of_which_any_file_is_damaged_ends_alike(
     small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     do_folds_here(monkeypatch)
-    search = SearchConfig(
-        space={"loss.mu1": Distribution(0.0, 0.5)},
-        num_trials=4,
-        concurrency=1,
-        scheduler="none",
-        confirm_seeds=0,
-        objectives=("loss",),
-    )
-    config = replace(tiny(small), name="study", search=search)
+    config = small_study(small, num_trials=4)
     folder = Path(config.storage.runs) / "study"
     counts = damage_everything(config, run(tune), folder, tmp_path / "kept")
     print(counts)

@@ -10,28 +10,13 @@ from pathlib import Path
 import pytest
 
 from raysys.config import Config
-from raysys.config.running import AblationConfig, Distribution, SearchConfig, Variant
-from raysys.similarity.matrix import SimilarityConfig
-from tests.conftest import with_training
+from raysys.config.running import AblationConfig, Variant
+from tests.here import small_study, tiny
 from tests.killed import DIED, command
 
-
-def tiny(config: Config) -> Config:
-    config = with_training(config, max_epochs=2)
-    return replace(config, similarity=SimilarityConfig(resamples=10))
-
-
-STUDY = SearchConfig(
-    space={"loss.mu1": Distribution(0.0, 0.5)},
-    num_trials=3,
-    concurrency=1,
-    scheduler="none",
-    confirm_seeds=0,
-    objectives=("loss",),
-)
 CONFIGS: dict[str, Callable[[Config], Config]] = {
     "cross_validate": tiny,
-    "tune": lambda config: replace(tiny(config), search=STUDY),
+    "tune": lambda config: small_study(config, num_trials=3),
     "ablate": lambda config: replace(
         tiny(config),
         ablation=AblationConfig(

@@ -9,28 +9,15 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from raysys.config import Config
-from raysys.config.running import Distribution, SearchConfig
+from raysys.config.running import Distribution
 from raysys.errors import FoldFailedError
 from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.run_folder import read_record
+from raysys.experiments.run_folder import read_record, write_record
 from raysys.experiments.tune import tune
-from raysys.similarity.matrix import SimilarityConfig
 from raysys.storage import Folder
 from raysys.tracking.command_log import CommandLog
-from tests.conftest import with_training
-from tests.here import do_folds_here
+from tests.here import do_folds_here, numbers, small_study, tiny
 from tests.killed import logged
-
-
-def tiny(config: Config) -> Config:
-    config = with_training(config, max_epochs=2)
-    return replace(config, similarity=SimilarityConfig(resamples=10))
-
-
-def study(config: Config, **search: object) -> Config:
-    usual = {"num_trials": 2, "concurrency": 1, "scheduler": "none", "confirm_seeds": 0}
-    settings = SearchConfig(**{**usual, "objectives": ("loss",), **search})  # type: ignore[arg-type]
-    return replace(tiny(config), name="study", search=settings)
 
 
 def console() -> Console:
@@ -75,7 +62,7 @@ def test_a_run_that_was_deleted_in_mlflow_is_logged_again_from_the_folder(small:
 
 def test_a_study_without_a_complete_trial_fails_with_the_reason(small: Config):
     space = {"training.learning_rate": Distribution(choices=(1e30, 2e30))}
-    config = study(small, space=space)
+    config = small_study(small, space=space)
     with pytest.raises(
         FoldFailedError, match=r"no trial of the study has all its folds \(2 failed\); .*"
     ):
@@ -88,6 +75,22 @@ def test_a_study_without_a_complete_trial_fails_with_the_reason(small: Config):
 def test_a_study_prepares_every_modality_that_it_searches(small: Config):
     narrow = replace(small, model=replace(small.model, modalities=("text",)))
     space = {"model.modalities": Distribution(choices=(("text",), ("audio", "text")))}
-    result = tune(study(narrow, space=space, num_trials=3), resume=False, console=console())
+    result = tune(small_study(narrow, space=space, num_trials=3), resume=False, console=console())
     tried = {trial.values["model.modalities"]: trial.state for trial in result.trials}
     assert tried[("audio", "text")] == "COMPLETE"
+
+
+def test_a_trial_whose_record_and_its_copy_are_damaged_is_done_again_with_a_note(small: Config):
+    config = small_study(small)
+    whole = tune(config, resume=False, console=console())
+    place = Path(config.storage.runs) / "study" / "trials" / "trial_000"
+    for name in ("trial.json", "trial.json.copy"):
+        (place / name).write_text("[]")
+    record = Folder(config.storage.runs) / "study"
+    write_record(record, replace(read_record(record), status="KILLED"))
+    paper = console()
+    again = tune(config, resume=True, console=paper)
+    assert "trial_000/trial.json and its copy are damaged" in "".join(
+        paper.file.getvalue().split("\n")
+    )  # type: ignore[attr-defined]
+    assert numbers(again) == numbers(whole)
