@@ -48,7 +48,7 @@ def read_sealed(folder: Folder, name: str) -> dict[str, Any]:
         StorageError: there is no such file.
         DamagedError: it is not what was written, and neither is its copy.
     """
-    copy = f"{name}{_COPY}"
+    copy, why = f"{name}{_COPY}", "is damaged: it is not what was written"
     if not folder.exists(name) and not folder.exists(copy):
         raise StorageError(f"cannot read {folder.path(name)}: there is no such file")
     for one in (name, copy):
@@ -56,9 +56,13 @@ def read_sealed(folder: Folder, name: str) -> dict[str, Any]:
             found = folder.read_json(one)
         except StorageError:
             continue
-        if isinstance(found, dict) and found.pop(_SEAL, None) == digest(found):
+        if not isinstance(found, dict):
+            continue
+        if _SEAL not in found:
+            why = "holds no digest of itself: an earlier raysys wrote it, or it is damaged"
+        elif found.pop(_SEAL) == digest(found):
             return found
-    raise DamagedError(f"{folder.path(name)} is damaged: it is not what was written")
+    raise DamagedError(f"{folder.path(name)} {why}")
 
 
 def is_stored(folder: Folder, name: str) -> bool:

@@ -232,19 +232,22 @@ def _check_row(
     heard, seen = None, ""
     if "audio" in modalities:
         if not row.audio:
-            wanted = raw.absent.get(row.utterance_id)
-            looked = f"'{wanted}' does not exist" if wanted else "no audio path"
-            raise CorpusError(f"{where}: {looked}, but the model hears audio")
+            missing = _missing(row, raw, "no audio path")
+            raise CorpusError(f"{where}: {missing}, but the model hears audio")
         row = replace(row, audio=file_under(row.audio, raw.root, f"{where}: audio"))
         heard = digests(row, where)
     if "video" in modalities:
         if not row.video:
-            wanted = raw.absent.get(row.utterance_id)
-            looked = f"'{wanted}' does not exist" if wanted else "no video"
             raise CorpusError(
-                f"{where}: {looked}, but the model sees video: fill the manifest's column 'video', or set "
-                "--features.precomputed.video FILE.npz"
+                f"{where}: {_missing(row, raw, 'no video')}, but the model sees video: fill the manifest's column "
+                "'video', or set --features.precomputed.video FILE.npz"
             )
         row = replace(row, video=file_under(row.video, raw.root, f"{where}: video"))
         seen = digests.of_film(row, where)
     return _Checked(row, heard, seen)
+
+
+def _missing(row: Utterance, raw: RawCorpus, otherwise: str) -> str:
+    """Why a row has no file: the name that its reader looked for, where there is one."""
+    wanted = raw.absent.get(row.utterance_id)
+    return f"'{wanted}' does not exist" if wanted else otherwise
