@@ -228,10 +228,9 @@ def as_seconds(value: object) -> float:
 
 
 def _encoding(path: Path) -> str:
+    refuse_pointer(path, "")
     with path.open("rb") as file:
         start = file.read(512)
-    if start.startswith(_POINTER):
-        raise CorpusError(f"{path} is a git-lfs pointer, not the file: run git lfs pull")
     if start.startswith(b"PAR1"):
         raise CorpusError(f"{path} is a Parquet file: name it .parquet")
     if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):

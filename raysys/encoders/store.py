@@ -101,7 +101,7 @@ def open_store(corpus: Corpus, modality: str, encoder: Encoder, cache: Folder) -
     failed = {int(position): reason for position, reason in found["failed"].items()}
     lengths = np.concatenate([np.diff(offsets) for _, offsets in parts]).astype(np.int64)
     starts = np.cumsum(lengths) - lengths
-    files = tuple(f"{name}.values.npy" for name in _names(len(corpus)))
+    files = tuple(f"{name}.values.npy" for name in names)
     shards = tuple(values for values, _ in parts)
     digests = tuple(known[name][f"{name}.values.npy"] for name in names)
     return Ragged(shards, starts, lengths, failed, folder.uri, files, digests)
