@@ -122,17 +122,28 @@ class Bucket:
             return file
 
     def claim(self, key: str) -> bool:
-        """Create a folder for oneself alone; False when anything is in it already, or somebody else was faster."""
+        """Create a folder for oneself alone; False when anything is in it already, or somebody else was faster.
+
+        A claim behind which nothing came for as long as a lease lasts is that of a dead command, and is taken over.
+        """
         with self._told(key):
             if self.exists(key):
                 return False
             mark = _Lease(owner=f"claimed by {_me()} {uuid.uuid4().hex}")
             try:
                 obstore.put(self.store, f"{key}/{_LEASE}", _bytes(mark), mode="create")
-            except (
-                AlreadyExistsError
-            ):  # perhaps by ourselves: an answer was lost, and the client asked again
-                return _read(self.store, key)[0].owner == mark.owner
+            except AlreadyExistsError:
+                found, etag, modified = _read(self.store, key)
+                if found.owner == mark.owner:  # an answer was lost, and the client asked again
+                    return True
+                age = (_service_time(self.store, key) - modified).total_seconds()
+                if age <= (found.seconds or _LEASE_SECONDS) + _SKEW:
+                    return False
+                mark = replace(mark, renewed=found.renewed + 1)
+                try:
+                    obstore.put(self.store, f"{key}/{_LEASE}", _bytes(mark), mode={"e_tag": etag})
+                except PreconditionError:
+                    return _read(self.store, key)[0].owner == mark.owner
             return True
 
     @contextmanager
@@ -218,7 +229,7 @@ class Holder:
         except FileNotFoundError:
             found, etag, modified = _Lease(), "", None
         if found.token and modified is not None:
-            age = (self._now() - modified).total_seconds()
+            age = (_service_time(self._store, self._key) - modified).total_seconds()
             if age <= found.seconds + _SKEW:
                 raise StorageError(
                     f"another command ({found.owner}) is writing to {self._place}, as it said {age:.0f} s ago: wait "
@@ -299,11 +310,12 @@ class Holder:
         self._etag = etag  # `_until` stays that of the write before: too early is safe
         return True
 
-    def _now(self) -> datetime:
-        """By the service's clock."""
-        name = f"{self._key}/{_NOW}"
-        obstore.put(self._store, name, self._own.token.encode())
-        return obstore.head(self._store, name)["last_modified"]
+
+def _service_time(store: ObjectStore, key: str) -> datetime:
+    """Now, by the service's clock."""
+    name = f"{key}/{_NOW}"
+    obstore.put(store, name, uuid.uuid4().bytes)
+    return obstore.head(store, name)["last_modified"]
 
 
 def _read(store: ObjectStore, key: str) -> tuple[_Lease, str, datetime]:

@@ -6,6 +6,7 @@ Each room keeps the settings of its own components; `raysys.config` puts them to
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -33,13 +34,22 @@ def as_set(value: object) -> str:
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
-    """Nested plain types of a settings class, as YAML and JSON hold them (tuples become lists)."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    """Nested plain types of a settings class, as YAML and JSON hold them (tuples become lists).
+
+    It is what is stored and logged for others to read: the password of a URI is masked.
+    """
+    plain: dict[str, Any] = json.loads(without_password(json.dumps(dataclasses.asdict(settings))))
     return plain
 
 
+def without_password(text: str) -> str:
+    """A URI, or a text that quotes one, whose password (or what its query says of one) is not for others to read."""
+    text = re.sub(r"(://[^\s/:@\"']*):[^\s/\"']+@", r"\1:***@", text)
+    return re.sub(r"(?i)([?&][\w.-]*(?:passw|token|secret)[\w.-]*=)[^\s&\"']+", r"\1***", text)
+
+
 def from_dict(kind: type[T], plain: Mapping[str, Any]) -> T:
-    """The inverse of `to_dict`; a setting that was not there when it was written takes its default.
+    """The inverse of `to_dict` (but for passwords); a setting that was not there when it was written takes its default.
 
     Raises:
         ConfigError: the values are not those of the class, or one is of a setting that the class does not have.

@@ -4,13 +4,14 @@ A `Folder` is an absolute path or a URI (s3://bucket/runs) and picklable, so wor
 it. Writes are atomic: a reader sees the old file or the new one, never half of one.
 """
 
+import errno
+import glob
 import hashlib
 import io
 import json
 import math
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import BeforeValidator
 
+from raysys.aside import aside_name, is_left
 from raysys.errors import StorageError
 from raysys.object_storage import SCHEMES, Bucket, open_bucket
 
@@ -131,7 +133,7 @@ class Folder:
                 bucket.write(key, pieces)
                 return
             self.local_path.mkdir(parents=True, exist_ok=True)
-            aside = self.local_path / f".{name}.{uuid.uuid4().hex}"
+            aside = self.local_path / aside_name(name)
             with aside.open("wb") as stream:
                 stream.writelines(pieces)
                 if lasting:
@@ -205,19 +207,57 @@ class Folder:
         pieces = (np.ascontiguousarray(array).data.cast("B") for array in arrays if array.size)
         self._write(name, chain([header.getvalue()], pieces))
 
-    def claim(self) -> bool:
-        """Create the folder for oneself alone; False when somebody has it already."""
+    def claim(self, begin: Callable[["Folder"], None]) -> bool:
+        """Create the folder for oneself alone, with what it holds from the beginning.
+
+        Args:
+            begin: writes that, and is given the folder, or one that becomes it: on a disk no folder is ever there
+                without, and an empty one, which belongs to nobody, is taken.
+
+        Returns:
+            False when somebody has it already.
+
+        Raises:
+            StorageError: the place is not writable.
+        """
         if self.local_path is None:
             bucket, key = self._object()
-            return bucket.claim(key)
+            if not bucket.claim(key):
+                return False
+            begin(self)
+            return True
+        place = self.local_path
+        aside = place.with_name(aside_name(place.name))
+        for left in place.parent.glob(f".{glob.escape(place.name)}.*"):
+            if is_left(left):
+                shutil.rmtree(left, ignore_errors=True)
         try:
-            self.local_path.parent.mkdir(parents=True, exist_ok=True)
-            self.local_path.mkdir()
-        except FileExistsError:
-            return False
+            if place.exists() and (not place.is_dir() or any(place.iterdir())):
+                return False
+            aside.mkdir(parents=True)
+            try:
+                begin(Folder(str(aside)))
+                aside.replace(place)
+            except StorageError as error:
+                raise StorageError(str(error).replace(aside.name, place.name)) from error
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    return False
+                raise
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
             raise StorageError(f"cannot create {self.path()}: {error}") from error
         return True
+
+    def sweep(self) -> None:
+        """Remove what writers that died have left aside, here and in all folders below; of a disk."""
+        if self.local_path is None:
+            return
+        for folder, _, files in os.walk(self.local_path):
+            for left in (Path(folder, name) for name in files):
+                if is_left(left):
+                    left.unlink(missing_ok=True)
 
     @contextmanager
     def held(self) -> Iterator[Callable[[], None]]:

@@ -9,10 +9,7 @@ take longer. On a cluster, where this process may have no GPU, that holds for en
 """
 
 import logging
-import os
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,6 +22,7 @@ import torch
 from raysys.cluster.nodes import slots
 from raysys.cluster.pool import STANDING
 from raysys.cluster.session import ray_address, ray_session
+from raysys.cluster.stderr import without
 from raysys.config.running import ClusterConfig
 from raysys.encoders import FeaturesConfig
 from raysys.encoders.encoder import Encoder
@@ -87,7 +85,7 @@ def on_workers(
     with ray_session(cluster):
         job = _Job(features, modality, root, encoder.fingerprint(), cluster.cpus_per_fold)
         pipeline = _pipeline(job, cluster, portions, uses_gpu=encoder.uses_gpu)
-        with _without(b"constructor arguments in the object store"):
+        with without(b"constructor arguments in the object store"):
             rows = iter(pipeline.iter_rows())
             row = next(rows, None)
         while row is not None:
@@ -194,34 +192,6 @@ def _row(content: Any) -> Row:
     cell = np.empty(1, dtype=object)
     cell[0] = ray.cloudpickle.dumps(content)
     return {"portion": cell}
-
-
-@contextmanager
-def _without(said: bytes) -> Iterator[None]:
-    """Lines of this process' stderr that hold something are left out; all others are passed on as they come.
-
-    Ray's core, which is not Python, prints at the start of every pipeline that its own arguments may be lost.
-    """
-    kept = os.dup(2)
-    source, sink = os.pipe()
-    os.dup2(sink, 2)
-    os.close(sink)
-
-    def pass_on() -> None:
-        with os.fdopen(source, "rb") as lines:
-            for line in lines:
-                if said not in line:
-                    os.write(kept, line)
-
-    reader = threading.Thread(target=pass_on, name="stderr", daemon=True)
-    reader.start()
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)  # the pipe's last end: the reader comes to its end
-        reader.join(_WAIT_SECONDS)  # a process that was started meanwhile may hold the pipe
-        if not reader.is_alive():
-            os.close(kept)
 
 
 def _quiet() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
@@ -75,6 +76,17 @@ class _Demand:
             self._waiting.append(placement_group([self._worker]))
 
 
+class _Trainer(DataParallelTrainer):  # type: ignore[misc]
+    """Without Ray's cleaner of placement groups, as `release_orphans` does that.
+
+    The cleaner is an actor that outlives the driver, and does not end where its controller was killed.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
+
+
 class WorkerGroups:
     """Keeps as many workers as are wanted and the cluster has room for.
 
@@ -111,8 +123,13 @@ class WorkerGroups:
         """Why there will be no workers."""
         self.seen = time.monotonic()
         """`time.monotonic()` when there was a worker last; at first, when they were asked for."""
+        self.had_worker = False
+        """Whether there ever was one."""
         self._asked: float | None = None
-        self.workers = self._room(survey(config))
+        nodes = survey(config)
+        self.has_room = _slots(nodes) > 0
+        """Whether a node is large enough for one worker."""
+        self.workers = self._room(nodes)
         """Workers that are wanted and for which there is room."""
 
     @property
@@ -161,7 +178,8 @@ class WorkerGroups:
                 group.leaving = True
                 ray.get(self._queue.leave.remote(list(group.ranks)))
         if any(group.greeted for group in self._groups):
-            self.seen, self._failed_starts = time.monotonic(), 0
+            self.seen, self._failed_starts, self.had_worker = time.monotonic(), 0, True
+        self.has_room = _slots(nodes) > 0
         self.workers = self._room(nodes)
         release_orphans()
         for node, count in self._missing(nodes).items():
@@ -197,8 +215,7 @@ class WorkerGroups:
         return divide(room, taken, count, self._config.placement)
 
     def _room(self, nodes: dict[str, Node]) -> int:
-        there = sum(node.slots for node in nodes.values() if not node.leaving)
-        return max(1, min(self.wanted, there))
+        return max(1, min(self.wanted, _slots(nodes)))
 
     def _start_group(self, node: str, count: int) -> None:
         group = _Group(node, range(self._next_rank, self._next_rank + count))
@@ -211,7 +228,7 @@ class WorkerGroups:
     def _fit(self, group: _Group) -> None:
         settings = self._settings | {"first_rank": group.ranks.start}
         try:
-            DataParallelTrainer(
+            _Trainer(
                 worker_loop,
                 train_loop_config={"settings": ray.cloudpickle.dumps(settings)},
                 backend_config=ApartConfig(),
@@ -230,3 +247,8 @@ class WorkerGroups:
             ).fit()
         except BaseException as error:  # kept for `_let_go`
             group.failure = error
+
+
+def _slots(nodes: dict[str, Node]) -> int:
+    """Workers for which there are nodes that stay."""
+    return sum(node.slots for node in nodes.values() if not node.leaving)

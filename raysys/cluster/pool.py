@@ -9,6 +9,7 @@ used: it is a barrier over all workers, and these are independent.
 """
 
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import ray
+from filelock import FileLock, Timeout
 
 from raysys.cluster.groups import WorkerGroups
 from raysys.cluster.leases import Task, Ticket
@@ -30,10 +32,14 @@ from raysys.cluster.worker import Work
 from raysys.config.running import ClusterConfig
 from raysys.errors import HeadLostError, PoolError
 
+_PREFIX = "raysys-pool-"
 _POLL_SECONDS = 0.5
 _CLOSE_SECONDS = 30.0
 _HASTY_SECONDS = 1.0
 """A stopped Ray job is killed after three seconds: by then MLflow must know."""
+_JOIN_SECONDS = 20.0
+"""For a first node with room, where no autoscaler is asked for one: those of a cluster that starts come in a row."""
+_NEW_SECONDS = 60.0
 _SILENT_SECONDS = 45.0
 """The cluster's head has not answered for so long: it is gone. After 60 s Ray would end this process without a word."""
 
@@ -60,7 +66,7 @@ class FoldPool:
         shared: Any = None,
     ) -> None:
         self._config = config
-        self._aside = Path(tempfile.mkdtemp(prefix="raysys-pool-"))
+        self._aside, self._lock = _own_folder()
         self.queue = start_queue(config.max_attempts, self._aside)
         settings = {"queue": self.queue, "work": work}
         self._groups = WorkerGroups(
@@ -80,6 +86,12 @@ class FoldPool:
         return self._groups.workers
 
     def __enter__(self) -> "FoldPool":
+        if not self._groups.has_room:
+            limit = self._patience()
+            reason = lacks(self._config, self._groups.wanted)
+            print(
+                f"no node has room for a worker, {limit:.0f} s to wait: {reason}", file=sys.stderr
+            )
         self._groups.start()
         return self
 
@@ -98,6 +110,7 @@ class FoldPool:
         except ray.exceptions.RayError:
             pass  # the queue is gone, and its workers with it
         shutil.rmtree(self._aside, ignore_errors=True)
+        self._lock.release()
 
     @contextmanager
     def lend(self, *, shared: Any = None) -> Iterator[Self]:
@@ -195,9 +208,32 @@ class FoldPool:
                 f"the cluster's head has not answered for {groups.silent_seconds:.0f} s: start it again, and the same "
                 "command with --resume"
             )
-        if now - groups.seen > self._config.hello_seconds:
+        if now - groups.seen > self._patience():
             reason = lacks(self._config, groups.wanted)
             raise PoolError(f"no worker for {now - groups.seen:.0f} s: {reason}")
+
+    def _patience(self) -> float:
+        """Seconds without a worker that are waited for."""
+        longest = self._config.hello_seconds
+        if self._groups.has_room or self._groups.had_worker or self._config.max_workers:
+            return longest
+        return min(longest, _JOIN_SECONDS)
+
+
+def _own_folder() -> tuple[Path, FileLock]:
+    """A folder for files of a pool on this machine, held as long as the process is; those of dead ones are removed."""
+    place = Path(tempfile.gettempdir())
+    for left in place.glob(f"{_PREFIX}*"):
+        # One that is not ours cannot be opened; one whose driver lives is held, or is so new that it is not yet.
+        with suppress(OSError, Timeout):
+            if time.time() - left.stat().st_mtime > _NEW_SECONDS:
+                with FileLock(left / ".lock", blocking=False):
+                    shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    lock = FileLock(folder / ".lock", blocking=False)
+    with suppress(OSError, NotImplementedError):  # a disk that knows no locks
+        lock.acquire()
+    return folder, lock
 
 
 STANDING: ContextVar[tuple[ClusterConfig, FoldPool] | None] = ContextVar("pool", default=None)

@@ -6,11 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 
 import ray
+import ray._private.utils as ray_utils
 
+from raysys.cluster.joining import join_ray
 from raysys.cluster.nodes import lacks, slots
+from raysys.cluster.starting import start_ray
 from raysys.config.running import ClusterConfig
 from raysys.errors import HeadLostError, PoolError
 
@@ -88,25 +90,12 @@ def _environment() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _initialised(config: ClusterConfig, address: str, fresh: dict[str, str]) -> Iterator[None]:
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
+    with _own_sigterm():
         if address:
             known = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
-            environment = {"env_vars": fresh | known}
-            ray.init(
-                address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR"
-            )
+            join_ray(address, fresh | known)
         else:
-            ray.init(
-                address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-            )
-            _keep_token_private()
-    except Exception as error:  # Ray raises no class of its own where its processes do not start
-        reason = " ".join(str(error).split())[:300]
-        place = f"at {address}" if address else "on this machine"
-        raise PoolError(f"cannot reach Ray {place} ({reason}): check --cluster.address") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would abort the process
+            start_ray()
     head_is_there = True
     try:
         workers = max(1, config.workers)
@@ -121,13 +110,19 @@ def _initialised(config: ClusterConfig, address: str, fresh: dict[str, str]) -> 
             ray.shutdown()
 
 
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """SIGTERM stays ours: Ray sets a handler when it starts that would end the process there, and another of C++."""
+    handler, ray_sets = signal.getsignal(signal.SIGTERM), ray_utils.set_sigterm_handler
+    ray_utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        ray_utils.set_sigterm_handler = ray_sets
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
 def ray_address(config: ClusterConfig) -> str:
     """Of the cluster; empty for a local Ray."""
     return config.address or os.environ.get("RAY_ADDRESS", "")
-
-
-def _keep_token_private() -> None:
-    """A local Ray writes its access token readable to everyone; whoever has it can run code as this user."""
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
-    if token.is_file() and token.stat().st_uid == os.getuid():
-        token.chmod(0o600)

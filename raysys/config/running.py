@@ -179,7 +179,8 @@ class ClusterConfig:
     placement: Literal["spread", "pack"] = "spread"
     """Workers go to the emptiest node, or to the fullest that has room."""
     cpus_per_fold: float = 1.0
-    """CPU cores of a worker; torch uses as many threads."""
+    """CPU cores of a worker; torch uses as many threads, on which the eighth digit of numbers depends. It does not
+    depend on how many workers there are, what else runs beside them, or the run's name."""
     gpus_per_fold: float = 0.0
     """GPUs of a worker; a fraction shares one, and may use that share of its memory."""
     max_attempts: int = 3

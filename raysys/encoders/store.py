@@ -232,6 +232,7 @@ def _complete(
         "shards": known,
     }
     write_sealed(folder, "features.json", content)
+    folder.sweep()
 
 
 def _is_there(folder: Folder, name: str) -> bool:

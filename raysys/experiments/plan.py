@@ -38,7 +38,7 @@ from raysys.tracking.client import tracking_uri
 from raysys.tracking.priors import Prior, resolve_prior
 from raysys.training.fold import FoldData
 
-_WHEREABOUTS = (
+_WHEREABOUTS: tuple[str, ...] = (
     "cluster.address",
     "cluster.workers",
     "cluster.max_workers",
@@ -76,13 +76,16 @@ def deciding(config: Config) -> dict[str, Any]:
     """Settings that decide what comes out, by their dotted names.
 
     Left out is where folds are done, how many at a time, where files are (what they hold counts) and what is logged:
-    what was begun on one cluster may be resumed on another, or with more patience. Cores and GPUs of a fold stay: the
-    last bits depend on them.
+    what was begun on one cluster may be resumed on another, or with more patience; a study of one round also with more
+    trials. Cores and GPUs of a fold stay: the last bits depend on them.
     """
+    left_out = _WHEREABOUTS
+    if config.search.rounds == 1:
+        left_out += ("search.num_trials",)
     return {
         name: value
         for name, value in flat(to_dict(config)).items()
-        if not name.startswith(_WHEREABOUTS)
+        if not name.startswith(left_out)
     }
 
 

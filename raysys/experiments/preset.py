@@ -1,5 +1,7 @@
 """The chosen configuration as a preset that `jobs.cross_validate` runs and that repeats the trial's numbers."""
 
+import shlex
+
 import yaml
 
 from raysys.config import Config
@@ -28,7 +30,7 @@ def best_preset(config: Config, result: StudyResult, *, study: str) -> str:
         f"           {describe(chosen.values) or 'no trial did better than the untuned configuration'}",
         f"Source:    the best of {len(result.trials)} trials and the untuned configuration,",
         f"           by validation {objective.name}.",
-        f"Command:   python -m jobs.cross_validate {study}/best.yaml",
+        f"Command:   python -m jobs.cross_validate {shlex.quote(f'{study}/best.yaml')}",
         f"Hardware:  {result.seconds['workers']:.0f} worker(s).",
         f"Expected:  validation {objective.name} {score}; test {main.title} {test}, nested estimate {nested} "
         "(means over folds).",

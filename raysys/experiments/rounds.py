@@ -227,16 +227,17 @@ class _Rounds:
             chooser=config.chooser,
             ended=list(outcomes.values()),
         )
+        searcher = StudySearcher(
+            self._space,
+            config.objectives,
+            seed=config.seed,
+            numbers=numbers,
+            records=records,
+            points=points,
+        )
         source = SearchSource(
             base,
-            StudySearcher(
-                self._space,
-                config.objectives,
-                seed=config.seed,
-                numbers=numbers,
-                records=records,
-                points=points,
-            ),
+            searcher,
             scheduler,
             self._journal,
             round_number=number,
@@ -253,6 +254,8 @@ class _Rounds:
             elif outcome.state == "COMPLETE":
                 outcomes[outcome.name] = outcome
             self._finish(outcome)
+        if searcher.is_exhausted:
+            self._view.note("every configuration of search.space was tried: no further trial")
         for future in self._finishing:
             future.result()
         done = [o for o in outcomes.values() if o.state == "COMPLETE"]

@@ -9,6 +9,7 @@ whose identity (settings that decide, corpus, features, code) is that of the com
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from rich.console import Console
@@ -81,9 +82,10 @@ def choose_folder(
             f"nothing to resume: no run '{name}' in {runs.path()} has these settings, data and "
             f"code{_what_differs(latest, settings or {}, parts or {})}: run without --resume"
         )
+    begun = RunRecord(identity, "", "", "RUNNING", dict(parts or {}), git_commit())
     number = max(taken, default=0) + 1
-    while not (runs / _entry(name, number)).claim():  # another command may be starting too
-        number += 1
+    while not (runs / _entry(name, number)).claim(partial(write_record, record=begun)):
+        number += 1  # another command was faster
     return runs / _entry(name, number), False
 
 
@@ -134,9 +136,7 @@ def recorded(
     """
     begun = RunRecord(identity, "", "", "RUNNING", dict(parts), git_commit())
     try:
-        if not resume:  # so that a command that dies before MLflow answers can be resumed
-            write_record(folder, begun)
-        log = open_log(read_record(folder).run_id if resume else "")
+        log = open_log(read_record(folder).run_id)
     except RaysysError:
         if not resume:
             folder.delete()
@@ -160,10 +160,12 @@ def recorded(
         try:
             log.finish(status, patience_seconds=_GIVE_UP_SECONDS)
         except TrackingError as unheard:
-            console.print(str(unheard), highlight=False, soft_wrap=True)
+            if str(unheard) != str(error):
+                console.print(str(unheard), highlight=False, soft_wrap=True)
         raise
     still_held()
     write_record(folder, replace(record, status="FINISHED"))
+    folder.sweep()
 
 
 _CHANGED = {

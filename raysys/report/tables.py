@@ -1,9 +1,12 @@
 """Tables of results, as plain data; `as_rich` draws one for a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -15,14 +18,93 @@ from raysys.tasks.task import Metric, shown
 Line = Table | str
 """What a result prints, one after the other."""
 
+_ANY = 100_000
+"""Characters: as wide as a table may want to be."""
+_FEW = 4
+"""Columns that are worth abbreviating."""
+_MANY = 12
+"""Columns that are abbreviated also where they have to go below each other."""
+_LETTERS = 3
+"""Of an abbreviated head, at least."""
 
-def as_rich(table: Table) -> RichTable:
+
+def as_rich(table: Table) -> RenderableType:
     """A table for a terminal; the first column is names, the others are numbers.
 
-    Where it is too narrow, names and heads are broken between words.
+    Where it is too narrow, names and heads are broken between words; heads of one word are abbreviated, with a legend,
+    if that is enough; else columns go below each other, the first one with each. Nothing is cut.
     """
+    return _Fitted(table)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        def fits(table: Table) -> bool:
+            found = Measurement.get(console, options.update(max_width=_ANY), _drawn(table))
+            return found.minimum <= options.max_width
+
+        yield from map(_drawn, _pieces(self.table, fits))
+
+
+def _pieces(table: Table, fits: Callable[[Table], bool]) -> list[Table]:
+    """The table as it is, or abbreviated, or in several, whichever first fits."""
+    short = _abbreviated(table)
+    for one in (table, short):
+        if fits(one):
+            return [one]
+    whole = short if len(table.columns) > _MANY else table
+    pieces, first = [], 1
+    while first < len(whole.columns):
+        last = len(whole.columns)
+        while last > first + 1 and not fits(_part(whole, first, last)):
+            last -= 1
+        pieces.append(_part(whole, first, last))
+        first = last
+    if not pieces:
+        return [whole]
+    empty = [replace(one, note="") for one in pieces[:-1]]
+    return [
+        replace(one, title=whole.title if not k else "")
+        for k, one in enumerate([*empty, pieces[-1]])
+    ]
+
+
+def _part(table: Table, first: int, last: int) -> Table:
+    """The column of names, and some of the others."""
+    rows = [(row[0], *row[first:last]) if row else () for row in table.rows]
+    return replace(table, columns=(table.columns[0], *table.columns[first:last]), rows=rows)
+
+
+def _abbreviated(table: Table) -> Table:
+    """With heads shortened to letters that tell them apart, which the note explains; as it is where that is no help."""
+    heads = [head for head in table.columns[1:] if head]
+    words = [head for head in heads if head.isalpha()]
+    if len(words) < len(heads) or len(set(heads)) < len(heads) or len(heads) < _FEW:
+        return table
+    letters = next(
+        (
+            n
+            for n in range(_LETTERS, max(map(len, heads)))
+            if len({h[:n] for h in heads}) == len(heads)
+        ),
+        None,
+    )
+    if letters is None:
+        return table
+    legend = ", ".join(f"{head[:letters]} {head}" for head in heads if len(head) > letters)
+    columns = (table.columns[0], *(head[:letters] for head in table.columns[1:]))
+    strong = [name[:letters] if name in heads else name for name in table.strong]
+    faint = [name[:letters] if name in heads else name for name in table.faint]
+    note = f"{legend}. {table.note}" if table.note else f"{legend}."
+    return replace(table, columns=columns, note=note, strong=strong, faint=faint)
+
+
+def _drawn(table: Table) -> RichTable:
     drawn = RichTable(
-        title=Text(table.title, style="italic"),
+        title=Text(table.title, style="italic") if table.title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),

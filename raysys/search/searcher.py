@@ -5,6 +5,7 @@ Optuna as pruned, with its curve; a failed one as failed; trials of an interrupt
 sampler's randomness is a function of (seed, trial number), so a resumed study proposes what an undisturbed one would.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,11 @@ from raysys.tasks.task import Metric
 
 _LEAST_RANDOM, _MOST_RANDOM = 5, 10
 """Trials before TPE has something to go by: a third of the round's, within these."""
+_TPE_ATTEMPTS, _MOST_ATTEMPTS = 10, 300
+"""To propose what has not been proposed; then the space counts as exhausted: of 20 configurations, one that is left is
+missed once in three millions."""
+_APART = 104_729
+"""Between the seeds of two attempts."""
 _STATES = {
     "COMPLETE": TrialState.COMPLETE,
     "PRUNED": TrialState.PRUNED,
@@ -61,7 +67,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             if record.has_ended:
                 self.study.add_trial(self._frozen(record))
         unfinished = [record for record in records if not record.has_ended]
+        self._begun = {record.number for record in unfinished}
         fresh = [number for number in numbers if number not in known]
+        self._proposed = {_key(record.values) for record in records}
+        """Configurations whose results are known, or will be."""
+        self.is_exhausted = False
+        """Whether the space has no configuration any more that was not proposed."""
         self._startup = max(_LEAST_RANDOM, min(_MOST_RANDOM, len(numbers) // 3))
         first = {numbers.start + k: space.encode(point) for k, point in enumerate(points)}
         self._queue: list[tuple[int, dict[str, Any] | None]] = [
@@ -70,20 +81,38 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         ]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial: `number`, `params` (Optuna's) and `values` (setting -> value)."""
+        """The next trial: `number`, `params` (Optuna's) and `values` (setting -> value).
+
+        One configuration is proposed once: its result is known. Where TPE has no other, it is drawn.
+        """
         if not self._queue:
             return str(Searcher.FINISHED)
         number, params = self._queue.pop(0)
         if params is not None:
             self.study.enqueue_trial(params)
-        self.study.sampler = optuna.samplers.TPESampler(
-            seed=_mixed(self._seed, number), n_startup_trials=self._startup
-        )
-        trial = self.study.ask(self._space.distributions)
+        for attempt in range(_MOST_ATTEMPTS):
+            trial = self._ask(_mixed(self._seed + attempt * _APART, number), attempt)
+            params = self._space.settled(trial.params)
+            values = self._space.decode(params)
+            if _key(values) not in self._proposed or number in self._begun:
+                break
+            self.study.tell(trial, state=TrialState.FAIL)  # Optuna learns nothing of it
+        else:
+            self.is_exhausted = True
+            self._queue.clear()
+            return str(Searcher.FINISHED)
+        self._proposed.add(_key(values))
         trial.set_user_attr("name", trial_name(number))
         self._open[trial_id] = trial
-        params = self._space.settled(trial.params)
-        return {"number": number, "params": params, "values": self._space.decode(params)}
+        return {"number": number, "params": params, "values": values}
+
+    def _ask(self, seed: int, attempt: int) -> optuna.Trial:
+        self.study.sampler = (
+            optuna.samplers.TPESampler(seed=seed, n_startup_trials=self._startup)
+            if attempt < _TPE_ATTEMPTS
+            else optuna.samplers.RandomSampler(seed=seed)
+        )
+        return self.study.ask(self._space.distributions)
 
     def lacks(self, scores: Mapping[str, float]) -> list[str]:
         """Objectives of which there is no score."""
@@ -166,6 +195,11 @@ def _new_study(objectives: Sequence[Metric]) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     up, down = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
     return optuna.create_study(directions=[up if o.higher_is_better else down for o in objectives])
+
+
+def _key(values: Mapping[str, Any]) -> str:
+    """The same for the same configuration, also from a file."""
+    return json.dumps(values, sort_keys=True)
 
 
 def _mixed(seed: int, number: int) -> int:

@@ -6,7 +6,7 @@ Ray workers change their folder. The driver alone connects; it creates the schem
 
 import logging
 import os
-import re
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,10 +18,12 @@ from mlflow.exceptions import MlflowException
 
 from raysys.config.running import TrackingConfig
 from raysys.errors import ConfigError, TrackingError
+from raysys.settings import without_password
 from raysys.storage import Folder
 
 _TABLES_SECONDS = 120.0
 _BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_MAKE_ROOM = "make room, and give the same command with --resume"
 _REMEDIES = {
     "401": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
     "403": "this user may not use it: ask for access, or set --tracking.uri",
@@ -31,6 +33,11 @@ _REMEDIES = {
     "INTERNAL_ERROR": "the server has an error of its own: look at its log",
     "out-of-date": "its tables are of an older MLflow: run mlflow db upgrade on a copy, or set --tracking.uri",
     "maintenance mode": "MLflow keeps runs no more in plain folders: set --tracking.uri sqlite:////PATH/mlflow.db",
+    "disk is full": _MAKE_ROOM,
+    "No space left": _MAKE_ROOM,
+    "disk I/O error": "its file cannot be written or read: look at the disk",
+    "readonly database": "its file is not this user's to write: set --tracking.uri",
+    "unable to open database": "its folder is not there, or not this user's: set --tracking.uri",
     "Proxy": "a proxy stands before it: set NO_PROXY to its host, or unset HTTP_PROXY",
 }
 """Sign in what MLflow, or the way to it, answered -> what to do."""
@@ -67,24 +74,20 @@ def connect(config: TrackingConfig, runs: Folder) -> MlflowClient:
     uri = tracking_uri(config, runs)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    for chatty in ("mlflow.store.db.utils", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It logs a traceback of each error, at every try, which also comes as an exception.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     shown = without_password(uri)
     try:
         with _alone(uri), _briefly():
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
     except Exception as error:  # each store raises its own family
-        reason = without_password(" ".join(str(error).split()))
+        reason = said(error)
         raise TrackingError(
-            f"MLflow at {shown} does not answer ({reason[:200]}): {_remedy(reason)}"
+            f"MLflow at {shown} does not answer ({reason[:200]}): {remedy(reason)}"
         ) from error
     return client
-
-
-def without_password(text: str) -> str:
-    """A URI, or a text that quotes one, whose password is not for others to read."""
-    return re.sub(r"(://[^\s/:@]+):[^\s/@]+@", r"\1:***@", text)
 
 
 @contextmanager
@@ -116,11 +119,16 @@ def _briefly() -> Iterator[None]:
                 os.environ.pop(name, None)
 
 
-def _remedy(reason: str) -> str:
-    """What to do about a first call that failed."""
-    for sign, remedy in _REMEDIES.items():
+def said(error: Exception) -> str:
+    """What MLflow, or a library below it, says, in one line without statements of SQL and passwords."""
+    return without_password(" ".join(str(error).split()).split(" [SQL: ")[0])
+
+
+def remedy(reason: str) -> str:
+    """What to do about a call that failed."""
+    for sign, known in _REMEDIES.items():
         if sign in reason:
-            return remedy
+            return known
     return "start it or set --tracking.uri"
 
 
@@ -154,4 +162,4 @@ def ui_command(uri: str) -> str:
     if "://" in uri and not uri.startswith("sqlite"):
         return f"open {without_password(uri)}"
     program = Path(sys.executable).with_name("mlflow")
-    return f"{program} ui --backend-store-uri {uri}"
+    return shlex.join([str(program), "ui", "--backend-store-uri", uri])

@@ -30,10 +30,10 @@ from raysys.corpus.table import Corpus
 from raysys.errors import TrackingError
 from raysys.report.markdown import as_markdown, headline
 from raysys.report.results import AblationResult, Result, StudyResult, TrialResult, plain
-from raysys.settings import digest, flat, to_dict
+from raysys.settings import digest, flat, to_dict, without_password
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Exhibit
-from raysys.tracking.client import connect, experiment_id, without_password
+from raysys.tracking.client import connect, experiment_id
 from raysys.tracking.metrics import ablation_metrics, study_metrics, trial_metrics
 from raysys.tracking.runs import RunLog, Writer
 from raysys.training.records import EpochRecord

@@ -22,9 +22,10 @@ from mlflow.exceptions import MlflowException
 from raysys.background import Background
 from raysys.errors import TrackingError
 from raysys.report.pictures import draw
+from raysys.settings import without_password
 from raysys.storage import as_json
 from raysys.tasks.exhibits import Exhibit, File
-from raysys.tracking.client import without_password
+from raysys.tracking.client import remedy, said
 
 _ARTIFACTS = "artifacts"
 _BATCH = 500
@@ -57,6 +58,8 @@ class Writer:
         self._failures: list[str] = []
         self._open = 0
         self._done = 0
+        self._latest = ""
+        """What the latest write that failed was told."""
         self._refused: set[str] = set()
         """Kinds of writes that are not tried again, such as artifacts, whose store refuses them."""
 
@@ -93,8 +96,9 @@ class Writer:
         except TimeoutError as error:
             self._give_up.set()
             place = without_password(self.client.tracking_uri)
+            why = f" ({self._latest[:200]}; {remedy(self._latest)})" if self._latest else ""
             raise TrackingError(
-                f"MLflow at {place} does not answer: {self._open} writes are lost; "
+                f"MLflow at {place} does not answer{why}: {self._open} writes are lost; "
                 "result.json in the run folder has every number"
             ) from error
         if self._failures:
@@ -106,13 +110,15 @@ class Writer:
                 job()
                 break
             except MlflowException as error:
+                self._latest = said(error)
                 if error.error_code in _PERMANENT:
-                    self._failures.append(" ".join(str(error).split())[:300])
+                    self._failures.append(self._latest[:300])
                     break
             except OSError as error:  # no connection, or a disk that may come back
+                self._latest = said(error)
                 if kind and error.errno in _REFUSED:
                     self._refused.add(kind)
-                    reason = " ".join(str(error).split())[:200]
+                    reason = self._latest[:200]
                     self._failures.append(f"{kind} cannot be stored, all else was ({reason})")
                     break
             except Exception as error:  # kept, and raised by `finish`

@@ -4,15 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
 
 from raysys.cluster.ledger import Event
-from raysys.cluster.pool import FoldPool
+from raysys.cluster.pool import FoldPool, _own_folder
 from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError
 from tests.cluster.command import wait_for
@@ -134,6 +136,58 @@ def test_a_pool_without_room_says_what_it_asked_for_and_what_there_is(tmp_path: 
     ):
         pool.submit([Errand("t", 0)])
         finish(pool, 1)
+
+
+def test_a_gpu_that_no_node_has_is_said_at_once_where_nothing_brings_one(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("raysys.cluster.pool._JOIN_SECONDS", 1.0)
+    config = ClusterConfig(workers=1, gpus_per_fold=1)
+    with FoldPool(square, config, most_tasks=1) as pool:
+        told = "no node has room for a worker, 1 s to wait: asked for 1 x 1 CPU, 1 GPU"
+        assert told in capfd.readouterr().err
+        pool.submit([Errand("t", 0)])
+        with pytest.raises(PoolError, match="asked for 1 x 1 CPU, 1 GPU, the cluster has 2 CPU"):
+            finish(pool, 1)
+    with FoldPool(square, replace(config, max_workers=2), most_tasks=1):  # an autoscaler may
+        assert "900 s to wait" in capfd.readouterr().err
+
+
+HOLDER = """
+import sys, tempfile
+from raysys.cluster.pool import _own_folder
+tempfile.tempdir = sys.argv[1]
+kept = _own_folder()
+print(kept[0], flush=True)
+sys.stdin.read()
+"""
+
+
+def test_folders_of_dead_pools_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def started() -> tuple[subprocess.Popen, Path]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        folder = Path(process.stdout.readline().strip())
+        (folder / "train").mkdir()
+        os.utime(folder, (0, 0))
+        return process, folder
+
+    living, held = started()
+    dead, left = started()
+    dead.kill()
+    dead.wait()
+    new = tmp_path / "raysys-pool-new"  # not locked yet
+    new.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own, lock = _own_folder()
+    lock.release()
+    assert [one.exists() for one in (held, left, new, own)] == [True, False, True, True]
+    living.kill()
+    living.wait()
 
 
 @pytest.mark.proof("cluster")

@@ -17,6 +17,7 @@ from raysys.errors import ConfigError
 from raysys.experiments.variants import variant_configs
 from raysys.help import OPTIONS, USUAL, help_page, topic_of
 from raysys.settings import differences, digest, field_names, from_dict, replaced, to_dict, value_of
+from raysys.tracking.command_log import flat_settings
 from tests.unit.test_guides import GUIDES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -304,3 +305,23 @@ def test_every_command_of_the_guides_is_understood(tmp_path: Path, monkeypatch: 
     assert len(commands) >= 10
     for arguments in commands:
         assert parse_all(*arguments).name == Path(arguments[0]).stem
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://me:se@cr:et@db/mlflow", "postgresql://me:***@db/mlflow"),
+        ("http://:secret@host:5000/x", "http://:***@host:5000/x"),
+        (
+            "mysql+pymysql://db/x?user=me&password=secret",
+            "mysql+pymysql://db/x?user=me&password=***",
+        ),
+        ("https://host:5000/a@b", "https://host:5000/a@b"),
+        ("sqlite:////runs/mlflow.db", "sqlite:////runs/mlflow.db"),
+    ],
+)
+def test_the_password_of_a_uri_is_in_nothing_that_is_stored_or_logged(uri: str, shown: str):
+    config = replaced(Config(), {"tracking.uri": uri})
+    assert config.tracking.uri == uri
+    assert to_dict(config)["tracking"]["uri"] == shown
+    assert flat_settings(config)["tracking.uri"] == shown

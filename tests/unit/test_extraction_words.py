@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from raysys.cluster.extraction import _without
+from raysys.cluster.stderr import without
 
 
 def test_one_line_is_left_out_and_all_others_are_heard(capfd: pytest.CaptureFixture[str]):
-    with _without(b"secret"):
+    with without(b"secret"):
         os.write(2, b"before\na secret line\n")
         os.write(2, b"after\n")
     os.write(2, b"later\n")
@@ -16,7 +16,7 @@ def test_one_line_is_left_out_and_all_others_are_heard(capfd: pytest.CaptureFixt
 
 
 def test_an_error_inside_is_heard_too(capfd: pytest.CaptureFixture[str]):
-    with pytest.raises(ValueError, match="inside"), _without(b"secret"):
+    with pytest.raises(ValueError, match="inside"), without(b"secret"):
         os.write(2, b"heard\n")
         raise ValueError("inside")
     assert capfd.readouterr().err == "heard\n"

@@ -28,7 +28,7 @@ folder, deed = Folder(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
 if deed == "claim":
-    print(folder.claim(), flush=True)
+    print(folder.claim(lambda one: one.write_bytes('run.json', b'{}')), flush=True)
 else:
     bucket, key = folder._object()
     holder = Holder(bucket.store, key, folder.uri, seconds=float(sys.argv[3]))
@@ -112,7 +112,7 @@ def test_of_commands_that_start_together_one_gets_the_folder(folder: Folder, s3)
 
 
 def test_a_folder_that_is_held_is_refused_and_freed_at_the_end(folder: Folder):
-    folder.claim()
+    folder.claim(lambda one: one.write_bytes("run.json", b"{}"))
     with folder.held() as still_held:
         still_held()
         with pytest.raises(StorageError, match=r"another command .* is writing to"), folder.held():
@@ -147,7 +147,7 @@ def test_what_the_service_says_is_one_line_that_names_the_place(bucket: str):
         Folder("s3://nowhere").read_bytes("x")
     assert "\n" not in str(told.value)
     with pytest.raises(StorageError, match="nowhere"):
-        Folder("s3://nowhere/run").claim()
+        Folder("s3://nowhere/run").claim(lambda one: None)
 
 
 def test_an_array_is_mapped_from_a_copy_that_is_fetched_once(folder: Folder):

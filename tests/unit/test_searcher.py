@@ -1,5 +1,6 @@
 """What proposes and what stops trials, without Ray: curve, searcher, journal, rungs of ASHA."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,36 @@ def run(search: StudySearcher, stop: int | None = None) -> list[TrialRecord]:
             )
         )  # fmt: skip
     return records
+
+
+def proposals(search: StudySearcher) -> list[dict[str, Any]]:
+    found = []
+    while isinstance(proposal := search.suggest("id"), dict):
+        found.append(proposal)
+        score = float(proposal["values"]["training.batch_size"])
+        search.on_trial_complete("id", point(1, score, done=True))
+    return found
+
+
+def small_space(records: Sequence[TrialRecord] = ()) -> StudySearcher:
+    sizes = {"training.batch_size": Distribution(choices=(8, 16, 32, 64))}
+    both = {**sizes, "model.modalities": Distribution(choices=(("audio",), ("audio", "text")))}
+    space = make_space(Config(search=SearchConfig(space=both)))
+    return StudySearcher(space, [UA], seed=3, numbers=range(20), records=records)
+
+
+def test_a_configuration_is_proposed_once_until_there_is_no_other(tmp_path: Path):
+    search = small_space()
+    found = proposals(search)
+    assert len({repr(one["values"]) for one in found}) == len(found) == 8
+    assert search.is_exhausted
+    journal = Journal(Folder(str(tmp_path)))
+    for number, one in enumerate(found[:5]):
+        score = {"ua": float(one["values"]["training.batch_size"])}
+        name, values, params = trial_name(number), one["values"], one["params"]
+        journal.write(TrialRecord(name, number, 1, values, params, "COMPLETE", (), score))
+    again = proposals(small_space(journal.read()))
+    assert [one["values"] for one in again] == [one["values"] for one in found[5:]]
 
 
 def test_stopped_trials_reach_optuna_as_pruned_and_failed_ones_as_failed():

@@ -1,5 +1,6 @@
 """Files: atomic, never unpickled, NaN-free JSON, and where relative paths start."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raysys.aside import aside_name
 from raysys.errors import StorageError
 from raysys.storage import Folder, resolve_folder
 
@@ -38,15 +40,80 @@ def test_written_files_are_read_back_and_nothing_is_left_aside(place: Folder):
     assert not place.exists()
 
 
-def test_a_folder_is_claimed_once(place: Folder):
-    assert place.exists() or place.claim()
+def first(folder: Folder) -> None:
+    folder.write_bytes("first", b"1")
+
+
+def test_a_folder_is_claimed_once_with_what_it_begins_with(place: Folder):
+    assert place.exists() or place.claim(first)
     run = place / "run"
-    assert run.claim()
-    assert not run.claim()
-    assert run.names() == []
+    assert run.claim(first)
+    assert not run.claim(lambda folder: folder.write_bytes("first", b"2"))
+    assert run.names() == ["first"]
+    assert run.read_bytes("first") == b"1"
     full = place / "full"
     full.write_bytes("x", b"")
-    assert not full.claim()
+    assert not full.claim(first)
+    assert full.names() == ["x"]
+
+
+def test_an_empty_folder_belongs_to_nobody_and_a_file_of_the_name_to_somebody(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    assert Folder(str(tmp_path / "empty")).claim(first)
+    (tmp_path / "file").write_bytes(b"")
+    assert not Folder(str(tmp_path / "file")).claim(first)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_a_claim_that_cannot_begin_leaves_nothing(tmp_path: Path):
+    def fail(folder: Folder) -> None:
+        first(folder)
+        raise StorageError("no room")
+
+    with pytest.raises(StorageError, match="no room"):
+        Folder(str(tmp_path / "run")).claim(fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITER = """
+import os, sys
+from pathlib import Path
+from raysys.storage import Folder
+Path.replace = lambda *_: os._exit(9)
+Folder(sys.argv[1]).write_bytes("00000.offsets.npy", b"x")
+"""
+CLAIMANT = WRITER.replace(".write_bytes(", ".claim(lambda one: one.write_bytes(").replace(
+    'x")', 'x"))'
+)
+
+
+def killed(program: str, place: Path) -> None:
+    """A process that dies when what it writes would get its name."""
+    assert subprocess.run([sys.executable, "-c", program, str(place)]).returncode == 9
+
+
+def test_what_dead_writers_left_aside_is_swept_and_what_others_write_is_not(tmp_path: Path):
+    killed(WRITER, tmp_path / "store")
+    killed(WRITER, tmp_path / "store/shards")
+    killed(CLAIMANT, tmp_path / "run")
+    left = [one.name for one in tmp_path.rglob(".*")]
+    assert len(left) == 4
+    store, own = tmp_path / "store", aside_name("own")
+    for name in (own, ".other." + "0a" * 16, ".lock", ".hidden.npy", "shards/whole.npy"):
+        (store / name).write_bytes(b"x")
+    (store / (".old." + "0a" * 16)).write_bytes(b"x")
+    os.utime(store / (".old." + "0a" * 16), (0, 0))
+    Folder(str(store)).sweep()
+    assert Folder(str(tmp_path / "run")).claim(first)
+    kept = {str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*") if one.is_file()}
+    others = {f"store/{own}", "store/.other." + "0a" * 16}
+    assert kept - others == {
+        "store/.lock",
+        "store/.hidden.npy",
+        "store/shards/whole.npy",
+        "run/first",
+    }
+    assert others <= kept
 
 
 def test_json_has_null_for_nan_so_that_every_reader_can_read_it(place: Folder):

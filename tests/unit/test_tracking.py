@@ -7,10 +7,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import Engine, event
 
 from raysys.config.running import TrackingConfig
 from raysys.errors import ConfigError, TrackingError
@@ -180,6 +182,31 @@ def test_an_artifact_store_that_refuses_is_named_once_and_the_rest_is_logged(
     run = client.get_run(run_id)
     assert run.data.metrics == {"val/ua": 0.5}
     assert run.info.status == "FINISHED"
+
+
+def test_a_full_disk_is_said_in_a_line_with_its_remedy(
+    client, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    run_id = new_run(client, tmp_path)
+
+    def fill(connection: Any, *_: Any) -> None:  # SQLite answers as on a disk that has no page left
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    event.listen(Engine, "checkout", fill)
+    try:
+        writer = Writer(client, patience_seconds=1)
+        log = RunLog(writer, lambda: run_id)
+        for step in range(200):
+            log.metrics({f"a/{step}/{k}": 1.0 for k in range(20)}, step=step)
+        with pytest.raises(
+            TrackingError, match=r"disk is full; make room, and .* --resume"
+        ) as told:
+            writer.finish()
+    finally:
+        event.remove(Engine, "checkout", fill)
+    assert "SQL:" not in str(told.value)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_four_commands_may_be_the_first_on_a_store_at_once(tmp_path: Path):

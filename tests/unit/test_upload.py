@@ -5,8 +5,13 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import pytest
 from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
+
+from jobs.check_upload import main
+from raysys.cluster.upload import check_upload
+from raysys.commandline import run_job
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANTED = [
@@ -41,3 +46,29 @@ def test_a_job_uploads_code_and_presets_alone(tmp_path: Path):
     assert "configs/demo.yaml" in names
     assert not set(PLANTED) & set(names)
     assert package.stat().st_size < 2e6
+
+
+def test_what_is_too_large_to_upload_is_named_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "code.py").write_bytes(bytes(2000))
+    with (tmp_path / "deep" / "er" / "model.weights").open("wb") as stream:
+        stream.truncate(101 * 2**20)  # a hole: no byte is written
+    assert run_job(main, [str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "leave out in" in said
+    assert "deep/ (101.0 MiB), code.py (0.0 MiB); 101.0 MiB of it are *.weights" in said
+    (tmp_path / ".rayignore").write_text("*.weights\n")
+    assert run_job(main, [str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "2 files, 0.0 MiB\n"
+    assert run_job(main, [str(tmp_path / "nothing")]) == 2
+
+
+def test_it_counts_what_ray_packs(tmp_path: Path):
+    package = tmp_path / "package.zip"
+    create_package(
+        str(ROOT / "configs"), package, include_gitignore=True, logger=logging.getLogger()
+    )
+    names = {name for name in zipfile.ZipFile(package).namelist() if not name.endswith("/")}
+    assert {str(path) for path in check_upload(ROOT / "configs")} == names
