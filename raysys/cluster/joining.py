@@ -2,8 +2,10 @@
 
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 import ray
 
@@ -16,6 +18,16 @@ _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]
 """How a connection of HTTP/2 begins, with empty settings (RFC 9113, 3.4)."""
 _SETTINGS = 4
 """The type of the frame that any server of HTTP/2, as Ray's GCS, sends first."""
+
+_WITNESS = """
+import sys
+if not sys.stdin.buffer.read(1):
+    sys.exit(
+        "error: the command ended without a word: it was killed, or the cluster's head or this machine's raylet is gone"
+        ", and Ray ends it then. Where the cluster is gone, start it again; the same command with --resume goes on"
+    )
+"""
+"""A program that reads a byte when all is well, and nothing once the process that holds the pipe is dead."""
 
 
 def join_ray(address: str, environment: Mapping[str, str]) -> None:
@@ -54,6 +66,29 @@ def join_ray(address: str, environment: Mapping[str, str]) -> None:
             else "check --cluster.address (or RAY_ADDRESS), and that this machine is one of its nodes"
         )
         raise PoolError(f"cannot reach {where} ({reason}): {remedy}") from error
+
+
+@contextmanager
+def witnessed() -> Iterator[None]:
+    """Whatever ends this process inside, a line is printed.
+
+    A Ray that has lost the head, or the raylet beside it, may end the process on the spot, without Python: another
+    process waits for that.
+    """
+    witness = subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", _WITNESS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C in a terminal is not meant for it
+    )
+    assert witness.stdin is not None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            witness.stdin.write(b".")
+            witness.stdin.close()
+        witness.wait()
 
 
 def _probe(address: str, where: str) -> None:

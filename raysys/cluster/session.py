@@ -4,13 +4,13 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 
 import ray
 import ray._private.utils as ray_utils
 
-from raysys.cluster.joining import join_ray
+from raysys.cluster.joining import join_ray, witnessed
 from raysys.cluster.nodes import lacks, slots
 from raysys.cluster.starting import start_ray
 from raysys.config.running import ClusterConfig
@@ -69,7 +69,11 @@ def ray_session(config: ClusterConfig) -> Iterator[None]:
 @contextmanager
 def _connected(config: ClusterConfig) -> Iterator[None]:
     address = ray_address(config)
-    with _environment() as fresh, _initialised(config, address, fresh):
+    with (
+        _environment() as fresh,
+        witnessed() if address else nullcontext(),
+        _initialised(config, address, fresh),
+    ):
         yield
 
 

@@ -86,7 +86,7 @@ def _parallel_coordinates(
     space: Space, records: Sequence[TrialRecord], objective: Metric
 ) -> Figure:
     names = list(space)
-    figure, axes = _blank(2.5 + 1.5 * len(names), 4.5, "values of the trials")
+    figure, axes = _blank(max(5.5, 2.5 + 1.5 * len(names)), 4.5, "values of the trials")
     colours = _colours(records, objective)
     heights = np.array([[_height(space, n, r.values[n]) for n in names] for r in records])
     order = np.argsort([record.state == "COMPLETE" for record in records], kind="stable")
@@ -111,7 +111,7 @@ def _parallel_coordinates(
 def _importances(shares: Mapping[str, float], objective: Metric, count: int) -> Figure:
     named = {symbol(name): share for name, share in shares.items()}
     title = f"importance for {objective.name}, {count} complete trials"
-    figure, axes = _blank(7, 1.5 + 0.45 * len(named), title)
+    figure, axes = _blank(7, max(2.4, 1.5 + 0.45 * len(named)), title)
     axes.barh(list(named)[::-1], list(named.values())[::-1], color="tab:blue")
     axes.set_xlabel("share of importance (PED-ANOVA)")
     return _finished(figure)
