@@ -96,7 +96,9 @@ def numbers(result: Any) -> Any:
 @contextmanager
 def here_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
     config = plan.config
-    aggregator = HereAggregator(plan.task.aggregation(config.similarity, config.seed))
+    aggregator = HereAggregator(
+        plan.task.aggregation(config.similarity, config.seed, plan.speakers)
+    )
     pool: Any = HerePool(plan)
     yield Session(plan, pool, Baselines(plan), time.monotonic(), aggregator)  # type: ignore[arg-type]
 

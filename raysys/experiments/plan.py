@@ -109,10 +109,15 @@ class Plan:
     """Digest of what decides (`deciding`) and the parts: equal identity, equal result on one machine."""
 
     @property
+    def speakers(self) -> dict[int, list[str]]:
+        """Fold -> who speaks in its test part; empty texts where that is not known."""
+        names = self.corpus.column("speaker")
+        return {fold.index: [names[k] for k in fold.test] for fold in self.folds}
+
+    @property
     def test_speakers(self) -> list[str]:
         """Speaker of every test utterance, fold by fold."""
-        names = self.corpus.column("speaker")
-        return [names[k] for fold in self.folds for k in fold.test]
+        return [name for names in self.speakers.values() for name in names]
 
     def show_balance(self, config: Config) -> list[Exhibit]:
         """What a configuration adds to the train parts; nothing where it adds nothing."""

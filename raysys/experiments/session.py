@@ -104,7 +104,7 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
         PoolError: Ray cannot be reached.
     """
     config, connecting = plan.config, time.monotonic()
-    aggregation = plan.task.aggregation(config.similarity, config.seed)
+    aggregation = plan.task.aggregation(config.similarity, config.seed, plan.speakers)
     with ray_session(config.cluster), running_aggregator(aggregation) as aggregator:
         lent: AbstractContextManager[FoldPool]
         stands = STANDING.get()

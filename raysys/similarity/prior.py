@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from raysys.errors import ConfigError, StorageError, nearest
-from raysys.similarity.matrix import SimilaritySummary, average_matrix
+from raysys.similarity.matrix import average_matrix
+from raysys.similarity.summary import SimilaritySummary
 from raysys.storage import Folder
 
 _CIRCUMPLEX = {
@@ -98,9 +99,9 @@ def similarity_record(
     summary: SimilaritySummary, emotions: tuple[str, ...], origin: Origin
 ) -> dict[str, Any]:
     """The matrices of a run as JSON, NaN as null; `similarity_from_record` reads it back."""
-    names = ("average", "low", "high", "per_fold", "fold_counts", "utterance_counts")
+    names = ("average", "unbiased", "low", "high", "per_fold", "fold_counts", "utterance_counts")
     arrays = {name: with_null(getattr(summary, name).tolist()) for name in names}
-    return {"emotions": list(emotions), **asdict(origin), **arrays}
+    return {"emotions": list(emotions), **asdict(origin), "over": summary.over, **arrays}
 
 
 def similarity_from_record(

@@ -28,9 +28,10 @@ from raysys.losses import LossConfig, make_objective
 from raysys.losses.classification import ClassificationLoss, balanced_class_weights, class_counts
 from raysys.losses.objective import Objective
 from raysys.predictions import Aggregation, Predictions, read_embeddings
-from raysys.similarity.matrix import SimilarityConfig, SimilaritySummary, summarise_folds
+from raysys.similarity.matrix import SimilarityConfig
 from raysys.similarity.prior import Origin, similarity_record, with_null
 from raysys.similarity.psychology import agreement_with_vad
+from raysys.similarity.summary import SimilaritySummary, summarise_folds
 from raysys.tasks.class_scores import score_each_class
 from raysys.tasks.classification_summary import METRICS, ClassificationSummary
 from raysys.tasks.exhibits import (
@@ -208,7 +209,12 @@ class Classification(Task):
         classifier.fit(pooled[fold.train], targets.labels[fold.train])
         return score_classes(targets.labels[fold.test], classifier.predict(pooled[fold.test]))
 
-    def aggregation(self, config: SimilarityConfig, seed: int) -> Aggregation:
+    def aggregation(
+        self,
+        config: SimilarityConfig,
+        seed: int,
+        speakers: Mapping[int, Sequence[str]] | None = None,
+    ) -> Aggregation:
         """Similarity matrices."""
         summarised = partial(
             summarise_folds,
@@ -216,6 +222,7 @@ class Classification(Task):
             resamples=config.resamples,
             confidence=config.confidence,
             seed=seed,
+            speakers=speakers,
         )
         return Aggregation(partial(read_embeddings, names=self.stored), summarised)
 
@@ -237,7 +244,7 @@ class Classification(Task):
         )
         confusion = np.zeros((len(self.outputs),) * 2, dtype=np.int64)
         np.add.at(confusion, (truth, predicted), 1)
-        matrices = ("average", "per_fold", "low", "high", "fold_counts")
+        matrices = ("average", "unbiased", "per_fold", "low", "high", "fold_counts")
         return ClassificationSummary(
             self.outputs,
             score_shown(self, outputs, truth),
@@ -254,7 +261,10 @@ class Classification(Task):
             },
             confusion.tolist(),
             by_speaker(self, outputs, truth, speakers),
-            {name: with_null(getattr(aggregate, name).tolist()) for name in matrices},
+            {
+                **{name: with_null(getattr(aggregate, name).tolist()) for name in matrices},
+                "over": aggregate.over,
+            },
             agreement_with_vad(aggregate.average, self.outputs),
         )
 
@@ -281,8 +291,9 @@ class Classification(Task):
     def show_aggregate(self, aggregate: SimilaritySummary, origin: Origin) -> list[Exhibit]:
         """The matrices: JSON, NPY, heat map, dendrogram."""
         average, low, high = aggregate.average, aggregate.low, aggregate.high
-        title = f"{origin.corpus}: class similarity, mean of {len(aggregate.per_fold)} folds"
-        arrays = ("average", "per_fold", "low", "high")
+        folds = len(aggregate.per_fold)
+        title = f"{origin.corpus}: class similarity, mean of {folds} folds, intervals over {aggregate.over}"
+        arrays = ("average", "unbiased", "per_fold", "low", "high")
         return [
             File("similarity/average.json", similarity_record(aggregate, self.outputs, origin)),
             *(npy(f"similarity/{name}.npy", getattr(aggregate, name)) for name in arrays),

@@ -20,6 +20,15 @@ _LETTERS = 4
 """Of an emotion's name, over its column of confusions."""
 
 
+_OVER = {
+    "folds": "Intervals (heat map): Student's, over the folds.",
+    "speakers": "Intervals (heat map): bootstrap of speakers.",
+    "utterances": "Intervals (heat map): bootstrap of utterances; with so few speakers, what others would change "
+    "cannot be known.",
+}
+"""What the interval of the matrix covers."""
+
+
 @dataclass(frozen=True)
 class ClassificationSummary:
     """What the mean over folds hides, over the test utterances of all folds, and the similarity matrices."""
@@ -34,7 +43,8 @@ class ClassificationSummary:
     speakers: dict[str, dict[str, int | float]]
     """Speaker -> the three scores and utterances, the most frequent speaker first."""
     similarity: dict[str, Any]
-    """average, low, high [class][class], per_fold [fold][class][class] (null where unknown), fold_counts."""
+    """average, unbiased, low, high [class][class], per_fold [fold][class][class] (null where unknown), fold_counts;
+    over: what the interval from low to high, which is that of `unbiased`, varies (folds, speakers or utterances)."""
     agreement: Agreement | None = None
     """Of the averaged matrix with that of people's ratings; None where too few of its classes are known."""
 
@@ -75,5 +85,10 @@ class ClassificationSummary:
             for emotion, row in zip(self.emotions, self.similarity["average"], strict=True)
         ]
         title = "class similarity (cosine of class representatives), mean of the folds"
-        note = self.agreement.line() if self.agreement else ""
+        note = " ".join(
+            [
+                *([self.agreement.line()] if self.agreement else []),
+                _OVER[self.similarity.get("over", "folds")],
+            ]
+        )
         return Table(title, ("", *self.emotions), rows, note=note)

@@ -228,8 +228,19 @@ class Task(Rules):
             fold: rows.
         """
 
-    def aggregation(self, config: SimilarityConfig, seed: int) -> Aggregation | None:
-        """What becomes of the folds' test embeddings; None where nothing does."""
+    def aggregation(
+        self,
+        config: SimilarityConfig,
+        seed: int,
+        speakers: Mapping[int, Sequence[str]] | None = None,
+    ) -> Aggregation | None:
+        """What becomes of the folds' test embeddings; None where nothing does.
+
+        Args:
+            config: how its uncertainty is found.
+            seed: of that.
+            speakers: fold -> who speaks in its test part, in order.
+        """
         return None
 
     @abstractmethod

@@ -17,7 +17,7 @@ from raysys.predictions import Predictions
 from raysys.report.results import FoldScores, RunIds, TrialResult, read_result, write_result
 from raysys.report.seconds import account_seconds, schedule_seconds
 from raysys.settings import replaced
-from raysys.similarity.matrix import SimilaritySummary
+from raysys.similarity.summary import SimilaritySummary
 from raysys.storage import Folder
 from raysys.tasks.classification import Classification
 
@@ -33,7 +33,9 @@ def test_a_schedule_takes_the_longest_first():
 def aggregate(n_classes: int) -> SimilaritySummary:
     square = np.eye(n_classes)
     counts = np.ones((n_classes, n_classes), dtype=np.int64)
-    return SimilaritySummary(square[None], square, square, square, counts, counts[:1])
+    return SimilaritySummary(
+        square[None], square, square, square, square, "folds", counts, counts[:1]
+    )
 
 
 def summary_of(parts: list[Predictions], emotions: tuple[str, ...], who: list[str]) -> Any:
