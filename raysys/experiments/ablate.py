@@ -105,7 +105,7 @@ def _run(
             raise FoldFailedError(f"no variant has all its folds: {ended.failed[0]}")
         ended.results = {trial.variant: ended.results[trial.name] for trial in whole}
         first = whole[0]
-        ended.baseline = session.baselines.of(first.config.model.modalities)
+        ended.baseline = session.baselines.of(first.config.model.modalities)[0].test
     return ended
 
 
@@ -117,7 +117,7 @@ def _open(session: Session, outcome: TrialOutcome, folder: Folder, log: CommandL
         outcome,
         kind="trial",
         aggregate=session.aggregate(outcome),
-        baseline=session.baselines.of(config.model.modalities),
+        baselines=session.baselines.of(config.model.modalities),
         seconds={"training": sum(outcome.seconds)},
         mlflow=RunIds(log.experiment_id, log.run_id),
         folder=folder / outcome.name,

@@ -66,7 +66,7 @@ def _run(
         if outcome.state == "FAILED":
             raise FoldFailedError(outcome.reason)
         aggregate = session.aggregate(outcome)
-        baseline = session.baselines.of(config.model.modalities, console)
+        baselines = session.baselines.of(config.model.modalities, console)
         clock = runner.clock
         startup = (clock.began or session.connecting) - session.connecting
     opened = open_trial(
@@ -74,7 +74,7 @@ def _run(
         outcome,
         kind="cross_validation",
         aggregate=aggregate,
-        baseline=baseline,
+        baselines=baselines,
         seconds=account_seconds(
             outcome.seconds,
             total=time.monotonic() - begun,

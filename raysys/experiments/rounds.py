@@ -119,7 +119,7 @@ def search_rounds(
             "workers": clock.workers,
         }
         aggregate = rounds.aggregate(chosen)
-        baseline = session.baselines.of(config.model.modalities)
+        baseline = session.baselines.of(config.model.modalities)[0].test
     return Searched(journal, candidates, ends, aggregate, baseline, seconds, confirmed)
 
 

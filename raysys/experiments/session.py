@@ -20,15 +20,22 @@ from raysys.cluster.aggregator import RunningAggregator, running_aggregator
 from raysys.cluster.pool import STANDING, FoldPool
 from raysys.cluster.session import ray_session
 from raysys.config.running import ClusterConfig
-from raysys.corpus.folds import FoldKey
+from raysys.corpus.folds import Fold, FoldKey
 from raysys.encoders.encoder import own_frames
 from raysys.experiments.attention import show_attention
 from raysys.experiments.plan import Plan
 from raysys.predictions import Predictions, read_predictions
-from raysys.report.results import FoldScores, PartScores, RunIds, TrialResult, write_result
-from raysys.report.statistics import part_scores
+from raysys.report.results import (
+    BaselineResult,
+    FoldScores,
+    PartScores,
+    RunIds,
+    TrialResult,
+    write_result,
+)
+from raysys.report.statistics import mean_and_std, part_scores, seed_difference
 from raysys.storage import Folder
-from raysys.tasks.baseline import pool_over_time
+from raysys.tasks.baseline import Baseline, pool_over_time
 from raysys.tasks.exhibits import Exhibit
 from raysys.tasks.task import Task, shown
 from raysys.training.bundle import load_bundle
@@ -41,7 +48,7 @@ Scores = Sequence[Mapping[str, float]]
 
 
 class Baselines:
-    """The simple rival for every set of modalities, fitted one after the other beside the folds.
+    """The simple rivals for every set of modalities, fitted one after the other beside the folds.
 
     Args:
         plan: data and folds.
@@ -50,21 +57,21 @@ class Baselines:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._background = Background("baselines")
-        self._scores: dict[tuple[str, ...], Future[list[dict[str, float]]]] = {}
+        self._found: dict[tuple[str, ...], Future[list[Baseline]]] = {}
 
     def begin(self, modalities: tuple[str, ...]) -> None:
-        """Fit it, unless that has begun."""
-        if modalities not in self._scores:
-            self._scores[modalities] = self._background.do(partial(self._fit, modalities))
+        """Fit them, unless that has begun."""
+        if modalities not in self._found:
+            self._found[modalities] = self._background.do(partial(self._fit, modalities))
 
-    def of(self, modalities: tuple[str, ...], console: Console | None = None) -> Scores:
-        """Test scores, one dict a fold; waits for them, and says so."""
+    def of(self, modalities: tuple[str, ...], console: Console | None = None) -> list[Baseline]:
+        """The one that tables show first; waits for them, and says so."""
         self.begin(modalities)
-        if console is not None and not self._scores[modalities].done():
-            console.print(f"folds done; {self._plan.task.baseline_name} is still being fitted")
-        return self._scores[modalities].result()
+        if console is not None and not self._found[modalities].done():
+            console.print(f"folds done; {self._plan.task.baseline_name} is still being tuned")
+        return self._found[modalities].result()
 
-    def _fit(self, modalities: tuple[str, ...]) -> list[dict[str, float]]:
+    def _fit(self, modalities: tuple[str, ...]) -> list[Baseline]:
         plan = self._plan
         features = {
             m: map(own_frames, plan.data.features[m])
@@ -72,8 +79,10 @@ class Baselines:
             else plan.data.features[m]
             for m in modalities
         }
-        pooled = pool_over_time(features)
-        return [plan.task.baseline(pooled, plan.data.targets, fold) for fold in plan.folds]
+        choose = plan.config.selects.name
+        return plan.task.baselines(
+            pool_over_time(features), plan.data.targets, plan.folds, choose=choose
+        )
 
 
 @dataclass(frozen=True)
@@ -155,7 +164,7 @@ def open_trial(
     *,
     kind: Literal["cross_validation", "trial"],
     aggregate: Any,
-    baseline: Scores,
+    baselines: Sequence[Baseline],
     seconds: Mapping[str, float],
     mlflow: RunIds,
     folder: Folder,
@@ -167,13 +176,13 @@ def open_trial(
         outcome: the trial.
         kind: of the result.
         aggregate: see `Session.aggregate`.
-        baseline: its test scores, one dict a fold.
+        baselines: the simple rivals, the one that tables show first.
         seconds: where the time went.
         mlflow: where it is logged.
         folder: of the trial.
     """
     task, config, seeds = plan.task, outcome.trial.config, outcome.trial.seeds
-    opened = open_test(plan, outcome.folds)
+    opened, baseline = open_test(plan, outcome.folds), baselines[0].test
     names = [metric.name for metric in shown(task.metrics)]
     val_names = list(dict.fromkeys((*names, config.selects.name)))
     folds = {
@@ -197,6 +206,7 @@ def open_trial(
         seed_std={part: over[part].seed_std for part in ("val", "test")},
         ensemble=score_ensemble(task, opened, names) if len(seeds) > 1 else None,
         summary=summary,
+        baselines=tuple(compare_baseline(one, folds, names, plan.folds) for one in baselines),
         seconds=dict(seconds),
         audit=plan.audit,
         mlflow=mlflow,
@@ -209,6 +219,32 @@ def open_trial(
         *_show_model(task, outcome.folds),
     ]
     return Opened(result, exhibits)
+
+
+def compare_baseline(
+    baseline: Baseline,
+    folds: Mapping[FoldKey, FoldScores],
+    names: Sequence[str],
+    of: Sequence[Fold],
+) -> BaselineResult:
+    """A baseline's scores, and what the model is above it on the same folds.
+
+    Args:
+        baseline: a simple rival.
+        folds: the model's scores, of every training.
+        names: of the scores to keep.
+        of: the folds, for the shares of train and test.
+    """
+    over = mean_and_std(baseline.test, names)
+    seeds, numbers = (sorted(set(column)) for column in zip(*folds, strict=True))
+    differences = {}
+    for name in names:
+        own = np.array([[folds[seed, k].test[name] for k in numbers] for seed in seeds])
+        other = np.broadcast_to([one[name] for one in baseline.test], own.shape)
+        differences[name] = seed_difference(own, other, folds=of)
+    return BaselineResult(
+        baseline.name, baseline.fitted_on, baseline.settings, over.mean, over.std, differences
+    )
 
 
 def _show_model(task: Task, folds: Sequence[FoldResult]) -> list[Exhibit]:

@@ -96,6 +96,22 @@ class FoldScores:
     """The baseline on the same test part."""
 
 
+@dataclass(frozen=True)
+class BaselineResult:
+    """A simple rival, tuned on the same validation parts."""
+
+    name: str
+    fitted_on: str
+    """train, or train and val."""
+    settings: str
+    """As they were chosen; empty where there is nothing to choose."""
+    mean: Scores
+    """Over folds, on test."""
+    std: Scores
+    difference: dict[str, Difference]
+    """The model minus it, on the same folds."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommandResult:
     """What the results of all commands hold."""
@@ -136,6 +152,8 @@ class TrialResult(CommandResult):
     """What the task has to say beside scores."""
     keep: Keep = "best"
     """Which epoch is kept: the best one by `select`, or the last."""
+    baselines: tuple[BaselineResult, ...] = ()
+    """The one that `mean` has first."""
 
 
 @dataclass(frozen=True)

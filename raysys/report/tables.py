@@ -171,6 +171,48 @@ def score_table(result: TrialResult) -> Table:
     return Table(title, heads, rows, strong=("mean", deviation), faint=faint, note=note)
 
 
+def baseline_table(result: TrialResult) -> Table:
+    """The simple rivals on the same folds, and whether the model can be told from them."""
+    task, metrics = TASKS[result.task], shown(result.metrics)
+    main = next(metric for metric in result.metrics if metric.name == task.main)
+    rows = [
+        (
+            one.name,
+            one.fitted_on,
+            *spread_cells(metrics, one.mean, one.std),
+            interval(main, one.difference[main.name]),
+        )
+        for one in result.baselines
+    ]
+    heads = ("", "fitted on", *(m.title for m in metrics), f"{result.model} minus it, {main.title}")
+    chosen = {one.name: one.settings for one in result.baselines if one.settings}
+    settings = "; ".join(f"{name}: {settings}" for name, settings in chosen.items())
+    note = f"{settings}. {verdict(result)}" if settings else verdict(result)
+    title = "baselines, settings chosen on the same val parts; 95 % intervals"
+    return Table(title, heads, rows, strong=(heads[-1],), note=note)
+
+
+def verdict(result: TrialResult) -> str:
+    """Which of the model and its baselines is to be preferred, by the task's main score."""
+    main = TASKS[result.task].main
+    known = [
+        one for one in result.baselines if one.difference[main].low == one.difference[main].low
+    ]
+    if not known:
+        return "One draw: nothing can be told from noise."
+    metric = next(metric for metric in result.metrics if metric.name == main)
+    rivals = [one for one in known if not _is_better(metric, one.difference[main])]
+    if not rivals:
+        return f"{result.model} is better than each of them."
+    named = " and ".join(f"{one.name} on {one.fitted_on}" for one in rivals)
+    return f"{result.model} cannot be told from {named}, or is worse: the simpler one is to be preferred."
+
+
+def _is_better(metric: Metric, difference: Difference) -> bool:
+    """Whether the whole interval is on the model's side."""
+    return difference.low > 0 if metric.higher_is_better else difference.high < 0
+
+
 def _mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(one[name] for one in scores) / len(scores) for name in scores[0]}
 

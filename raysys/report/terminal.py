@@ -8,7 +8,7 @@ from raysys.corpus.finding import Finding
 from raysys.report.ablation import ablation_lines
 from raysys.report.results import AblationResult, Result, StudyResult, TrialResult
 from raysys.report.study import study_lines
-from raysys.report.tables import Line, as_rich, score_table
+from raysys.report.tables import Line, as_rich, baseline_table, score_table
 
 
 def print_result(console: Console, result: Result, *, folder: str, ui: str) -> None:
@@ -49,6 +49,8 @@ def _trial_lines(result: TrialResult) -> Iterator[Line]:
     yield score_table(result)
     if len(result.seeds) > 1:
         yield f"below        every test utterance counts once for each of the {len(result.seeds)} seeds"
+    if result.baselines:
+        yield baseline_table(result)
     yield from result.summary.tables()
     seconds = result.seconds
     if result.kind == "trial":  # one of several beside each other

@@ -1,32 +1,70 @@
-"""The simple rival: features pooled over time, for a classifier or regressor without settings.
+"""The simple rivals of a model: features pooled over time, for scikit-learn's classifiers and regressors.
 
     frames [time, dim] -> mean, std, 10 % and 90 % quantile over time [4 dim], all modalities side by side
 
-It sees the same features and folds as the model. It is fitted on train alone, so it has seen a little less than one
-that also fits on val would.
+A baseline sees the same features and folds as the model, and has the same care: its settings are those with the best
+validation score, mean over folds, among a grid. It is fitted on train, as the model is; once more on train and val,
+which a model with early stopping cannot have.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from raysys.encoders.encoder import Frames
 
 _NARROW_BYTES = 4
+STATISTICS: Mapping[str, int] = {"mean": 1, "mean, std": 2, "mean, std, quantiles": 3}
+"""What is pooled over time -> how many kinds of `Pooled` that is."""
 
 
-def pool_over_time(
-    features: Mapping[str, Iterable[Frames]],
-) -> Float[np.ndarray, "utterance dim"]:
+@dataclass(frozen=True)
+class Pooled:
+    """Features over time of every utterance."""
+
+    values: Float[np.ndarray, "utterance column"]
+    kinds: Int64[np.ndarray, " column"]
+    """Of every column: 0 a mean, 1 a standard deviation, 2 a quantile."""
+
+    def of(self, statistics: str) -> Float[np.ndarray, "utterance chosen"]:
+        """Columns of a key of `STATISTICS`."""
+        return self.values[:, self.kinds < STATISTICS[statistics]]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a simple rival came to."""
+
+    name: str
+    settings: str
+    """As they were chosen on val; empty where there is nothing to choose."""
+    test: tuple[Mapping[str, float], ...]
+    """Scores, fold by fold."""
+    fitted_on: str = "train"
+
+
+def pool_over_time(features: Mapping[str, Iterable[Frames]]) -> Pooled:
     """Mean, standard deviation and the 10 % and 90 % quantiles over time, all modalities side by side.
 
     In float32, and in float64 for features of 64 bits.
     """
-    columns = []
+    columns, kinds = [], []
     for each in features.values():
-        columns.append(np.stack([_statistics(_as_float(frames)) for frames in each]))
-    return np.concatenate(columns, axis=1)
+        found = np.stack([_statistics(_as_float(frames)) for frames in each])
+        columns.append(found)
+        kinds.append(np.repeat([0, 1, 2, 2], found.shape[1] // 4))
+    return Pooled(np.concatenate(columns, axis=1), np.concatenate(kinds))
+
+
+def chosen(scores: Sequence[Sequence[float]]) -> int:
+    """Of the candidate with the best mean over folds; the first, which is the simplest, of equal ones.
+
+    Args:
+        scores: candidate -> validation score, larger is better, of every fold.
+    """
+    return int(np.argmax(np.mean(np.asarray(scores), axis=1).round(12)))
 
 
 def _as_float(frames: Frames) -> Float[np.ndarray, "time dim"]:

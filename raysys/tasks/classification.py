@@ -32,8 +32,10 @@ from raysys.similarity.matrix import SimilarityConfig
 from raysys.similarity.prior import Origin, similarity_record, with_null
 from raysys.similarity.psychology import agreement_with_vad
 from raysys.similarity.summary import SimilaritySummary, summarise_folds
+from raysys.tasks.baseline import Baseline, Pooled
 from raysys.tasks.class_scores import score_each_class
 from raysys.tasks.classification_summary import METRICS, ClassificationSummary
+from raysys.tasks.classifiers import tuned_classifiers
 from raysys.tasks.exhibits import (
     Bars,
     ConfusionRow,
@@ -46,6 +48,7 @@ from raysys.tasks.exhibits import (
     npy,
 )
 from raysys.tasks.task import (
+    LOSS,
     Metric,
     Scores,
     Task,
@@ -199,15 +202,17 @@ class Classification(Task):
         """WA, UA, weighted F1 and worst recall of the most probable classes."""
         return score_classes(truth, outputs.argmax(axis=1).astype(np.int64))
 
-    def baseline(self, pooled: np.ndarray, targets: ClassTargets, fold: Fold) -> dict[str, float]:
-        """SVC(RBF, C=3, balanced) on standardised columns."""
-        from sklearn.pipeline import make_pipeline  # a second, which workers are spared
-        from sklearn.preprocessing import StandardScaler
-        from sklearn.svm import SVC
-
-        classifier = make_pipeline(StandardScaler(), SVC(C=3.0, class_weight="balanced"))
-        classifier.fit(pooled[fold.train], targets.labels[fold.train])
-        return score_classes(targets.labels[fold.test], classifier.predict(pooled[fold.test]))
+    def baselines(
+        self, pooled: Pooled, targets: ClassTargets, folds: Sequence[Fold], *, choose: str
+    ) -> list[Baseline]:
+        """A tuned SVM, the same fitted on train and val, tuned logistic regression."""
+        return tuned_classifiers(
+            pooled,
+            targets.labels,
+            folds,
+            score=score_classes,
+            choose=self.main if choose == LOSS.name else choose,
+        )
 
     def aggregation(
         self,

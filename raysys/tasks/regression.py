@@ -23,6 +23,7 @@ from raysys.losses.classification import class_counts
 from raysys.losses.objective import Objective
 from raysys.losses.regression import RegressionLoss
 from raysys.predictions import Predictions
+from raysys.tasks.baseline import STATISTICS, Baseline, Pooled, chosen
 from raysys.tasks.exhibits import Exhibit, File, Scatter, Table
 from raysys.tasks.task import (
     LOSS,
@@ -209,16 +210,38 @@ class Regression(Task):
         columns = [score_values(outputs[:, k], truth[:, k]) for k in range(truth.shape[1])]
         return {name: float(np.mean([one[name] for one in columns])) for name in columns[0]}
 
-    def baseline(self, pooled: np.ndarray, targets: ValueTargets, fold: Fold) -> dict[str, float]:
-        """Ridge on standardised columns; its strength is chosen inside the train part by leaving one out."""
-        from sklearn.linear_model import RidgeCV  # a second, which workers are spared
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
+    def baselines(
+        self, pooled: Pooled, targets: ValueTargets, folds: Sequence[Fold], *, choose: str
+    ) -> list[Baseline]:
+        """Ridge on standardised columns, its strength and columns chosen on val; the same fitted on train and val."""
+        metric = next(
+            m for m in METRICS if m.name == (self.main if choose == LOSS.name else choose)
+        )
+        settings = [(s, alpha) for s in STATISTICS for alpha in reversed(_ALPHAS)]
 
-        model = make_pipeline(StandardScaler(), RidgeCV(alphas=_ALPHAS))
-        model.fit(pooled[fold.train], targets.values[fold.train])
-        predicted = model.predict(pooled[fold.test]).reshape(len(fold.test), -1)
-        return self.score(predicted, targets.values[fold.test])
+        def said(
+            setting: tuple[str, float], fold: Fold, part: str, *, with_val: bool = False
+        ) -> dict[str, float]:
+            rows = np.concatenate([fold.train, fold.val]) if with_val else fold.train
+            columns, target = pooled.of(setting[0]), fold.parts()[part]
+            model = _ridge(setting[1]).fit(columns[rows], targets.values[rows])
+            predicted = model.predict(columns[target]).reshape(len(target), -1)
+            return self.score(predicted, targets.values[target])
+
+        scores = [
+            [metric.worth(said(s, fold, "val")[metric.name]) for fold in folds] for s in settings
+        ]
+        best = settings[chosen(np.nan_to_num(scores, nan=-np.inf).tolist())]
+        title = f"alpha {best[1]:g}, {best[0]} over time"
+        return [
+            Baseline("ridge", title, tuple(said(best, fold, "test") for fold in folds)),
+            Baseline(
+                "ridge",
+                title,
+                tuple(said(best, fold, "test", with_val=True) for fold in folds),
+                "train and val",
+            ),
+        ]
 
     def summary(
         self,
@@ -258,6 +281,14 @@ class Regression(Task):
     def _values(self, corpus: Corpus) -> Float32[np.ndarray, "utterance target"]:
         rows = [[(row.values or {})[name] for name in self.outputs] for row in corpus.utterances]
         return np.array(rows, dtype=np.float32)
+
+
+def _ridge(alpha: float) -> Any:
+    from sklearn.linear_model import Ridge  # a second, which workers are spared
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), Ridge(alpha))
 
 
 def score_values(outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -26,6 +26,7 @@ from raysys.models.output import ModelOutput
 from raysys.predictions import Aggregation, Predictions
 from raysys.similarity.matrix import SimilarityConfig
 from raysys.similarity.prior import Origin
+from raysys.tasks.baseline import Baseline, Pooled
 from raysys.tasks.exhibits import Exhibit, Table
 
 Scores = Mapping[str, float]
@@ -219,13 +220,16 @@ class Task(Rules):
         """Every metric but the loss."""
 
     @abstractmethod
-    def baseline(self, pooled: np.ndarray, targets: Any, fold: Fold) -> dict[str, float]:
-        """Test scores of the simple rival, fitted on a fold's train part.
+    def baselines(
+        self, pooled: Pooled, targets: Any, folds: Sequence[Fold], *, choose: str
+    ) -> list[Baseline]:
+        """The simple rivals, the one that tables show first.
 
         Args:
             pooled: features over time of every utterance, see `raysys.tasks.baseline`.
             targets: see the class.
-            fold: rows.
+            folds: settings are chosen on their val parts, test parts are predicted once.
+            choose: the model's own validation score; one that the rival lacks, as the loss, is replaced by `main`.
         """
 
     def aggregation(

@@ -1,7 +1,8 @@
 """What numbers of a result are called in MLflow, which sorts and groups them by name: test scores come first.
 
 one configuration   test/ua, test/ua_std, test/ua_seed_std, test/f1/EMOTION, test/vad_mantel_r, test_baseline/ua,
-                    test_ensemble/ua, time/..., val_best/ua
+                    test_minus_baseline/ua (and _low, _high), test_svm_with_val/ua, test_logistic/ua, test_ensemble/ua,
+                    time/..., val_best/ua
 ablation            test/METRIC of the first variant, test_NAME/METRIC of the others
 study               test/..., test_nested/..., test_untuned/... (and _std), test_difference/... (and _low, _high); of
                     fresh seeds test_confirmed/..., test_confirmed_untuned/..., test_confirmed_difference/...
@@ -25,6 +26,15 @@ def trial_metrics(result: TrialResult) -> dict[str, float]:
         values[f"test/{name}_seed_std"] = result.seed_std["test"][name]
         values[f"val_best/{name}"] = result.mean["val"][name]
         values[f"test_baseline/{name}"] = result.mean["baseline"][name]
+    for place, one in enumerate(result.baselines):
+        with_val = "" if one.fitted_on == "train" else "_with_val"
+        if place:  # the first one's scores are there
+            prefix = f"test_{one.name.lower()}{with_val}"
+            values |= {f"{prefix}/{name}": value for name, value in one.mean.items()}
+            continue
+        for name, found in one.difference.items():
+            for end, key in _ENDS.items():
+                values[f"test_minus_baseline/{name}{end}"] = getattr(found, key)
     if result.ensemble:
         values |= {f"test_ensemble/{name}": value for name, value in result.ensemble.mean.items()}
     values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}

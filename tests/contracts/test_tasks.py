@@ -22,6 +22,7 @@ from raysys.similarity.matrix import SimilarityConfig
 from raysys.similarity.prior import Origin
 from raysys.storage import as_json
 from raysys.tasks import TASKS, Task
+from raysys.tasks.baseline import Baseline, Pooled
 from raysys.tasks.exhibits import File
 from tests.spaces import save_space
 
@@ -165,13 +166,25 @@ def test_its_validation_loss_does_not_depend_on_how_batches_are_made_up(task: Ta
     assert total(12) == pytest.approx(total(5), rel=1e-5)
 
 
-def test_what_it_fits_and_its_baseline_see_the_train_part_alone(task: Task):
+def test_its_baselines_choose_without_the_test_part_and_fit_without_val(task: Task):
     random = np.random.default_rng(0)
     targets = task.targets(corpus_for(task.name))
-    pooled = random.standard_normal((N, 8))
-    spoilt = pooled.copy()
-    spoilt[FOLD.val] = 1e6
-    assert task.baseline(pooled, targets, FOLD) == task.baseline(spoilt, targets, FOLD)
+    values, kinds = random.standard_normal((N, 8)), np.repeat([0, 1, 2, 2], 2)
+
+    def baselines(spoilt: np.ndarray) -> dict[tuple[str, str], Baseline]:
+        changed = values.copy()
+        changed[spoilt] = 1e6
+        pooled = Pooled(changed, kinds)
+        found = task.baselines(pooled, targets, [FOLD], choose=task.metrics[0].name)
+        assert found[0].name == task.baseline_name
+        return {(one.name, one.fitted_on): one for one in found}
+
+    whole = baselines(np.array([], dtype=int))
+    for key, one in baselines(FOLD.test).items():
+        assert one.settings == whole[key].settings
+    for key, one in baselines(FOLD.val).items():
+        if one.settings == whole[key].settings and one.fitted_on == "train":
+            assert one.test == whole[key].test
 
 
 def test_its_summary_is_plain_and_read_back_as_its_type(task: Task, tmp_path: Path):

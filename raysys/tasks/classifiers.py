@@ -1,0 +1,201 @@
+"""The baselines of classification: a support vector machine and logistic regression, tuned on the folds' val parts.
+
+Of both are chosen C and what is pooled over time, of the former also the kernel. With many utterances the choice is
+made on a share of each train part; what is chosen is fitted on all of it.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+from raysys.corpus.folds import Fold
+from raysys.tasks.baseline import STATISTICS, Baseline, Pooled, chosen
+
+_SVM_C = (0.01, 0.1, 1.0, 3.0, 10.0, 100.0)
+_LOGISTIC_C = (0.001, 0.01, 0.1, 1.0)
+_MOST_ROWS = 4000
+"""Of a train part that the choice is made on: a kernel's time grows with their square."""
+_ITERATIONS = 300
+
+Score = Callable[[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]], dict[str, float]]
+"""Truth and prediction -> scores."""
+
+
+@dataclass(frozen=True)
+class _Setting:
+    statistics: str
+    kernel: Literal["linear", "rbf", ""]
+    """Empty: logistic regression."""
+    c: float
+
+    @property
+    def title(self) -> str:
+        kernel = f"{self.kernel}, " if self.kernel else ""
+        return f"{kernel}C {self.c:g}, {self.statistics} over time"
+
+
+def tuned_classifiers(
+    pooled: Pooled,
+    labels: Int64[np.ndarray, " utterance"],
+    folds: Sequence[Fold],
+    *,
+    score: Score,
+    choose: str,
+) -> list[Baseline]:
+    """The tuned SVM, the same fitted on train and val, and tuned logistic regression.
+
+    Args:
+        pooled: features of all utterances.
+        labels: their classes.
+        folds: rows; settings are chosen by the mean over their val parts, test parts are predicted once.
+        score: truth and prediction -> scores, larger is better.
+        choose: the score that chooses.
+    """
+    svm = _chosen(pooled, labels, folds, score, choose, _svm_settings(), _kernel_scores)
+    logistic = _chosen(pooled, labels, folds, score, choose, _logistic_settings(), _logistic_scores)
+
+    def tested(setting: _Setting, *, with_val: bool = False) -> tuple[dict[str, float], ...]:
+        found = []
+        for fold in folds:
+            rows = np.concatenate([fold.train, fold.val]) if with_val else fold.train
+            columns = pooled.of(setting.statistics)
+            model = _model(setting, columns.shape[1]).fit(columns[rows], labels[rows])
+            found.append(score(labels[fold.test], model.predict(columns[fold.test])))
+        return tuple(found)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that lbfgs has not converged, where C is large
+        return [
+            Baseline("SVM", svm.title, tested(svm)),
+            Baseline("SVM", svm.title, tested(svm, with_val=True), "train and val"),
+            Baseline("logistic", logistic.title, tested(logistic)),
+        ]
+
+
+def _svm_settings() -> list[_Setting]:
+    """The simplest first."""
+    return [
+        _Setting(s, kernel, c) for kernel in ("linear", "rbf") for s in STATISTICS for c in _SVM_C
+    ]
+
+
+def _logistic_settings() -> list[_Setting]:
+    return [_Setting(s, "", c) for s in STATISTICS for c in _LOGISTIC_C]
+
+
+def _chosen(
+    pooled: Pooled,
+    labels: Int64[np.ndarray, " utterance"],
+    folds: Sequence[Fold],
+    score: Score,
+    choose: str,
+    settings: Sequence[_Setting],
+    predict: Callable[..., Iterator[tuple[_Setting, np.ndarray]]],
+) -> _Setting:
+    found: dict[_Setting, list[float]] = {setting: [] for setting in settings}
+    for fold in folds:
+        rows = _some(fold.train, labels, fold.index)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for setting, predicted in predict(pooled, labels, rows, fold.val, settings):
+                found[setting].append(score(labels[fold.val], predicted)[choose])
+    return settings[chosen(list(found.values()))]
+
+
+def _some(
+    train: Int64[np.ndarray, " _"], labels: Int64[np.ndarray, " utterance"], seed: int
+) -> Int64[np.ndarray, " _"]:
+    """A train part, or a share of it in which every class has its part."""
+    if len(train) <= _MOST_ROWS:
+        return train
+    random, kept = np.random.default_rng(seed), []
+    for one in np.unique(labels[train]):
+        own = train[labels[train] == one]
+        count = max(1, round(len(own) * _MOST_ROWS / len(train)))
+        kept.append(random.choice(own, size=count, replace=False))
+    return np.sort(np.concatenate(kept))
+
+
+def _standardised(
+    columns: Float[np.ndarray, "utterance column"],
+    train: Int64[np.ndarray, " _"],
+    val: Int64[np.ndarray, " _"],
+) -> tuple[Float64[np.ndarray, "_ column"], Float64[np.ndarray, "_ column"]]:
+    from sklearn.preprocessing import StandardScaler  # a second, which workers are spared
+
+    scaler = StandardScaler().fit(columns[train].astype(np.float64))
+    return scaler.transform(columns[train]), scaler.transform(columns[val])
+
+
+def _kernel_scores(
+    pooled: Pooled,
+    labels: Int64[np.ndarray, " utterance"],
+    train: Int64[np.ndarray, " _"],
+    val: Int64[np.ndarray, " _"],
+    settings: Sequence[_Setting],
+) -> Iterator[tuple[_Setting, np.ndarray]]:
+    """Predictions of val. Inner products of the kinds of columns add up, so each is computed once."""
+    from sklearn.svm import SVC
+
+    own = np.zeros((len(train), len(train)))
+    across, norms = np.zeros((len(val), len(train))), np.zeros(len(val))
+    width = 0
+    for kind, statistics in enumerate(STATISTICS):
+        known, new = _standardised(pooled.values[:, pooled.kinds == kind], train, val)
+        own += known @ known.T
+        across += new @ known.T
+        norms += (new**2).sum(axis=1)
+        width += known.shape[1]
+        lengths = own.diagonal()
+        kernels = {
+            "linear": (own / width, across / width),
+            "rbf": (
+                np.exp(-(lengths[:, None] + lengths - 2 * own) / width),
+                np.exp(-(norms[:, None] + lengths - 2 * across) / width),
+            ),
+        }
+        for setting in settings:
+            if setting.statistics == statistics:
+                inner, outer = kernels[setting.kernel]
+                model = SVC(kernel="precomputed", C=setting.c, class_weight="balanced")
+                yield setting, model.fit(inner, labels[train]).predict(outer)
+
+
+def _logistic_scores(
+    pooled: Pooled,
+    labels: Int64[np.ndarray, " utterance"],
+    train: Int64[np.ndarray, " _"],
+    val: Int64[np.ndarray, " _"],
+    settings: Sequence[_Setting],
+) -> Iterator[tuple[_Setting, np.ndarray]]:
+    """Predictions of val; each C goes on from the one before."""
+    for statistics in STATISTICS:
+        known, new = _standardised(pooled.of(statistics), train, val)
+        model = _logistic(warm_start=True)
+        for setting in settings:
+            if setting.statistics == statistics:
+                model.set_params(C=setting.c).fit(known, labels[train])
+                yield setting, model.predict(new)
+
+
+def _logistic(**options: Any) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(class_weight="balanced", max_iter=_ITERATIONS, **options)
+
+
+def _model(setting: _Setting, width: int) -> Any:
+    """Of standardised columns, a kernel as in `_kernel_scores`."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    if not setting.kernel:
+        return make_pipeline(StandardScaler(), _logistic(C=setting.c))
+    c = setting.c / width if setting.kernel == "linear" else setting.c
+    svm = SVC(kernel=setting.kernel, C=c, gamma=1 / width, class_weight="balanced")
+    return make_pipeline(StandardScaler(), svm)
