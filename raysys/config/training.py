@@ -22,8 +22,8 @@ class TrainingConfig:
     patience: int = 10
     """Stop after so many epochs without a better validation score; nothing where `keep` is last."""
     select: str = ""
-    """Validation score that keeps the best epoch, one of the task's: ua, wa, weighted_f1, worst_recall; ccc, pearson,
-    rmse; loss. Empty: the task's own (ua, ccc)."""
+    """Validation score that keeps the best epoch, one of the task's: ua, wa, weighted_f1, macro_f1, worst_recall; ccc,
+    pearson, rmse; loss. Empty: the task's own (ua, ccc)."""
     keep: Keep = "best"
     """The epoch whose weights a fold keeps: best (by `select`), or last: no epoch is chosen, training never ends early,
     and val scores are not those of a lucky epoch. For rates that fall to 0 (lr_schedule cosine)."""

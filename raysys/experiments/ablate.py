@@ -25,7 +25,7 @@ from raysys.experiments.session import Scores, Session, open_session, open_trial
 from raysys.experiments.sources import ListSource
 from raysys.experiments.variants import make_ablation
 from raysys.report.ablation import ablation_pictures, compare_variants
-from raysys.report.results import AblationResult, RunIds, TrialResult, write_result
+from raysys.report.results import AblationResult, Difference, RunIds, TrialResult, write_result
 from raysys.report.statistics import mean_and_std
 from raysys.report.terminal import print_result
 from raysys.report.view import TrialsView
@@ -143,6 +143,10 @@ def _report(
         variants=compare_variants(plan.config, ended.results, plan.folds),
         failed=tuple(ended.failed),
         baseline=mean_and_std(ended.baseline, names),
+        baseline_difference={
+            name: Difference(-found.mean, -found.high, -found.low)
+            for name, found in next(iter(ended.results.values())).baselines[0].difference.items()
+        },
         seconds={"total": time.monotonic() - begun},
         audit=plan.audit,
         mlflow=RunIds(log.experiment_id, log.run_id),

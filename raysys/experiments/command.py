@@ -13,6 +13,7 @@ from raysys.experiments.plan import Plan, deciding, write_plan
 from raysys.experiments.run_folder import choose_folder, read_record, recorded
 from raysys.report.results import Result, read_result
 from raysys.report.terminal import print_audit, print_result
+from raysys.sealed import check_files
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import tracking_uri, ui_command
 from raysys.tracking.command_log import CommandLog, has_ended
@@ -26,7 +27,7 @@ def is_finished(folder: Folder) -> bool:
     if read_record(folder).status != "FINISHED":
         return False
     try:
-        read_result(folder)
+        check_files(folder, getattr(read_result(folder), "files", {}))
         return all(_is_whole(one) for one in _folds_in(folder))
     except StorageError:  # of the same code, so of no other version: it is made again
         return False

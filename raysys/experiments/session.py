@@ -34,10 +34,12 @@ from raysys.report.results import (
     write_result,
 )
 from raysys.report.statistics import mean_and_std, part_scores, seed_difference
+from raysys.report.utterances import PARQUET, predictions_files, predictions_table
+from raysys.sealed import digests_of
 from raysys.storage import Folder
 from raysys.tasks.baseline import Baseline, pool_over_time
-from raysys.tasks.exhibits import Exhibit
-from raysys.tasks.task import Task, shown
+from raysys.tasks.exhibits import Exhibit, File
+from raysys.tasks.task import LOSS, Task, shown
 from raysys.training.bundle import load_bundle
 from raysys.training.fold import run_fold
 from raysys.training.records import FoldResult
@@ -184,14 +186,17 @@ def open_trial(
     task, config, seeds = plan.task, outcome.trial.config, outcome.trial.seeds
     opened, baseline = open_test(plan, outcome.folds), baselines[0].test
     names = [metric.name for metric in shown(task.metrics)]
+    scored = [metric.name for metric in task.metrics if metric.name != LOSS.name]
     val_names = list(dict.fromkeys((*names, config.selects.name)))
     folds = {
         one.key: _score_fold(task, one, opened[one.key], baseline[one.fold], val_names)
         for one in outcome.folds
     }
-    over = _score_parts(folds, names, val_names)
+    over = _score_parts(folds, scored, names, val_names)
     predictions = list(opened.values())
     summary = task.summary(predictions, plan.test_speakers * len(seeds), aggregate, baseline)
+    table = predictions_files(predictions_table(task, plan.corpus, plan.folds, opened))
+    write_files(folder, table)
     result = TrialResult(
         kind=kind,
         task=task.name,
@@ -206,6 +211,7 @@ def open_trial(
         seed_std={part: over[part].seed_std for part in ("val", "test")},
         ensemble=score_ensemble(task, opened, names) if len(seeds) > 1 else None,
         summary=summary,
+        files=digests_of(folder, [PARQUET]),
         baselines=tuple(compare_baseline(one, folds, names, plan.folds) for one in baselines),
         seconds=dict(seconds),
         audit=plan.audit,
@@ -217,8 +223,16 @@ def open_trial(
         *task.show_summary(summary, predictions, plan.corpus.name),
         *show_attention(plan, config, outcome.folds, opened),
         *_show_model(task, outcome.folds),
+        *table,
     ]
     return Opened(result, exhibits)
+
+
+def write_files(folder: Folder, files: Sequence[File]) -> None:
+    """Those of a report that are Parquet, in the run folder too."""
+    for one in files:
+        if isinstance(one.content, bytes):
+            folder.write_bytes(one.path, one.content)
 
 
 def compare_baseline(
@@ -253,12 +267,15 @@ def _show_model(task: Task, folds: Sequence[FoldResult]) -> list[Exhibit]:
 
 
 def _score_parts(
-    folds: Mapping[FoldKey, FoldScores], names: Sequence[str], val_names: Sequence[str]
+    folds: Mapping[FoldKey, FoldScores],
+    scored: Sequence[str],
+    names: Sequence[str],
+    val_names: Sequence[str],
 ) -> dict[str, PartScores]:
-    """Scores of each part over all folds."""
+    """Scores of each part over all folds: on test all, of the others those in tables."""
     return {
         "val": part_scores({key: fold.val for key, fold in folds.items()}, val_names),
-        "test": part_scores({key: fold.test for key, fold in folds.items()}, names),
+        "test": part_scores({key: fold.test for key, fold in folds.items()}, scored),
         "baseline": part_scores({key: fold.baseline for key, fold in folds.items()}, names),
     }
 

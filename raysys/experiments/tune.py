@@ -22,6 +22,7 @@ from raysys.experiments.command import carry_out, is_finished
 from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.preset import best_preset
 from raysys.experiments.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
+from raysys.experiments.session import open_test, write_files
 from raysys.models import model_names
 from raysys.report.results import (
     Choice,
@@ -32,8 +33,10 @@ from raysys.report.results import (
     TrialRecord,
     write_result,
 )
-from raysys.report.statistics import mean_and_std
+from raysys.report.statistics import mean_and_std, paired_difference, test_share
 from raysys.report.study_pictures import study_figures
+from raysys.report.utterances import PARQUET, predictions_files, predictions_table
+from raysys.sealed import digests_of
 from raysys.search.journal import Journal
 from raysys.search.searcher import importances
 from raysys.search.space import Space, make_space
@@ -88,6 +91,9 @@ def _report(
     summary = task.summary(honest.predictions, speakers, searched.aggregate, searched.baseline)
     names = [metric.name for metric in shown(task.metrics)]
     val = {name: chosen.mean(name) for name in chosen.folds[0].val}
+    opened = open_test(plan, chosen.folds)
+    table = predictions_files(predictions_table(task, plan.corpus, plan.folds, opened))
+    write_files(folder, table)
     result = StudyResult(
         task=task.name,
         corpus=plan.corpus.name,
@@ -104,6 +110,15 @@ def _report(
         summary=summary,
         untuned_values=space.base_values(),
         baseline=mean_and_std(searched.baseline, names),
+        files=digests_of(folder, [PARQUET]),
+        over_baseline={
+            name: paired_difference(
+                [one[name] for one in honest.test.folds],
+                [one[name] for one in searched.baseline],
+                shared=test_share(plan.folds),
+            )
+            for name in names
+        },
         rounds=tuple(_round_row(end, objectives[0]) for end in ends),
         trials=tuple(records),
         epochs=_effort(records),
@@ -122,7 +137,7 @@ def _report(
         untuned=searched.candidates[0].mean(objectives[0].name),
         importances=importances(space, records, objectives[0]),
     )
-    exhibits = task.show_summary(summary, honest.predictions, plan.corpus.name)
+    exhibits = [*task.show_summary(summary, honest.predictions, plan.corpus.name), *table]
     log.study_result(result, exhibits, figures, preset)
     _drop_unfinished(records, searched.journal)
     return result

@@ -129,7 +129,9 @@ def variant_table(result: AblationResult, metric: Metric) -> Table:
     baseline = result.baseline.mean
     blank = [""] if has_published else []
     own = metric.show(baseline[metric.name])
-    rows += [(), (_rival(result), *blank, own, "", "", *cells(others, baseline))]
+    found = result.baseline_difference.get(metric.name)
+    difference = interval(metric, found) if found else ""
+    rows += [(), (_rival(result), *blank, own, difference, "", *cells(others, baseline))]
     return Table(_title(result, metric), heads, rows, faint=(published,))
 
 

@@ -154,6 +154,8 @@ class TrialResult(CommandResult):
     """Which epoch is kept: the best one by `select`, or the last."""
     baselines: tuple[BaselineResult, ...] = ()
     """The one that `mean` has first."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Files of the report beside this one -> their SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,8 @@ class AblationResult(CommandResult):
     """A line a trial that failed."""
     baseline: Spread
     kind: str = "ablation"
+    baseline_difference: dict[str, Difference] = field(default_factory=dict)
+    """Baseline - first variant, on the same folds."""
 
 
 @dataclass(frozen=True)
@@ -305,6 +309,10 @@ class StudyResult(CommandResult):
     trials: tuple[TrialRecord, ...]
     epochs: Effort
     kind: str = "study"
+    files: dict[str, str] = field(default_factory=dict)
+    """As of a `TrialResult`; of the chosen configuration."""
+    over_baseline: dict[str, Difference] = field(default_factory=dict)
+    """Chosen - baseline, fold by fold."""
 
 
 Result = TrialResult | AblationResult | StudyResult

@@ -52,6 +52,9 @@ def score_table(result: StudyResult) -> Table:
     ]
     rows.append(())
     rows.append(("chosen - untuned", *(interval(m, result.difference[m.name]) for m in metrics)))
+    if result.over_baseline:
+        differences = (interval(m, result.over_baseline[m.name]) for m in metrics)
+        rows.append((f"chosen - {task.baseline_name}", *differences))
     claim = result.confirmed
     if claim:
         rows.append(())

@@ -16,11 +16,18 @@ class ClassScores:
     """Utterances of each."""
     recall: Float64[np.ndarray, " class"]
     f1: Float64[np.ndarray, " class"]
+    occurring: int
+    """Classes that occur among the true or the predicted ones."""
 
     @property
     def weighted_f1(self) -> float:
         """Mean F1, each class weighted by its utterances."""
         return float(np.average(self.f1, weights=self.true))
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that occur; one that is only predicted counts with 0."""
+        return float(self.f1.sum() / self.occurring)
 
 
 def score_each_class(
@@ -44,4 +51,5 @@ def score_each_class(
         true[present],
         hits[present] / true[present],
         2 * hits[present] / either[present],
+        int(np.count_nonzero(either)),
     )

@@ -214,6 +214,16 @@ class Classification(Task):
             choose=self.main if choose == LOSS.name else choose,
         )
 
+    def columns(self, outputs: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+        """Emotions, whether they agree, and the probability of each: truth, predicted, right, p_EMOTION."""
+        names, predicted = np.array(self.outputs), outputs.argmax(axis=1)
+        return {
+            "truth": names[truth],
+            "predicted": names[predicted],
+            "right": predicted == truth,
+            **{f"p_{name}": outputs[:, k] for k, name in enumerate(self.outputs)},
+        }
+
     def aggregation(
         self,
         config: SimilarityConfig,
@@ -336,12 +346,13 @@ class Classification(Task):
 def score_classes(
     labels: Int64[np.ndarray, " utterance"], predicted: Int64[np.ndarray, " utterance"]
 ) -> dict[str, float]:
-    """WA, UA, weighted F1 and the worst class' recall under their names in `METRICS`, in 0..1."""
+    """WA, UA, weighted and macro F1 and the worst class' recall under their names in `METRICS`, in 0..1."""
     by_class = score_each_class(labels, predicted)
     return {
         "wa": float(np.average(labels == predicted)),
         "ua": float(by_class.recall.mean()),
         "weighted_f1": by_class.weighted_f1,
+        "macro_f1": by_class.macro_f1,
         "worst_recall": float(by_class.recall.min()),
     }
 

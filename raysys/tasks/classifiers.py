@@ -127,8 +127,9 @@ def _standardised(
 ) -> tuple[Float64[np.ndarray, "_ column"], Float64[np.ndarray, "_ column"]]:
     from sklearn.preprocessing import StandardScaler  # a second, which workers are spared
 
-    scaler = StandardScaler().fit(columns[train].astype(np.float64))
-    return scaler.transform(columns[train]), scaler.transform(columns[val])
+    known, new = (columns[rows].astype(np.float64) for rows in (train, val))
+    scaler = StandardScaler().fit(known)
+    return scaler.transform(known), scaler.transform(new)
 
 
 def _kernel_scores(

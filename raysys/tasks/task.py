@@ -232,6 +232,18 @@ class Task(Rules):
             choose: the model's own validation score; one that the rival lacks, as the loss, is replaced by `main`.
         """
 
+    def columns(self, outputs: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+        """Predictions of a part, by the names of a table's columns; here truth_OUTPUT and predicted_OUTPUT.
+
+        Args:
+            outputs: see `read`.
+            truth: see `truth`.
+        """
+        named = {}
+        for k, name in enumerate(self.outputs):
+            named[f"truth_{name}"], named[f"predicted_{name}"] = truth[:, k], outputs[:, k]
+        return named
+
     def aggregation(
         self,
         config: SimilarityConfig,

@@ -11,6 +11,7 @@ the study opens the chosen one's, on the parent.
 """
 
 import getpass
+import json
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
@@ -30,6 +31,7 @@ from raysys.corpus.table import Corpus
 from raysys.errors import TrackingError
 from raysys.report.markdown import as_markdown, headline
 from raysys.report.results import AblationResult, Result, StudyResult, TrialResult, plain
+from raysys.report.utterances import SHOWN
 from raysys.settings import digest, flat, to_dict, without_password
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Exhibit
@@ -186,7 +188,7 @@ class CommandLog(Listener):
             values = {f"test/{name}": value for name, value in fold.test.items()}
             self._folds[trial, (fold.seed, fold.fold)].metrics(values)
         self._end_folds(trial, "FINISHED")
-        log.exhibits(shown)
+        _show(log, shown)
 
     def ablation_result(self, result: AblationResult, table: str, shown: Iterable[Exhibit]) -> None:
         """The end of an ablation, what the terminal shows, and its pictures."""
@@ -204,7 +206,7 @@ class CommandLog(Listener):
         """The end of a study: what it shows of its choice, its pictures, and its preset."""
         # A study that was extended has a result at each of its lengths.
         self._tell(self.log, self._name, result, study_metrics(result), step=len(result.trials))
-        self.log.exhibits(shown)
+        _show(self.log, shown)
         self.log.json(plain(result.trials), "trials.json")
         self.log.file(best.encode(), "best.yaml")
         self.log.tags({"raysys.chosen": result.chosen.name})
@@ -332,6 +334,14 @@ def _kept_run(client: MlflowClient, run_id: str) -> Run | None:
 def _curve(point: Point | EpochRecord) -> dict[str, float]:
     values = {f"val/{name}": value for name, value in point.val.items()}
     return {**values, "train/loss": point.train_loss}
+
+
+def _show(log: RunLog, shown: Iterable[Exhibit]) -> None:
+    """Exhibits; MLflow shows a table that a tag names as one."""
+    for one in shown:
+        log.exhibits([one])
+        if one.path == SHOWN:
+            log.tags({"mlflow.loggedArtifacts": json.dumps([{"path": SHOWN, "type": "table"}])})
 
 
 def flat_settings(config: Config) -> dict[str, Any]:

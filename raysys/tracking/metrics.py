@@ -4,8 +4,9 @@ one configuration   test/ua, test/ua_std, test/ua_seed_std, test/f1/EMOTION, tes
                     test_minus_baseline/ua (and _low, _high), test_svm_with_val/ua, test_logistic/ua, test_ensemble/ua,
                     time/..., val_best/ua
 ablation            test/METRIC of the first variant, test_NAME/METRIC of the others
-study               test/..., test_nested/..., test_untuned/... (and _std), test_difference/... (and _low, _high); of
-                    fresh seeds test_confirmed/..., test_confirmed_untuned/..., test_confirmed_difference/...
+study               test/..., test_nested/..., test_untuned/... (and _std), test_difference/... (and _low, _high),
+                    test_minus_baseline/...; of fresh seeds test_confirmed/..., test_confirmed_untuned/...,
+                    test_confirmed_difference/...
 """
 
 import re
@@ -24,8 +25,9 @@ def trial_metrics(result: TrialResult) -> dict[str, float]:
         values[f"test/{name}"] = mean
         values[f"test/{name}_std"] = result.std["test"][name]
         values[f"test/{name}_seed_std"] = result.seed_std["test"][name]
-        values[f"val_best/{name}"] = result.mean["val"][name]
-        values[f"test_baseline/{name}"] = result.mean["baseline"][name]
+        for part, beside in (("val_best", "val"), ("test_baseline", "baseline")):
+            if name in result.mean[beside]:
+                values[f"{part}/{name}"] = result.mean[beside][name]
     for place, one in enumerate(result.baselines):
         with_val = "" if one.fitted_on == "train" else "_with_val"
         if place:  # the first one's scores are there
@@ -55,6 +57,8 @@ def study_metrics(result: StudyResult) -> dict[str, float]:
     values: dict[str, float] = {}
     parts = {"test": result.test, "test_nested": result.nested, "test_untuned": result.untuned}
     differences = {"test_difference": result.difference}
+    if result.over_baseline:
+        differences["test_minus_baseline"] = result.over_baseline
     if result.confirmed:
         parts |= {"test_confirmed": result.confirmed.chosen}
         parts |= {"test_confirmed_untuned": result.confirmed.untuned}

@@ -348,6 +348,7 @@ def test_metrics_equal_scikit_learns_to_the_bit():
             "wa": accuracy_score(labels, predicted),
             "ua": recalls.mean(),
             "weighted_f1": f1_score(labels, predicted, average="weighted", **options),
+            "macro_f1": pytest.approx(f1_score(labels, predicted, average="macro"), abs=1e-15),
             "worst_recall": recalls.min(),
         }
 
