@@ -30,6 +30,7 @@ from raysys.encoders.ragged import Ragged
 from raysys.encoders.ratings import RatingsEncoderConfig
 from raysys.encoders.store import FeatureStore, extract_store, open_store
 from raysys.encoders.top_layers import TopRecipe
+from raysys.encoders.training_data import trained_on
 from raysys.encoders.transformers import TransformersConfig
 from raysys.encoders.visextnet import VisextnetConfig
 from raysys.errors import DamagedError, lookup
@@ -67,6 +68,8 @@ class FeaturesConfig:
     """Settings of the frames encoder."""
     precomputed: PrecomputedConfig = field(default_factory=PrecomputedConfig)
     """Files of the precomputed encoder."""
+    trained_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Part of a model's name -> corpora that it was trained on, beside those that raysys knows: for the audit."""
 
     def __post_init__(self) -> None:
         pool = self.pool_frames
@@ -145,7 +148,10 @@ class FeaturesConfig:
         for modality in modalities:
             by_encoder.setdefault(self.encoder_of(modality), []).append(modality)
         for served in by_encoder.values():
-            found += self.encoder(served[0]).findings(served, corpus)
+            encoder = self.encoder(served[0])
+            if model := getattr(encoder, "model", ""):
+                found += trained_on(model, corpus, self.trained_on)
+            found += encoder.findings(served, corpus)
         return found
 
 

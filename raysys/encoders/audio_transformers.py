@@ -21,7 +21,6 @@ import torch
 from jaxtyping import Float, Float32
 
 from raysys.corpus import audio
-from raysys.corpus.finding import Finding
 from raysys.encoders import audio_models, pretrained, waveform
 from raysys.encoders.audio_models import FAMILIES, RATE_HZ, AudioModel
 from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest, marked
@@ -31,7 +30,6 @@ from raysys.encoders.pretrained import (
     PretrainedModel,
     check_model_settings,
     join_layers,
-    trained_on,
 )
 from raysys.encoders.top_layers import TopRecipe, recipe_of
 from raysys.encoders.waveform import Samples
@@ -85,10 +83,6 @@ class AudioTransformersConfig(EncoderConfig):
     def top(self) -> TopRecipe | None:
         """The layers that are trained with the model."""
         return self.build("audio").top() if self.tune_layers else None
-
-    def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
-        """That its name says that it was trained on the corpus."""
-        return trained_on(self.model, corpus)
 
 
 @dataclass(frozen=True)

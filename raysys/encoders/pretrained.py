@@ -16,7 +16,6 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 
-from raysys.corpus.finding import Finding
 from raysys.encoders.top_layers import TUNABLE
 from raysys.errors import FeatureError
 from raysys.settings import require
@@ -40,15 +39,6 @@ _HUB_SECONDS = 15.0
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
 """Of a model's folder: weights, settings, tokenizer."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
-_TRAINED_ON = {
-    "superb-er": "iemocap",
-    "iemocap": "iemocap",
-    "meld": "meld",
-    "ravdess": "ravdess",
-    "emodb": "emodb",
-    "emo-db": "emodb",
-}
-"""Part of a model's name -> corpus that it was trained on."""
 
 
 class PretrainedModel:
@@ -247,15 +237,6 @@ def join_layers(
     return torch.stack(chosen).mean(dim=0) if pooling == "mean" else torch.cat(chosen, dim=-1)
 
 
-def trained_on(model: str, corpus: str) -> list[Finding]:
-    """What the audit says of a model whose name tells that it was trained on the corpus."""
-    name = model.lower()
-    if not any(part in name for part, known in _TRAINED_ON.items() if known == corpus):
-        return []
-    message = f"encoder {name} was trained on {corpus}: its features have seen the test part"
-    return [Finding("warning", "encoder_trained_on_corpus", message)]
-
-
 def torch_device(group: str, asked: str) -> str:
     """What auto, cpu or cuda comes to on this machine.
 
@@ -279,4 +260,5 @@ def _local_folder(name: str, revision: str) -> Path:
     # refused at once when the way to the hub is closed; the loaders would try for a minute
     if not isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
         model_info(name, revision=revision, timeout=_HUB_SECONDS)
-    return Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES)))
+    files = [*_FILES, "README.md"]  # the card says what the model was trained on
+    return Path(snapshot_download(name, revision=revision, allow_patterns=files))
