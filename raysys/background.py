@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _LAST_WORDS: list[Callable[[], None]] = []
+_BEGUN = threading.Event()
 
 
 class Background:
@@ -44,10 +45,16 @@ def last_words(say: Callable[[], None]) -> Iterator[None]:
     Whoever sends it may kill the process soon (Ray after three seconds), before the main thread has wound up.
     """
     _LAST_WORDS.append(say)
+    _BEGUN.set()
     try:
         yield
     finally:
         _LAST_WORDS.remove(say)
+
+
+def has_begun() -> bool:
+    """Whether there has been something to say last words of, such as a run."""
+    return _BEGUN.is_set()
 
 
 def say_last_words() -> None:

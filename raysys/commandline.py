@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from raysys.background import say_last_words
+from raysys.background import has_begun, say_last_words
 from raysys.catalogue import Group, catalogue, unknown
 from raysys.errors import ConfigError, CorpusError, HeadLostError, RaysysError
 from raysys.help import OPTIONS, help_page, topic_of
@@ -107,6 +108,11 @@ def _build(
     return Config(**built), options
 
 
+_SIGNALLED: set[int] = set()
+"""Signals that have ended this process' job."""
+_LINGER_SECONDS = 3.0
+
+
 def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     """Call a job's main and turn its errors into one line and an exit status.
 
@@ -131,10 +137,14 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        print(
-            "interrupted; the same command with --resume finishes a run that has begun",
-            file=sys.stderr,
+        go_on = (
+            "the same command with --resume finishes the run" if has_begun() else "no run had begun"
         )
+        print(f"interrupted; {go_on}", file=sys.stderr)
+        if _SIGNALLED:  # Ray, too, may have been ended by it, and would be waited for
+            timer = threading.Timer(_LINGER_SECONDS, _end_at_once, [130])
+            timer.daemon = True
+            timer.start()
         return 130
 
 
@@ -146,6 +156,7 @@ def _end_at_once(status: int) -> None:
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    _SIGNALLED.add(number)
     say_last_words()
     signal.signal(number, signal.SIG_IGN)  # sent twice, as by timeout(1), it counts once
     raise KeyboardInterrupt(f"signal {number}")

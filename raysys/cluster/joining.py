@@ -40,14 +40,8 @@ def join_ray(address: str, environment: Mapping[str, str]) -> None:
     Raises:
         PoolError: it is no such address, or nothing answers there, or Ray refuses; the message has the remedy.
     """
+    check_address(address)
     where = f"Ray at {address}"
-    if "://" in address:
-        raise PoolError(
-            f"cannot reach {where}: a command runs on the cluster and takes HOST:{_PORT} of its head; from elsewhere, "
-            "submit it with 'ray job submit' (configs/CLUSTER.md), or unset RAY_ADDRESS for a local Ray"
-        )
-    if address not in ("auto", "local"):
-        _probe(address, where)
     # Of a head that is gone, this process speaks itself, and once.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
@@ -66,6 +60,22 @@ def join_ray(address: str, environment: Mapping[str, str]) -> None:
             else "check --cluster.address (or RAY_ADDRESS), and that this machine is one of its nodes"
         )
         raise PoolError(f"cannot reach {where} ({reason}): {remedy}") from error
+
+
+def check_address(address: str) -> None:
+    """Refuse what is no address of a cluster, or where none answers: Ray would try for minutes.
+
+    Raises:
+        PoolError: see the message.
+    """
+    where = f"Ray at {address}"
+    if "://" in address:
+        raise PoolError(
+            f"cannot reach {where}: a command runs on the cluster and takes HOST:{_PORT} of its head; from elsewhere, "
+            "submit it with 'ray job submit' (configs/CLUSTER.md), or unset RAY_ADDRESS for a local Ray"
+        )
+    if address not in ("auto", "local"):
+        _probe(address, where)
 
 
 @contextmanager

@@ -104,10 +104,13 @@ def resources(config: ClusterConfig) -> dict[str, float]:
 def lacks(config: ClusterConfig, workers: int) -> str:
     """What was asked for, what there is, and the remedy."""
     asked, has = _describe(resources(config)), _describe(ray.cluster_resources())
-    return (
-        f"asked for {workers} x {asked}, the cluster has {has}: lower --cluster.workers, --cluster.cpus_per_fold or "
-        "--cluster.gpus_per_fold, or add nodes"
+    flags = ["cluster.workers"] if workers > 1 else []
+    flags += (
+        ["cluster.cpus_per_fold"] if config.cpus_per_fold > 1 or not config.gpus_per_fold else []
     )
+    flags += ["cluster.gpus_per_fold"] if config.gpus_per_fold else []
+    lower = " or ".join(f"--{flag}" for flag in flags)
+    return f"asked for {workers} x {asked}, the cluster has {has}: lower {lower}, or add nodes"
 
 
 def _fit(node: Mapping[str, float], asked: Mapping[str, float]) -> int:

@@ -9,8 +9,9 @@ from contextvars import ContextVar
 
 import ray
 import ray._private.utils as ray_utils
+import torch
 
-from raysys.cluster.joining import join_ray, witnessed
+from raysys.cluster.joining import check_address, join_ray, witnessed
 from raysys.cluster.nodes import lacks, slots
 from raysys.cluster.starting import start_ray
 from raysys.config.running import ClusterConfig
@@ -125,6 +126,23 @@ def _own_sigterm() -> Iterator[None]:
         ray_utils.set_sigterm_handler = ray_sets
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
+
+
+def check_cluster(config: ClusterConfig) -> None:
+    """What can be said of the cluster without Ray.
+
+    Raises:
+        PoolError: no cluster is at its address, or folds ask for a GPU and this machine has none for a local Ray.
+    """
+    if ray.is_initialized():
+        return
+    if address := ray_address(config):
+        check_address(address)
+    elif config.gpus_per_fold and not torch.cuda.is_available():
+        raise PoolError(
+            f"cluster.gpus_per_fold is {config.gpus_per_fold:g}, but PyTorch finds no GPU on this machine: set it to "
+            "0, or --cluster.address to a cluster that has some"
+        )
 
 
 def ray_address(config: ClusterConfig) -> str:

@@ -15,6 +15,8 @@ from raysys.errors import StorageError
 
 _NAMED = 5
 """Of the largest entries."""
+_SMALL = 2**20
+"""Bytes that are not worth a mention."""
 _HEADS = 200
 """Bytes for each file in an archive, beside its content, which is not compressed."""
 
@@ -28,7 +30,10 @@ def check_upload(folder: Path) -> dict[Path, int]:
     Raises:
         StorageError: there is no such folder, or Ray would refuse it: what is large is named.
     """
-    folder = folder.expanduser().absolute()
+    try:
+        folder = folder.expanduser().absolute()
+    except OSError as error:
+        raise StorageError(f"the current folder is gone ({error}): go to another one") from error
     if not folder.is_dir():
         raise StorageError(f"{folder} is not a folder")
     sizes: dict[Path, int] = {}
@@ -38,7 +43,14 @@ def check_upload(folder: Path) -> dict[Path, int]:
             sizes[path.relative_to(folder)] = path.stat().st_size
 
     excludes = [_get_excludes(folder, get_runtime_env_default_excludes())]
-    _dir_travel(folder, excludes, see, include_gitignore=True, logger=logging.Logger("upload"))
+    try:
+        _dir_travel(folder, excludes, see, include_gitignore=True, logger=logging.Logger("upload"))
+    except UnicodeDecodeError as error:
+        raise StorageError(
+            f"a .rayignore or .gitignore in {folder} is not UTF-8 ({error}): save it as UTF-8"
+        ) from error
+    except (OSError, RecursionError) as error:
+        raise StorageError(f"{folder} cannot be read ({error})") from error
     total = sum(sizes.values()) + _HEADS * len(sizes)
     if total >= DASHBOARD_CLIENT_MAX_SIZE:
         raise StorageError(
@@ -54,7 +66,8 @@ def _largest(sizes: Mapping[Path, int]) -> str:
     for path, size in sizes.items():
         tops[path.parts[0] + ("/" if len(path.parts) > 1 else "")] += size
         kinds[f"*{path.suffix}" if path.suffix else path.name] += size
-    named = ", ".join(f"{name} ({mib(size)})" for name, size in tops.most_common(_NAMED))
+    large = [(name, size) for name, size in tops.most_common(_NAMED) if size > _SMALL]
+    named = ", ".join(f"{name} ({mib(size)})" for name, size in large)
     ((kind, size),) = kinds.most_common(1)
     return f"{named}; {mib(size)} of it are {kind}"
 

@@ -65,7 +65,7 @@ def trained_on(
     if any(_mentions(one, corpus) for one in datasets):
         return [_warning(f"encoder {name} was trained on {corpus}, as its card's datasets say")]
     if _mentions(text, corpus):
-        message = f"the card of encoder {name} mentions {corpus}: read there whether it was trained on it, test part included"
+        message = f"the card of encoder {name} mentions {corpus}: read whether it was trained on it"
         return [Finding("warning", "encoder_card_mentions_corpus", message)]
     return []
 

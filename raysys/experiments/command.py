@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from rich.console import Console
 
+from raysys.cluster.session import check_cluster
+from raysys.config import Config
 from raysys.errors import DamagedError, StorageError, TrackingError
 from raysys.experiments.plan import Plan, deciding, write_plan
 from raysys.experiments.run_folder import choose_folder, read_record, recorded
@@ -15,7 +17,7 @@ from raysys.report.results import Result, read_result
 from raysys.report.terminal import print_audit, print_result
 from raysys.sealed import check_files
 from raysys.storage import Folder, resolve_folder
-from raysys.tracking.client import tracking_uri, ui_command
+from raysys.tracking.client import connect, tracking_uri, ui_command
 from raysys.tracking.command_log import CommandLog, has_ended
 from raysys.training.fold import read_result as read_fold
 
@@ -47,6 +49,17 @@ def _is_whole(fold: Folder) -> bool:
         return read_fold(fold) is not None or not fold.exists("bundle.json")
     except DamagedError:
         return False
+
+
+def look_ahead(config: Config) -> None:
+    """Look at MLflow and the cluster before there is work that needs them.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+        PoolError: the cluster cannot be reached, or this machine lacks the GPU that a fold asks for.
+    """
+    connect(config.tracking, resolve_folder(config.storage.runs))
+    check_cluster(config.cluster)
 
 
 def carry_out(

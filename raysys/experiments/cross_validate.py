@@ -7,7 +7,7 @@ from rich.console import Console
 from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.errors import FoldFailedError
-from raysys.experiments.command import carry_out
+from raysys.experiments.command import carry_out, look_ahead
 from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import open_session, open_trial
@@ -33,7 +33,7 @@ def cross_validate(config: Config, *, resume: bool | None, console: Console) -> 
         RaysysError: bad input (before any worker starts), lost workers, or folds that failed.
     """
     begun = time.monotonic()
-    plan = make_plan(config)
+    plan = make_plan(config, ahead=look_ahead)
     return carry_out(
         plan,
         kind="cross_validation",

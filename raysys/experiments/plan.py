@@ -5,7 +5,7 @@
 Bad input ends here, with one line and nothing half-written in the run folder.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -172,12 +172,18 @@ def prepare_store(
     return corpus, store, seen_in(store, config.features, corpus.utterances)
 
 
-def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
+def make_plan(
+    config: Config,
+    *,
+    models: Collection[str] = (),
+    ahead: Callable[[Config], None] = lambda config: None,
+) -> Plan:
     """Read, check and extract everything that a config asks for.
 
     Args:
         config: everything.
         models: names of all models that will be trained; empty is `model.name` alone.
+        ahead: looks at what comes later, before features are extracted, which may take hours.
 
     Raises:
         RaysysError: anything wrong with settings, corpus, features, folds or the prior.
@@ -186,6 +192,7 @@ def make_plan(config: Config, *, models: Collection[str] = ()) -> Plan:
     tracking_uri(config.tracking, resolve_folder(config.storage.runs))  # refused before all work
     found, cache = prepare_corpus(config, models=models)
     divided = _divide(found, config, models)  # what is wrong is said before hours of extraction
+    ahead(config)
     corpus, store, notes = prepare_store(found, config, cache)
     if len(corpus) < len(found):
         divided = _divide(corpus, config, models)

@@ -100,7 +100,11 @@ class Session:
 
     def aggregate(self, outcome: TrialOutcome) -> Any:
         """What the test embeddings of a COMPLETE trial come to; None for tasks that have no such thing."""
-        return self._aggregator.summary({fold.key: fold.folder for fold in outcome.folds})
+        found = self._aggregator.summary({fold.key: fold.folder for fold in outcome.folds})
+        measured: dict[int, list[Any]] = {}
+        for fold in sorted(outcome.folds, key=lambda one: one.key):
+            measured.setdefault(fold.fold, []).append(fold.measured)
+        return self.plan.task.with_measured(found, measured)
 
 
 @contextmanager

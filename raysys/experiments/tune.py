@@ -18,7 +18,7 @@ from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.choice import choose, confirm, open_choice
-from raysys.experiments.command import carry_out, is_finished
+from raysys.experiments.command import carry_out, is_finished, look_ahead
 from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.preset import best_preset
 from raysys.experiments.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
@@ -160,7 +160,7 @@ def _make_plan(config: Config) -> Plan:
     untuned = with_omega(untuned_config(config), search)
     wanted = [*config.model.modalities, *itertools.chain(*_choices(config, "model.modalities"))]
     widest = replaced(untuned, {"model.modalities": tuple(dict.fromkeys(wanted))})
-    plan = make_plan(widest, models=models)
+    plan = make_plan(widest, models=models, ahead=look_ahead)
     same = {"seconds": 0.0, "concurrency": 0}
     if search.rounds == 1:  # a study may be resumed with more trials
         same["num_trials"] = 1

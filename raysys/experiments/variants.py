@@ -7,6 +7,7 @@ from raysys.config import Config
 from raysys.config.names import check_effect, check_name, folder_name, typed
 from raysys.config.running import AblationConfig
 from raysys.errors import ConfigError, lookup
+from raysys.experiments.command import look_ahead
 from raysys.experiments.plan import Plan, deciding, make_plan
 from raysys.models import model_names
 from raysys.settings import digest, field_names, replaced
@@ -22,7 +23,8 @@ def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
         RaysysError: a variant that cannot be, or anything that `make_plan` raises.
     """
     configs = variant_configs(config)
-    plan = make_plan(_widest(configs), models={one.model.name for one in configs.values()})
+    models = {one.model.name for one in configs.values()}
+    plan = make_plan(_widest(configs), models=models, ahead=look_ahead)
     trials, settings = [], {cell.name: cell.settings for cell in config.ablation.cells}
     for variant, one in configs.items():
         plan.task.check_loss(one.loss)

@@ -7,6 +7,7 @@ sampler's randomness is a function of (seed, trial number), so a resumed study p
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,9 @@ def importances(
                 value=record.scores[objective.name],
             )
         )
-    found = optuna.importance.get_param_importances(study)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that trials tie: then all are as important
+        found = optuna.importance.get_param_importances(study)
     return {name.removesuffix("_share"): share for name, share in found.items()}
 
 

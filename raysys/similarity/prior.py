@@ -43,6 +43,10 @@ class Origin:
     """Name of the corpus."""
     tests: tuple[tuple[str, ...], ...]
     """Ids of the test utterances of every fold."""
+    keys: tuple[tuple[str, ...], ...] = ()
+    """The same, by what they are (`Corpus.keys`), whatever the corpus is called."""
+    known: tuple[str, ...] = ()
+    """Of all its utterances."""
 
 
 def preset_similarity(emotions: tuple[str, ...]) -> Float64[np.ndarray, "class class"]:
@@ -101,7 +105,14 @@ def similarity_record(
     """The matrices of a run as JSON, NaN as null; `similarity_from_record` reads it back."""
     names = ("average", "unbiased", "low", "high", "per_fold", "fold_counts", "utterance_counts")
     arrays = {name: with_null(getattr(summary, name).tolist()) for name in names}
-    return {"emotions": list(emotions), **asdict(origin), "over": summary.over, **arrays}
+    val = summary.val_per_fold
+    return {
+        "emotions": list(emotions),
+        **asdict(origin),
+        "over": summary.over,
+        **arrays,
+        "val_per_fold": None if val is None else with_null(val.tolist()),
+    }
 
 
 def similarity_from_record(

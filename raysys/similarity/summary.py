@@ -34,6 +34,8 @@ class SimilaritySummary:
     fold_counts: Int64[np.ndarray, "class class"]
     """Folds that each cell of the average rests on."""
     utterance_counts: Int64[np.ndarray, "fold class"]
+    val_per_fold: Float64[np.ndarray, "fold class class"] | None = None
+    """Of each fold's val part, with its own model: nothing of its test part is behind it."""
 
 
 def summarise_folds(

@@ -8,7 +8,7 @@ Distributions are one-hot labels or the annotators' shares (`loss.targets`). The
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -28,7 +28,12 @@ from raysys.losses import LossConfig, make_objective
 from raysys.losses.classification import ClassificationLoss, balanced_class_weights, class_counts
 from raysys.losses.objective import Objective
 from raysys.predictions import Aggregation, Predictions, read_embeddings
-from raysys.similarity.matrix import SimilarityConfig
+from raysys.similarity.matrix import (
+    SimilarityConfig,
+    class_representatives,
+    cosine_matrix,
+    mean_known,
+)
 from raysys.similarity.prior import Origin, similarity_record, with_null
 from raysys.similarity.psychology import agreement_with_vad
 from raysys.similarity.summary import SimilaritySummary, summarise_folds
@@ -86,6 +91,7 @@ class Classification(Task):
     stored: ClassVar = ("probabilities", "labels")
     baseline_name: ClassVar = "SVM"
     caption: ClassVar = "in % (F1 is weighted)"
+    measures: ClassVar = True
     summary_type: ClassVar = ClassificationSummary
 
     @classmethod
@@ -213,6 +219,21 @@ class Classification(Task):
             score=score_classes,
             choose=self.main if choose == LOSS.name else choose,
         )
+
+    def measure(self, val: Predictions) -> list[list[float | None]]:
+        """The class-similarity matrix of the val part: no label of the fold's test part is behind it."""
+        representatives = class_representatives(val.embeddings, val.truth, len(self.outputs))
+        matrix: list[list[float | None]] = with_null(cosine_matrix(representatives).tolist())
+        return matrix
+
+    def with_measured(
+        self, aggregate: SimilaritySummary, measured: Mapping[int, Sequence[Any]]
+    ) -> SimilaritySummary:
+        """With the matrices of the val parts, each the mean over the fold's seeds."""
+        if any(one is None for of_fold in measured.values() for one in of_fold):
+            return aggregate  # folds that an earlier raysys trained
+        stacked = [mean_known(np.array(measured[k], dtype=np.float64)) for k in sorted(measured)]
+        return replace(aggregate, val_per_fold=np.stack(stacked))
 
     def columns(self, outputs: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
         """Emotions, whether they agree, and the probability of each: truth, predicted, right, p_EMOTION."""

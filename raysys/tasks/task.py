@@ -109,6 +109,8 @@ class Task(Rules):
     summary_type: ClassVar[type]
     reads_formats: ClassVar[bool] = False
     """Whether its models read label formats, instead of what people say and look like."""
+    measures: ClassVar[bool] = False
+    """Whether `measure` has something to say."""
     shows_model: ClassVar[bool] = False
     """Whether trained models themselves are shown."""
     outputs: tuple[str, ...]
@@ -231,6 +233,19 @@ class Task(Rules):
             folds: settings are chosen on their val parts, test parts are predicted once.
             choose: the model's own validation score; one that the rival lacks, as the loss, is replaced by `main`.
         """
+
+    def measure(self, val: Predictions) -> Any:
+        """What a fold's model says of its val part, beside scores, as plain types."""
+        return None
+
+    def with_measured(self, aggregate: Any, measured: Mapping[int, Sequence[Any]]) -> Any:
+        """The aggregate, with what the folds measured.
+
+        Args:
+            aggregate: see `aggregation`.
+            measured: fold -> what `measure` returned, seed by seed.
+        """
+        return aggregate
 
     def columns(self, outputs: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
         """Predictions of a part, by the names of a table's columns; here truth_OUTPUT and predicted_OUTPUT.

@@ -4,8 +4,10 @@ The URI comes from the config, else MLFLOW_TRACKING_URI, else an SQLite file bes
 Ray workers change their folder. The driver alone connects; it creates the schema before anything else runs.
 """
 
+import glob
 import logging
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from raysys.aside import aside_name, is_left
 from raysys.config.running import TrackingConfig
 from raysys.errors import ConfigError, TrackingError
 from raysys.settings import without_password
@@ -33,6 +36,11 @@ _REMEDIES = {
     "INTERNAL_ERROR": "the server has an error of its own: look at its log",
     "out-of-date": "its tables are of an older MLflow: run mlflow db upgrade on a copy, or set --tracking.uri",
     "maintenance mode": "MLflow keeps runs no more in plain folders: set --tracking.uri sqlite:////PATH/mlflow.db",
+    "_alembic_tmp_": "its tables are half made, by a command that was ended: remove the file; with --resume the same "
+    "command fills a new one",
+    "No module named": "install that driver, or set --tracking.uri",
+    "unsupported URI": "set --tracking.uri to http://HOST:PORT of a server, or sqlite:////PATH/mlflow.db",
+    "Invalid url": "set --tracking.uri to http://HOST:PORT of a server, or sqlite:////PATH/mlflow.db",
     "disk is full": _MAKE_ROOM,
     "No space left": _MAKE_ROOM,
     "disk I/O error": "its file cannot be written or read: look at the disk",
@@ -72,14 +80,25 @@ def connect(config: TrackingConfig, runs: Folder) -> MlflowClient:
         TrackingError: no server answers, or the database cannot be opened.
     """
     uri = tracking_uri(config, runs)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    file = _sqlite_file(uri)
+    if (
+        file is not None and file.parent == runs.local_path
+    ):  # another folder that is not there may be a slip
+        file.parent.mkdir(parents=True, exist_ok=True)
+    # It would print where each run is, password included.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # It logs a traceback of each error, at every try, which also comes as an exception.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     shown = without_password(uri)
+    if file is not None and not file.parent.is_dir():  # MLflow would make it
+        raise TrackingError(
+            f"{file.parent} of tracking.uri is not there: make it, or set --tracking.uri"
+        )
     try:
-        with _alone(uri), _briefly():
+        with _alone(file), _briefly():
+            if file is not None and not _has_content(file):
+                _make_tables(file)
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
     except Exception as error:  # each store raises its own family
@@ -90,13 +109,33 @@ def connect(config: TrackingConfig, runs: Folder) -> MlflowClient:
     return client
 
 
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _has_content(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
+
+
+def _make_tables(file: Path) -> None:
+    """MLflow's tables in a new file, which is whole before it gets its name: half made ones would stay so for good."""
+    for left in file.parent.glob(f".{glob.escape(file.name)}.*"):
+        if is_left(left):
+            left.unlink(missing_ok=True)
+    aside = file.with_name(aside_name(file.name))
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
+def _alone(file: Path | None) -> Iterator[None]:
     """Let commands that start together on a new SQLite file make its tables one after the other."""
-    if not uri.startswith("sqlite:///"):
+    if file is None:
         yield
         return
-    file = Path(uri.removeprefix("sqlite:///"))
     lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=_TABLES_SECONDS)
     with suppress(NotImplementedError, OSError):  # a disk that knows no locks
         lock.acquire()
@@ -120,8 +159,12 @@ def _briefly() -> Iterator[None]:
 
 
 def said(error: Exception) -> str:
-    """What MLflow, or a library below it, says, in one line without statements of SQL and passwords."""
-    return without_password(" ".join(str(error).split()).split(" [SQL: ")[0])
+    """What MLflow, or a library below it, says, in one line without statements of SQL, wrappings and passwords."""
+    text = without_password(" ".join(str(error).split()).split(" [SQL: ")[0])
+    inner = re.search(r"\[Errno -?\d+\] [^'\")]+", text)
+    if inner and "Max retries exceeded" in text and "Proxy" not in text and "timed out" not in text:
+        return inner.group()
+    return text
 
 
 def remedy(reason: str) -> str:

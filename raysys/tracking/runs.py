@@ -119,7 +119,9 @@ class Writer:
                 if kind and error.errno in _REFUSED:
                     self._refused.add(kind)
                     reason = self._latest[:200]
-                    self._failures.append(f"{kind} cannot be stored, all else was ({reason})")
+                    self._failures.append(
+                        f"{kind} cannot be stored, all else was ({reason}; {remedy(reason)})"
+                    )
                     break
             except Exception as error:  # kept, and raised by `finish`
                 self._failures.append(f"{type(error).__name__}: {error}")

@@ -146,6 +146,9 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
         bundle = _bundle(config, data, trained.learner, normalisers)
         save_bundle(folder, bundle)
         write_predictions(folder, bundle.predict(part(fold.test)), data.task.stored)
+        if data.task.measures:
+            measured = data.task.measure(bundle.predict(part(fold.val)))
+            result = replace(result, measured=measured)
         plain = asdict(result)
         del plain["folder"], plain["redone"]  # a run folder may be moved
         files = digests_of(folder, [*FILES, *prediction_files(data.task.stored)])

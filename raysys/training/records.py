@@ -62,6 +62,8 @@ class FoldResult:
     seed: int = 0
     redone: str = ""
     """What was damaged, so that the fold was trained again."""
+    measured: Any = None
+    """What the task measured on the val part with the kept weights, as plain types; None where it measures nothing."""
 
     @property
     def key(self) -> FoldKey:

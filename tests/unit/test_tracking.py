@@ -209,6 +209,42 @@ def test_a_full_disk_is_said_in_a_line_with_its_remedy(
     assert capfd.readouterr() == ("", "")
 
 
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from alembic.operations import Operations
+from raysys.config.running import TrackingConfig
+from raysys.storage import Folder
+from raysys.tracking.client import connect
+
+made = Operations.create_index
+def interrupt(*arguments, **named):
+    raise KeyboardInterrupt("signal 1")  # as a handler raises it between two statements
+Operations.create_index = interrupt
+try:
+    connect(TrackingConfig(), Folder(sys.argv[1]))
+except KeyboardInterrupt:
+    Operations.create_index = made
+    print(sorted(one.name for one in Path(sys.argv[1]).iterdir()))
+"""
+
+
+def test_tables_that_are_half_made_are_made_again(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.stdout == "['.mlflow.db.lock']\n", done.stderr
+    connect(TrackingConfig(), Folder(str(tmp_path)))
+    assert {one.name for one in tmp_path.iterdir()} == {".mlflow.db.lock", "mlflow.db"}
+
+
+def test_a_folder_that_is_not_there_is_named_and_not_made(tmp_path: Path):
+    uri = f"sqlite:///{tmp_path}/slip/mlflow.db"
+    with pytest.raises(TrackingError, match=r"slip of tracking\.uri is not there"):
+        connect(TrackingConfig(uri=uri), Folder(str(tmp_path)))
+    assert not (tmp_path / "slip").exists()
+
+
 def test_four_commands_may_be_the_first_on_a_store_at_once(tmp_path: Path):
     code = (
         "import sys; from raysys.config.running import TrackingConfig; from raysys.storage import Folder; "
@@ -242,9 +278,13 @@ def test_each_trouble_with_a_server_has_its_own_remedy_and_no_password(
 
 
 def _answering(line: str) -> type[socketserver.BaseRequestHandler]:
-    class Handler(socketserver.BaseRequestHandler):
+    class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            self.request.recv(4096)
-            self.request.sendall(f"{line}\r\nContent-Length: 0\r\n\r\n".encode())
+            length = 0
+            while line_of := self.rfile.readline().strip():
+                if line_of.lower().startswith(b"content-length:"):
+                    length = int(line_of.split(b":")[1])
+            self.rfile.read(length)  # a connection that is closed before is reset
+            self.wfile.write(f"{line}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
 
     return Handler
