@@ -179,6 +179,14 @@ class Corpus:
         )
 
     @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Of every utterance 16 hex digits by what it is, its label aside, whatever the corpus is called."""
+        return tuple(
+            digest(row.utterance_id, row.text, Path(row.audio).name, row.start, row.end)[:16]
+            for row in self.utterances
+        )
+
+    @cached_property
     def digest(self) -> str:
         """Digest of emotions or targets, every column of every row, and the audio's content."""
         rows = [

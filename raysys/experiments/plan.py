@@ -231,7 +231,12 @@ def _divide(corpus: Corpus, config: Config, models: Collection[str]) -> _Divided
     notes = config.features.findings(modalities, corpus.name)
     audit = audit_folds(corpus, folds, config.folds, modalities=modalities, notes=notes)
     ids = [row.utterance_id for row in corpus.utterances]
-    origin = Origin(corpus.name, tuple(tuple(ids[k] for k in fold.test) for fold in folds))
+    origin = Origin(
+        corpus.name,
+        tuple(tuple(ids[k] for k in fold.test) for fold in folds),
+        tuple(tuple(corpus.keys[k] for k in fold.test) for fold in folds),
+        corpus.keys,
+    )
     runs = resolve_folder(config.storage.runs)
     prior = resolve_space(config, origin, runs=runs) or resolve_prior(
         config, corpus.emotions, origin, runs=runs

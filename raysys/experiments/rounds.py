@@ -299,7 +299,8 @@ class _Rounds:
         if not folder.exists(_RECORD):
             return None
         record: Mapping[str, Any] = folder.read_json(_RECORD)
-        return similarity_from_record(record, self._plan.corpus.emotions, best.name)
+        of = self._config.loss.measured_on
+        return similarity_from_record(record, self._plan.corpus.emotions, best.name, of=of)
 
 
 def _why_none(records: Sequence[TrialRecord]) -> str:

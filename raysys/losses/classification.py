@@ -23,7 +23,11 @@ class ClassificationLossConfig:
     """Weight of the emotion-aware term beside KL; 0 leaves plain KL."""
     similarity: str = "preset"
     """Similarity matrix S of the emotion-aware term: preset (hand-written), vad (from people's ratings of the emotions'
-    names), the path of a .json or .npy file, or mlflow:RUN_ID for the averaged matrix of an earlier run."""
+    names), the path of a .json or .npy file, or mlflow:RUN_ID for that of an earlier run."""
+    measured_on: Literal["val", "test"] = "val"
+    """Which matrices of an earlier run S is: those of val parts, where each fold takes what its own model measured on
+    its own val part; or test, the average over the other folds' test parts, on which this fold's labels have a bearing
+    (their models trained on them): the result is marked."""
     class_weights: bool = False
     """Weigh utterances by the inverse frequency of their class in the train part."""
 

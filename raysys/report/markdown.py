@@ -26,7 +26,9 @@ def headline(result: Result) -> str:
     wanted = TASKS[result.task].main
     known = [m for m in first if not math.isnan(mean[m.name])] or first
     main = next((metric for metric in known if metric.name == wanted), known[0])
-    return f"{main.title} {spread(main, mean, std)}"
+    marked = any(finding.kind == "saw_test_labels" for finding in result.audit)
+    mark = " (S saw test labels)" if marked else ""
+    return f"{main.title} {spread(main, mean, std)}{mark}"
 
 
 def as_markdown(result: Result) -> str:

@@ -7,7 +7,7 @@ S = 1 - distance / largest possible distance. It is a placeholder until a study 
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -120,42 +120,81 @@ def similarity_from_record(
     emotions: tuple[str, ...],
     source: str,
     *,
-    without: Collection[str] = (),
+    of: Literal["val", "test"],
+    tests: Collection[str] = (),
 ) -> Float64[np.ndarray, "class class"]:
     """A matrix from the JSON that runs log, brought into the order of `emotions`.
 
     Args:
-        record: `emotions`, `average` and, for `without`, `per_fold` and `tests`.
+        record: see `similarity_record`.
         emotions: the classes wanted, in order.
         source: what the record is, for messages.
-        without: ids of utterances on which the matrix must not rest; folds that tested one of them are left out.
+        of: the matrices of val parts, of folds that trained on none of `tests`; or those of test parts, of folds that
+            tested none of them.
+        tests: keys (`Corpus.keys`) of the test utterances of the fold that is going to use it.
 
     Raises:
         ConfigError: the record has no matrix, lacks one of the emotions, or no fold is left.
     """
     if not {"emotions", "average"} <= record.keys():
         raise ConfigError(f"{source} must hold 'emotions' and 'average'")
-    kept = [k for k, ids in enumerate(record.get("tests", ())) if not set(ids) & set(without)]
-    if without and not kept:
-        raise ConfigError(
-            f"{source} was measured on test utterances of a fold that would use it, in all of its own folds: it would "
-            "carry their labels into training: set --loss.similarity to preset or to a matrix of other folds"
-        )
-    known = list(record["emotions"])
+    known, wanted = list(record["emotions"]), set(tests)
     for emotion in emotions:
         if emotion not in known:
             raise ConfigError(f"{source} has no emotion '{emotion}': {nearest(emotion, known)}")
     order = [known.index(emotion) for emotion in emotions]
     try:
-        matrix = np.array(record["average"], dtype=np.float64)
-        if without:
-            matrix = average_matrix(np.array(record["per_fold"], dtype=np.float64)[kept])[0]
+        if "per_fold" in record:
+            kept = _kept(record, source, of, wanted)
+            name = "val_per_fold" if of == "val" else "per_fold"
+            matrices = np.array(record[name], dtype=np.float64)
+            matrix = _filled(average_matrix(matrices[kept])[0])
+        else:  # somebody's own
+            matrix = np.array(record["average"], dtype=np.float64)
         matrix = matrix[np.ix_(order, order)]
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, IndexError, KeyError) as error:
         raise ConfigError(
             f"{source}: 'average' is not a square matrix of numbers: {error}"
         ) from error
     return check_similarity(matrix, emotions, source)
+
+
+def _kept(
+    record: Mapping[str, Any], source: str, of: Literal["val", "test"], wanted: set[str]
+) -> list[int]:
+    """Folds of the record whose matrix the fold may use.
+
+    A fold's model and its val part know the labels of every utterance but its own test part.
+    """
+    if of == "val" and not record.get("val_per_fold"):
+        raise ConfigError(
+            f"{source} has no matrices of val parts, as an earlier raysys wrote it: run it again, or set "
+            "--loss.measured_on test, which marks the result"
+        )
+    keys, known = [set(one) for one in record.get("keys") or ()], set(record.get("known") or ())
+    if not keys:  # what it rests on is not known
+        return list(range(len(record.get("per_fold") or ())))
+    if of == "val":
+        kept = [k for k, own in enumerate(keys) if not wanted & (known - own)]
+    else:
+        kept = [k for k, own in enumerate(keys) if not wanted & own]
+    if not kept:
+        learnt = "learnt from" if of == "val" else "tested"
+        raise ConfigError(
+            f"{source}: every fold of it has {learnt} test utterances of a fold that would use it, whose labels it "
+            "would carry into training: use the folds of that run, or set --loss.similarity to preset or to a matrix "
+            "of another corpus"
+        )
+    return kept
+
+
+def _filled(matrix: Float64[np.ndarray, "class class"]) -> Float64[np.ndarray, "class class"]:
+    """Cells of a class that the part lacks become the mean of the known ones, the diagonal 1."""
+    unknown, diagonal = np.isnan(matrix), np.eye(len(matrix), dtype=bool)
+    known = matrix[~diagonal & ~unknown]
+    usual = np.where(diagonal, 1.0, known.mean() if len(known) else 0.0)
+    filled: np.ndarray = np.where(unknown, usual, matrix)
+    return filled
 
 
 def check_similarity(

@@ -37,6 +37,7 @@ from raysys.storage import Folder
 from raysys.tasks.exhibits import Exhibit
 from raysys.tracking.client import connect, experiment_id
 from raysys.tracking.metrics import ablation_metrics, study_metrics, trial_metrics
+from raysys.tracking.priors import SAW_TEST_LABELS
 from raysys.tracking.runs import RunLog, Writer
 from raysys.training.records import EpochRecord
 from raysys.trials.curve import Point
@@ -226,6 +227,8 @@ class CommandLog(Listener):
         log.json(plain(result), "result.json")
         named = f"{name}: {headline(result)}"
         log.tags({"mlflow.note.content": as_markdown(result), "mlflow.runName": named})
+        if any(finding.kind == SAW_TEST_LABELS for finding in result.audit):
+            log.tags({f"raysys.{SAW_TEST_LABELS}": "true"})
 
     def finish(self, status: str, *, patience_seconds: float | None = None) -> None:
         """End the run (FINISHED, FAILED or KILLED), and the runs of trials that it leaves unfinished.

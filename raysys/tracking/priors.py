@@ -1,8 +1,12 @@
 """The similarity matrix of an earlier run, as the prior of the next one's emotion-aware loss.
 
-An averaged matrix rests on test parts. Fed back on the same corpus, it would carry a fold's test labels into its
-training. So each fold then takes the average over the folds that tested none of its test utterances (in the same folds:
-the others), and the audit says so.
+    val   (the default) each fold takes what its own model of that run measured on its own val part: no label of its
+          test part is behind it, as neither train nor val have any
+    test  the average over the folds that tested none of its test utterances. Their models trained on them, so their
+          labels have a bearing on it: the result is marked, in the audit, its headline and MLflow
+
+A matrix without a record of what it rests on (.npy) is marked too. Utterances are known by what they are, not by the
+corpus' name.
 """
 
 import json
@@ -29,6 +33,8 @@ from raysys.similarity.psychology import vad_similarity
 from raysys.storage import Folder, split_place
 from raysys.tracking.client import connect
 
+SAW_TEST_LABELS = "saw_test_labels"
+"""Kind of the finding that marks a result."""
 _PREFIX = "mlflow:"
 _WRITTEN = {"preset": preset_similarity, "vad": vad_similarity}
 """Sources that nobody has to measure."""
@@ -68,22 +74,30 @@ def resolve_prior(
     else:
         record = read_similarity(*split_place(source), emotions)
     if isinstance(record, np.ndarray):
-        return Prior([record.tolist()] * len(origin.tests))
-    measured = (
-        set().union(*record.get("tests", ())) if record.get("corpus") == origin.corpus else set()
-    )
-    touched = [[row for row in ids if row in measured] for ids in origin.tests]
-    matrices = [similarity_from_record(record, emotions, source, without=ids) for ids in touched]
-    return Prior([one.tolist() for one in matrices], _finding(source) if any(touched) else None)
+        why = "nobody knows on which utterances it was measured"
+        return Prior([record.tolist()] * len(origin.tests), _marked(source, why))
+    of, own = config.loss.measured_on, origin.keys or [()] * len(origin.tests)
+    matrices = [similarity_from_record(record, emotions, source, of=of, tests=one) for one in own]
+    known = set(record.get("known") or ())
+    touched = any(known & set(one) for one in own)
+    finding = None
+    if of == "test" and touched:
+        finding = _marked(source, "folds whose models trained on this one's test part measured it")
+    elif not known:
+        finding = _marked(source, "nobody knows on which utterances it was measured")
+    elif touched:
+        finding = Finding(
+            "note",
+            "prior",
+            f"S ({source}) is for each fold what its own model of that run measured on its own val part: no label of "
+            "its test part is behind it",
+        )
+    return Prior([one.tolist() for one in matrices], finding)
 
 
-def _finding(source: str) -> Finding:
-    return Finding(
-        "note",
-        "prior",
-        f"S ({source}) was measured on test parts of this corpus: each fold takes the average of the others', "
-        "which tested none of its test utterances",
-    )
+def _marked(source: str, why: str) -> Finding:
+    message = f"S ({source}) saw test labels, or may have: {why}"
+    return Finding("warning", SAW_TEST_LABELS, message)
 
 
 def _download(run_id: str, config: Config, runs: Folder) -> Mapping[str, Any]:

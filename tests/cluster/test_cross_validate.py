@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 import raysys
 from raysys.config import Config
 from raysys.corpus.folds import FoldsConfig
-from raysys.errors import FoldFailedError, StorageError
+from raysys.errors import ConfigError, FoldFailedError, StorageError
 from raysys.experiments.plan import make_plan
 from raysys.settings import replaced
 from tests.cluster.conftest import Ran, fold_curve, run
@@ -116,30 +116,39 @@ def prior_of(reference: Ran, **changes: Any) -> Config:
     return replace(reference.config, loss=loss, **changes)
 
 
-def test_the_averaged_matrix_of_a_run_feeds_the_next_runs_loss(reference: Ran):
+def test_the_matrices_of_a_run_feed_the_next_runs_loss(reference: Ran):
     fed = run(prior_of(reference, name="fed"))
     assert fed.numbers != reference.numbers
-    per_fold = np.array(reference.result.summary.similarity["per_fold"], dtype=float)
+    client = MlflowClient(f"sqlite:///{reference.config.storage.runs}/mlflow.db")
+    run_id = reference.result.mlflow.run_id
+    record = json.loads(
+        Path(client.download_artifacts(run_id, "similarity/average.json")).read_text()
+    )
     text = replace(reference.config.model, modalities=("text",))
     for changes in ({}, {"model": text}):
         plan = make_plan(prior_of(reference, **changes))
         assert plan.prior is not None
-        for fold, prior in enumerate(plan.prior):
-            # S rests on test parts: a fold gets the mean of the other folds' matrices
-            others = np.nanmean(np.delete(per_fold, fold, axis=0), axis=0)
-            np.testing.assert_allclose(prior, others)
-        assert any("each fold takes the average of the others'" in f.message for f in plan.audit)
+        for own, prior in zip(record["val_per_fold"], plan.prior, strict=True):
+            known = np.array(own, dtype=float)
+            there = ~np.isnan(known)
+            np.testing.assert_array_equal(np.array(prior)[there], known[there])
+        assert any("on its own val part" in finding.message for finding in plan.audit)
 
 
-def test_in_other_folds_a_matrix_comes_from_those_that_tested_no_test_utterance(reference: Ran):
-    plan = make_plan(prior_of(reference, folds=FoldsConfig(groups="session", n_splits=2)))
-    sessions = np.array(plan.corpus.column("session"))
+def test_from_test_parts_a_fold_gets_those_that_tested_none_of_its_utterances(reference: Ran):
     per_fold = np.array(reference.result.summary.similarity["per_fold"], dtype=float)
-    assert plan.prior is not None
-    for fold, matrix in zip(plan.folds, plan.prior, strict=True):
-        tested = set(sessions[fold.test])
-        kept = [k for k, name in enumerate(sorted(set(sessions))) if name not in tested]
-        np.testing.assert_allclose(matrix, np.nanmean(per_fold[kept], axis=0))
+    other = prior_of(reference, folds=FoldsConfig(groups="session", n_splits=2))
+    with pytest.raises(ConfigError, match="every fold of it has learnt from test utterances"):
+        make_plan(other)
+    for config in (prior_of(reference), other):
+        plan = make_plan(replaced(config, {"loss.measured_on": "test"}))
+        sessions = np.array(plan.corpus.column("session"))
+        assert plan.prior is not None
+        for fold, matrix in zip(plan.folds, plan.prior, strict=True):
+            tested = set(sessions[fold.test])
+            kept = [k for k, name in enumerate(sorted(set(sessions))) if name not in tested]
+            np.testing.assert_allclose(matrix, np.nanmean(per_fold[kept], axis=0))
+        assert "saw_test_labels" in {finding.kind for finding in plan.audit}
 
 
 def test_a_fold_that_diverges_fails_the_run_with_its_reason(small: Config):

@@ -208,7 +208,7 @@ def test_the_preset_is_a_similarity_matrix_in_which_near_emotions_are_near():
 
 def test_a_stored_matrix_is_brought_into_the_order_of_the_emotions(tmp_path):
     stored = {"emotions": ["a", "b", "c"], "average": [[1, 0.2, 0.3], [0.2, 1, 0.4], [0.3, 0.4, 1]]}
-    matrix = similarity_from_record(stored, ("c", "a"), "x")
+    matrix = similarity_from_record(stored, ("c", "a"), "x", of="val")
     np.testing.assert_allclose(matrix, [[1, 0.3], [0.3, 1]])
     np.save(tmp_path / "s.npy", np.array(stored["average"]))
     np.testing.assert_allclose(
@@ -229,27 +229,40 @@ def test_a_stored_matrix_is_brought_into_the_order_of_the_emotions(tmp_path):
 def test_what_is_no_similarity_matrix_is_refused(matrix, rule):
     record = {"emotions": ["a", "b"], "average": matrix}
     with pytest.raises(ConfigError, match=rule):
-        similarity_from_record(record, ("a", "b"), "source")
+        similarity_from_record(record, ("a", "b"), "source", of="val")
 
 
-def test_a_fold_takes_no_matrix_that_rests_on_its_test_utterances():
-    def matrix(value: float) -> list[list[float]]:
+def test_a_fold_takes_no_matrix_that_knows_labels_of_its_test_utterances():
+    def matrix(value: float | None) -> list[list[float | None]]:
         return [[1.0, value], [value, 1.0]]
 
     record = {
         "emotions": ["calm", "joy"],
         "average": matrix(0.4),
         "per_fold": [matrix(0.2), matrix(0.4), matrix(0.6)],
-        "tests": [["a", "b"], ["c"], ["d", "e"]],
+        "val_per_fold": [matrix(0.1), matrix(0.3), matrix(None)],
+        "keys": [["a", "b"], ["c"], ["d", "e"]],
+        "known": ["a", "b", "c", "d", "e", "f"],
     }
 
-    def value(*without: str) -> float:
-        found = similarity_from_record(record, ("calm", "joy"), "run", without=without)
+    def value(*tests: str, of: str = "val") -> float:
+        found = similarity_from_record(record, ("calm", "joy"), "run", of=of, tests=tests)
         return float(found[0, 1])
 
-    assert value() == 0.4
-    assert value("b") == pytest.approx(0.5)
-    assert value("c", "z") == pytest.approx(0.4)
-    assert value("a", "e") == pytest.approx(0.4)  # folds of another division
-    with pytest.raises(ConfigError, match="in all of its own folds"):
-        value("a", "c", "d")
+    # On val: the fold's own, whose model and val part are free of its test part.
+    assert value("a", "b") == 0.1
+    assert value("b") == 0.1  # part of it
+    assert value("c", "elsewhere") == 0.3
+    assert value("elsewhere") == pytest.approx(0.2)  # of another corpus: all of them
+    assert value("d") == 0.0  # its val part lacks a class
+    with pytest.raises(ConfigError, match="every fold of it has learnt from test utterances"):
+        value("a", "c")  # folds of another division
+    with pytest.raises(ConfigError, match="every fold of it has learnt from"):
+        value("f")  # which no fold tested
+    assert value("b", of="test") == pytest.approx(0.5)
+    assert value("a", "e", of="test") == pytest.approx(0.4)
+    with pytest.raises(ConfigError, match="every fold of it has tested"):
+        value("a", "c", "d", of="test")
+    del record["val_per_fold"]
+    with pytest.raises(ConfigError, match=r"set --loss\.measured_on test"):
+        value("a")
