@@ -222,9 +222,8 @@ class Classification(Task):
 
     def measure(self, val: Predictions) -> list[list[float | None]]:
         """The class-similarity matrix of the val part: no label of the fold's test part is behind it."""
-        representatives = class_representatives(val.embeddings, val.truth, len(self.outputs))
-        matrix: list[list[float | None]] = with_null(cosine_matrix(representatives).tolist())
-        return matrix
+        means = class_representatives(val.embeddings, val.truth, len(self.outputs))
+        return with_null(cosine_matrix(means).tolist())
 
     def with_measured(
         self, aggregate: SimilaritySummary, measured: Mapping[int, Sequence[Any]]
@@ -238,12 +237,9 @@ class Classification(Task):
     def columns(self, outputs: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
         """Emotions, whether they agree, and the probability of each: truth, predicted, right, p_EMOTION."""
         names, predicted = np.array(self.outputs), outputs.argmax(axis=1)
-        return {
-            "truth": names[truth],
-            "predicted": names[predicted],
-            "right": predicted == truth,
-            **{f"p_{name}": outputs[:, k] for k, name in enumerate(self.outputs)},
-        }
+        shares = {f"p_{name}": outputs[:, k] for k, name in enumerate(self.outputs)}
+        said = {"truth": names[truth], "predicted": names[predicted], "right": predicted == truth}
+        return said | shares
 
     def aggregation(
         self,

@@ -30,7 +30,6 @@ from raysys.models.emotion_space import Answers, load_space
 from raysys.models.output import ModelOutput
 from raysys.predictions import Predictions
 from raysys.storage import Folder, with_nan
-from raysys.tasks.baseline import Baseline, Pooled
 from raysys.tasks.emotion_embedding_summary import (
     METRICS,
     RIDGES,
@@ -234,14 +233,7 @@ class EmotionEmbedding(Task):
             for name in ("pearson", "ua", "weighted_f1")
         }
 
-    def baselines(
-        self, pooled: Pooled, targets: RatedTargets, folds: Sequence[Fold], *, choose: str
-    ) -> list[Baseline]:
-        """One, fold by fold: its strength is chosen inside the train part, by leaving one out."""
-        test = tuple(self._baseline(pooled.values, targets, fold) for fold in folds)
-        return [Baseline(self.baseline_name, "", test)]
-
-    def _baseline(self, pooled: np.ndarray, targets: RatedTargets, fold: Fold) -> dict[str, float]:
+    def baseline(self, pooled: np.ndarray, targets: RatedTargets, fold: Fold) -> dict[str, float]:
         """Ridge on standardised columns, for each format on the items of the train part that are rated in it.
 
         `ridge/FORMAT` is its r (UA of classes). `mapped/FORMAT` is that of a ridge which was taught what the fold's

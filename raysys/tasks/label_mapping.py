@@ -29,7 +29,6 @@ from raysys.losses.objective import Objective
 from raysys.models.emotion_space import as_ratings, load_space
 from raysys.predictions import Predictions
 from raysys.storage import Folder
-from raysys.tasks.baseline import Baseline, Pooled
 from raysys.tasks.exhibits import Bars, Exhibit, File, Points
 from raysys.tasks.label_mapping_summary import (
     METRICS,
@@ -239,14 +238,7 @@ class LabelMapping(Task):
             for name in ("pearson", "rmse")
         }
 
-    def baselines(
-        self, pooled: Pooled, targets: RatedTargets, folds: Sequence[Fold], *, choose: str
-    ) -> list[Baseline]:
-        """One, fold by fold: for each pair of formats the rival that does better on val."""
-        test = tuple(self._baseline(pooled.values, targets, fold) for fold in folds)
-        return [Baseline(self.baseline_name, "", test)]
-
-    def _baseline(self, pooled: np.ndarray, targets: RatedTargets, fold: Fold) -> dict[str, float]:
+    def baseline(self, pooled: np.ndarray, targets: RatedTargets, fold: Fold) -> dict[str, float]:
         """The scores of the better rival of each pair by its r on val, and `ridge/PAIR`, `knn/PAIR`: r on test."""
         scores: dict[str, float] = {}
         chosen, places = [], columns_of(self.formats)

@@ -23,4 +23,4 @@ sys.exit(run_job(job, []))
 def test_a_closed_terminal(handling: str, status: int):
     done = subprocess.run([sys.executable, "-c", CODE, handling], capture_output=True, text=True)
     assert done.returncode == status, done.stderr
-    assert ("--resume" in done.stderr) == (status == 130)
+    assert ("interrupted; no run had begun" in done.stderr) == (status == 130)

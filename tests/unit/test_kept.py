@@ -58,7 +58,8 @@ def test_a_kept_result_is_read_and_shown():
         folder = Folder(str(KEPT)) / f"fold_{scores.fold}"
         stored = read_predictions(folder, Classification.stored)
         predicted = stored.outputs.argmax(axis=1)
-        assert dict(scores.test) == score_classes(stored.truth, predicted)
+        known = score_classes(stored.truth, predicted)  # and perhaps a later score
+        assert dict(scores.test) == {name: known[name] for name in scores.test}
         fold = read_fold(folder)
         assert fold is not None
         assert fold.val["ua"] == scores.val["ua"]
