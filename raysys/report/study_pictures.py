@@ -103,6 +103,7 @@ def _parallel_coordinates(
     axes.set_xticks(range(len(names)), [symbol(name) for name in names])
     axes.tick_params(axis="x", pad=14, length=0)
     axes.set_yticks([])
+    axes.set_ylim(-0.05, 1.05)  # also where all values are near each other
     axes.spines[["left", "bottom"]].set_visible(False)
     figure.colorbar(colours, ax=axes, label=f"validation {objective.name} (dotted: stopped early)")
     return _finished(figure)

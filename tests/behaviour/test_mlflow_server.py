@@ -21,12 +21,15 @@ HANGS_SECONDS = 1200
 
 
 @pytest.mark.proof("tracking")
-def test_nothing_is_lost_while_the_server_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_is_lost_while_the_server_is_away_and_no_password_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
+    uri = f"http://me:secret@127.0.0.1:{port}"
     command = [
         sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{tmp_path}/m.db", "--artifacts-destination", str(tmp_path / "a"),
@@ -63,5 +66,7 @@ def test_nothing_is_lost_while_the_server_is_away(tmp_path: Path, monkeypatch: p
         log.end("FINISHED")
         writer.finish()
         assert [p.value for p in client.get_metric_history(run_id, "m")] == [1, 2, 3, 4, 5]
+        said = capfd.readouterr()
+        assert "secret" not in said.out + said.err
     finally:
         stop(server)
