@@ -68,10 +68,14 @@ class FeaturesConfig:
     """Settings of the frames encoder."""
     precomputed: PrecomputedConfig = field(default_factory=PrecomputedConfig)
     """Files of the precomputed encoder."""
-    trained_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Part of a model's name -> corpora that it was trained on, beside those that raysys knows: for the audit."""
+    trained_on: tuple[str, ...] = ()
+    """PART=CORPUS: models whose name holds the part were trained on the corpus; for the audit, beside those that it
+    knows."""
 
     def __post_init__(self) -> None:
+        for entry in self.trained_on:
+            part, _, corpus = entry.partition("=")
+            require(bool(part and corpus), "features.trained_on", entry, "PART_OF_A_NAME=CORPUS")
         pool = self.pool_frames
         require(1 <= pool <= 1000, "features.pool_frames", pool, "1 to 1000")
         if self.audio == "audio_transformers" and self.audio_transformers.tune_layers:
@@ -150,7 +154,10 @@ class FeaturesConfig:
         for served in by_encoder.values():
             encoder = self.encoder(served[0])
             if model := getattr(encoder, "model", ""):
-                found += trained_on(model, corpus, self.trained_on)
+                added: dict[str, list[str]] = {}
+                for part, _, one in (entry.partition("=") for entry in self.trained_on):
+                    added.setdefault(part, []).append(one)
+                found += trained_on(model, corpus, added)
             found += encoder.findings(served, corpus)
         return found
 

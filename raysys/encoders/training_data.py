@@ -1,6 +1,6 @@
 """On which corpora of emotion a pretrained model was trained, so that its features have seen their test parts.
 
-    the table below, and --features.trained_on     part of a model's name -> corpora
+    the table below, and --features.trained_on     part of a model's name = corpus
     the model's own name                           that of a corpus in it
     the model's card (README.md)                   its list of datasets, and its text
 

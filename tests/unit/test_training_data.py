@@ -6,6 +6,7 @@ import pytest
 
 from raysys.config import Config
 from raysys.encoders.training_data import trained_on
+from raysys.errors import ConfigError
 from raysys.settings import replaced
 
 TRAINED, MENTIONED = "encoder_trained_on_corpus", "encoder_card_mentions_corpus"
@@ -55,11 +56,15 @@ def test_users_extend_the_table():
         {
             "features.text": "transformers",
             "features.transformers.model": "lab/our-model-v2",
-            "features.trained_on": extra,
+            "features.trained_on": ("our-model=ours", "our-model=theirs"),
         },
     )
-    found = config.features.findings(("text",), "ours")
-    assert [one.kind for one in found] == [TRAINED]
+    for corpus in ("ours", "theirs"):
+        found = config.features.findings(("text",), corpus)
+        assert [one.kind for one in found] == [TRAINED]
+    hash(config.features)  # workers keep an encoder by its settings
+    with pytest.raises(ConfigError, match="PART_OF_A_NAME=CORPUS"):
+        replaced(Config(), {"features.trained_on": ("our-model",)})
 
 
 def card(folder: Path, text: str) -> str:
