@@ -35,6 +35,18 @@ def is_finished(folder: Folder) -> bool:
         return False
 
 
+def _damaged_report(folder: Folder) -> str:
+    """What of a finished run's report is damaged; empty where nothing is, or it has none."""
+    try:
+        if read_record(folder).status == "FINISHED":
+            check_files(folder, getattr(read_result(folder), "files", {}))
+    except DamagedError as damage:
+        return str(damage)
+    except StorageError:
+        pass
+    return ""
+
+
 def _folds_in(folder: Folder) -> Iterator[Folder]:
     """Folders of trained folds, of all seeds and trials."""
     for name in folder.names():
@@ -100,6 +112,8 @@ def carry_out(
         ui = ui_command(tracking_uri(config.tracking, runs))
         print_result(console, result, folder=folder.path(), ui=ui)
         return result
+    if resume and (damage := _damaged_report(folder)):
+        console.print(f"{damage}: it is made again", highlight=False, soft_wrap=True)
     with folder.held() as still_held:
         print_audit(console, plan.audit)
         with recorded(

@@ -63,6 +63,7 @@ def test_a_damaged_table_is_made_again(small: Config, monkeypatch: pytest.Monkey
     folder.write_bytes("predictions.parquet", whole[:-9] + b"x" + whole[-8:])
     _, printed = ran(config)
     assert "is finished already" not in printed
+    assert "predictions.parquet is damaged" in printed
     assert folder.read_bytes("predictions.parquet") == whole
     assert "is finished already" in ran(config)[1]
 
