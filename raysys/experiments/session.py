@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from raysys.background import Background
 from raysys.cluster.aggregator import RunningAggregator, running_aggregator
@@ -82,9 +83,10 @@ class Baselines:
             for m in modalities
         }
         choose = plan.config.selects.name
-        return plan.task.baselines(
-            pool_over_time(features), plan.data.targets, plan.folds, choose=choose
-        )
+        with threadpool_limits(1):  # workers may have all other cores
+            return plan.task.baselines(
+                pool_over_time(features), plan.data.targets, plan.folds, choose=choose
+            )
 
 
 @dataclass(frozen=True)
