@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,6 @@ def _make_token() -> None:
         return
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     file = Path(named) if named else Path.home() / ".ray" / "auth_token"
-    token = secrets.token_hex(32)
     try:
         if file.is_file():
             with suppress(PermissionError):  # somebody else's, meant for several
@@ -121,7 +121,7 @@ def _make_token() -> None:
         file.parent.mkdir(mode=0o700, exist_ok=True)
         aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
         with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(token)
+            stream.write(_token())
         try:
             os.link(aside, file)  # whole, or not at all: another command may be reading it
         finally:
@@ -129,4 +129,10 @@ def _make_token() -> None:
     except FileExistsError:  # another command was faster
         pass
     except OSError:
-        os.environ["RAY_AUTH_TOKEN"] = token
+        os.environ["RAY_AUTH_TOKEN"] = _token()
+
+
+@cache
+def _token() -> str:
+    """The same for every Ray of this process, which reads it once."""
+    return secrets.token_hex(32)

@@ -22,7 +22,7 @@ from raysys.experiments.command import carry_out, is_finished, look_ahead
 from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.preset import best_preset
 from raysys.experiments.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
-from raysys.experiments.session import open_test, write_files
+from raysys.experiments.session import write_files
 from raysys.models import model_names
 from raysys.report.results import (
     Choice,
@@ -91,7 +91,7 @@ def _report(
     summary = task.summary(honest.predictions, speakers, searched.aggregate, searched.baseline)
     names = [metric.name for metric in shown(task.metrics)]
     val = {name: chosen.mean(name) for name in chosen.folds[0].val}
-    opened = open_test(plan, chosen.folds)
+    opened = dict(zip((one.key for one in chosen.folds), honest.predictions, strict=True))
     table = predictions_files(predictions_table(task, plan.corpus, plan.folds, opened))
     write_files(folder, table)
     result = StudyResult(

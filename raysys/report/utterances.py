@@ -34,10 +34,10 @@ def predictions_table(
         opened: (seed, fold) -> test predictions, in the order of the fold's test part.
     """
     tests = {fold.index: fold.test for fold in folds}
+    metadata = sorted({name for row in corpus.utterances for name in row.metadata or ()})
     pieces = []
     for (seed, fold), predictions in sorted(opened.items()):
         rows = [corpus.utterances[k] for k in tests[fold]]
-        metadata = sorted({name for row in corpus.utterances for name in row.metadata or ()})
         known: dict[str, Any] = {
             "utterance": [row.utterance_id for row in rows],
             "speaker": [row.speaker for row in rows],
@@ -48,7 +48,10 @@ def predictions_table(
             "seed": np.full(len(rows), seed),
             **task.columns(predictions.outputs, predictions.truth),
             **{
-                f"metadata.{name}": [(row.metadata or {}).get(name) for row in rows]
+                # Of one type also where a fold has none.
+                f"metadata.{name}": pyarrow.array(
+                    [(row.metadata or {}).get(name) for row in rows], pyarrow.string()
+                )
                 for name in metadata
             },
         }

@@ -21,6 +21,27 @@ _MOST_ROWS = 4000
 """Of a train part that the choice is made on: a kernel's time grows with their square."""
 _ITERATIONS = 300
 
+
+@dataclass(frozen=True)
+class _Split:
+    """Features, and the rows that a choice is made on."""
+
+    pooled: Pooled
+    labels: Int64[np.ndarray, " utterance"]
+    train: Int64[np.ndarray, " _"]
+    val: Int64[np.ndarray, " _"]
+
+    def standardised(
+        self, columns: Float[np.ndarray, "utterance column"]
+    ) -> tuple[Float64[np.ndarray, "_ column"], Float64[np.ndarray, "_ column"]]:
+        """Columns of train and val, by train's means and deviations."""
+        from sklearn.preprocessing import StandardScaler  # a second, which workers are spared
+
+        known, new = (columns[rows].astype(np.float64) for rows in (self.train, self.val))
+        scaler = StandardScaler().fit(known)
+        return scaler.transform(known), scaler.transform(new)
+
+
 Score = Callable[[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]], dict[str, float]]
 """Truth and prediction -> scores."""
 
@@ -55,8 +76,6 @@ def tuned_classifiers(
         score: truth and prediction -> scores, larger is better.
         choose: the score that chooses.
     """
-    svm = _chosen(pooled, labels, folds, score, choose, _svm_settings(), _kernel_scores)
-    logistic = _chosen(pooled, labels, folds, score, choose, _logistic_settings(), _logistic_scores)
 
     def tested(setting: _Setting, *, with_val: bool = False) -> tuple[dict[str, float], ...]:
         found = []
@@ -69,6 +88,9 @@ def tuned_classifiers(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that lbfgs has not converged, where C is large
+        common = (pooled, labels, folds, score, choose)
+        svm = _chosen(*common, _svm_settings(), _kernel_scores)
+        logistic = _chosen(*common, _logistic_settings(), _logistic_scores)
         return [
             Baseline("SVM", svm.title, tested(svm)),
             Baseline("SVM", svm.title, tested(svm, with_val=True), "train and val"),
@@ -94,15 +116,13 @@ def _chosen(
     score: Score,
     choose: str,
     settings: Sequence[_Setting],
-    predict: Callable[..., Iterator[tuple[_Setting, np.ndarray]]],
+    predict: Callable[[_Split, Sequence[_Setting]], Iterator[tuple[_Setting, np.ndarray]]],
 ) -> _Setting:
     found: dict[_Setting, list[float]] = {setting: [] for setting in settings}
     for fold in folds:
-        rows = _some(fold.train, labels, fold.index)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for setting, predicted in predict(pooled, labels, rows, fold.val, settings):
-                found[setting].append(score(labels[fold.val], predicted)[choose])
+        split = _Split(pooled, labels, _some(fold.train, labels, fold.index), fold.val)
+        for setting, predicted in predict(split, settings):
+            found[setting].append(score(labels[fold.val], predicted)[choose])
     return settings[chosen(list(found.values()))]
 
 
@@ -120,33 +140,18 @@ def _some(
     return np.sort(np.concatenate(kept))
 
 
-def _standardised(
-    columns: Float[np.ndarray, "utterance column"],
-    train: Int64[np.ndarray, " _"],
-    val: Int64[np.ndarray, " _"],
-) -> tuple[Float64[np.ndarray, "_ column"], Float64[np.ndarray, "_ column"]]:
-    from sklearn.preprocessing import StandardScaler  # a second, which workers are spared
-
-    known, new = (columns[rows].astype(np.float64) for rows in (train, val))
-    scaler = StandardScaler().fit(known)
-    return scaler.transform(known), scaler.transform(new)
-
-
 def _kernel_scores(
-    pooled: Pooled,
-    labels: Int64[np.ndarray, " utterance"],
-    train: Int64[np.ndarray, " _"],
-    val: Int64[np.ndarray, " _"],
-    settings: Sequence[_Setting],
+    split: _Split, settings: Sequence[_Setting]
 ) -> Iterator[tuple[_Setting, np.ndarray]]:
     """Predictions of val. Inner products of the kinds of columns add up, so each is computed once."""
     from sklearn.svm import SVC
 
-    own = np.zeros((len(train), len(train)))
-    across, norms = np.zeros((len(val), len(train))), np.zeros(len(val))
+    pooled, labels = split.pooled, split.labels[split.train]
+    own = np.zeros((len(split.train), len(split.train)))
+    across, norms = np.zeros((len(split.val), len(split.train))), np.zeros(len(split.val))
     width = 0
     for kind, statistics in enumerate(STATISTICS):
-        known, new = _standardised(pooled.values[:, pooled.kinds == kind], train, val)
+        known, new = split.standardised(pooled.values[:, pooled.kinds == kind])
         own += known @ known.T
         across += new @ known.T
         norms += (new**2).sum(axis=1)
@@ -163,23 +168,19 @@ def _kernel_scores(
             if setting.statistics == statistics:
                 inner, outer = kernels[setting.kernel]
                 model = SVC(kernel="precomputed", C=setting.c, class_weight="balanced")
-                yield setting, model.fit(inner, labels[train]).predict(outer)
+                yield setting, model.fit(inner, labels).predict(outer)
 
 
 def _logistic_scores(
-    pooled: Pooled,
-    labels: Int64[np.ndarray, " utterance"],
-    train: Int64[np.ndarray, " _"],
-    val: Int64[np.ndarray, " _"],
-    settings: Sequence[_Setting],
+    split: _Split, settings: Sequence[_Setting]
 ) -> Iterator[tuple[_Setting, np.ndarray]]:
     """Predictions of val; each C goes on from the one before."""
     for statistics in STATISTICS:
-        known, new = _standardised(pooled.of(statistics), train, val)
+        known, new = split.standardised(split.pooled.of(statistics))
         model = _logistic(warm_start=True)
         for setting in settings:
             if setting.statistics == statistics:
-                model.set_params(C=setting.c).fit(known, labels[train])
+                model.set_params(C=setting.c).fit(known, split.labels[split.train])
                 yield setting, model.predict(new)
 
 

@@ -40,20 +40,20 @@ from raysys.tasks.emotion_embedding_summary import (
 from raysys.tasks.exhibits import Bars, Exhibit, File
 from raysys.tasks.rated import (
     RatedTargets,
+    RatedTask,
     columns_of,
     format_strata,
     known_formats,
     ratings_in,
     variable_names,
 )
-from raysys.tasks.task import Metric, Scores, Task
+from raysys.tasks.task import Metric, Scores
 
-_FEWEST = 3
-_ALPHAS = tuple(10.0**k for k in range(-1, 6))
+_FEWEST, _ALPHAS = 3, tuple(10.0**k for k in range(-1, 6))
 
 
 @dataclass(frozen=True)
-class EmotionEmbedding(Task):
+class EmotionEmbedding(RatedTask):
     """Of content, in a space of emotions."""
 
     outputs: tuple[str, ...]

@@ -37,8 +37,14 @@ from raysys.tasks.label_mapping_summary import (
     LabelMappingSummary,
     score_ratings,
 )
-from raysys.tasks.rated import RatedTargets, columns_of, format_strata, known_formats
-from raysys.tasks.task import Metric, Scores, Task
+from raysys.tasks.rated import (
+    RatedTargets,
+    RatedTask,
+    columns_of,
+    format_strata,
+    known_formats,
+)
+from raysys.tasks.task import Metric, Scores
 
 _ALPHAS = tuple(10.0**k for k in range(-3, 4))
 _SMALLEST_STD = 1e-6
@@ -47,7 +53,7 @@ _FEWEST = 3
 
 
 @dataclass(frozen=True)
-class LabelMapping(Task):
+class LabelMapping(RatedTask):
     """Between label formats."""
 
     outputs: tuple[str, ...]

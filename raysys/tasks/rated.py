@@ -1,14 +1,19 @@
 """Ratings of a corpus as arrays over label formats, for the tasks that learn from them."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from raysys.corpus.folds import Fold
 from raysys.corpus.formats import Format
 from raysys.corpus.table import Corpus
+from raysys.tasks.baseline import Baseline, Pooled
+from raysys.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,27 @@ class RatedTargets:
     """In 0..1; NaN where an item is not rated."""
     strata: Int64[np.ndarray, " utterance"]
     """Which formats an item is rated in, as a number, or its class."""
+
+
+class RatedTask(Task):
+    """A task over ratings, whose one baseline chooses nothing over the folds."""
+
+    def baselines(
+        self, pooled: Pooled, targets: Any, folds: Sequence[Fold], *, choose: str
+    ) -> list[Baseline]:
+        """`baseline` of every fold."""
+        test = tuple(self.baseline(pooled.values, targets, fold) for fold in folds)
+        return [Baseline(self.baseline_name, "", test)]
+
+    @abstractmethod
+    def baseline(self, pooled: np.ndarray, targets: RatedTargets, fold: Fold) -> dict[str, float]:
+        """Test scores of the simple rival, fitted on a fold's train part.
+
+        Args:
+            pooled: features over time of every utterance.
+            targets: ratings of every utterance.
+            fold: rows.
+        """
 
 
 def variable_names(formats: Sequence[Format]) -> tuple[str, ...]:

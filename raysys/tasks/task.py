@@ -221,10 +221,11 @@ class Task(Rules):
     def score(self, outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         """Every metric but the loss."""
 
+    @abstractmethod
     def baselines(
         self, pooled: Pooled, targets: Any, folds: Sequence[Fold], *, choose: str
     ) -> list[Baseline]:
-        """The simple rivals, the one that tables show first; here one, which chooses nothing over the folds.
+        """The simple rivals, the one that tables show first.
 
         Args:
             pooled: features over time of every utterance, see `raysys.tasks.baseline`.
@@ -232,18 +233,6 @@ class Task(Rules):
             folds: settings are chosen on their val parts, test parts are predicted once.
             choose: the model's own validation score; one that the rival lacks, as the loss, is replaced by `main`.
         """
-        test = tuple(self.baseline(pooled.values, targets, fold) for fold in folds)
-        return [Baseline(self.baseline_name, "", test)]
-
-    def baseline(self, pooled: np.ndarray, targets: Any, fold: Fold) -> dict[str, float]:
-        """Test scores of a rival that is fitted on one fold's train part; for tasks that keep `baselines` as it is.
-
-        Args:
-            pooled: features over time of every utterance.
-            targets: see the class.
-            fold: rows.
-        """
-        raise NotImplementedError
 
     def measure(self, val: Predictions) -> Any:
         """What a fold's model says of its val part, beside scores, as plain types."""

@@ -14,10 +14,16 @@ from rich.console import Console
 from sklearn.metrics import recall_score
 
 from raysys.config import Config
+from raysys.errors import TrackingError
 from raysys.experiments.cross_validate import cross_validate
 from raysys.experiments.tune import tune
+from raysys.predictions import Predictions
 from raysys.report.results import StudyResult, TrialResult
+from raysys.report.utterances import predictions_table
+from raysys.settings import replaced
 from raysys.storage import Folder
+from raysys.tasks.classification import Classification
+from tests.conftest import corpus_of, folds_of
 from tests.here import do_folds_here, small_study, tiny
 
 
@@ -80,3 +86,29 @@ def test_a_study_has_that_of_its_choice(small: Config, monkeypatch: pytest.Monke
         own = table.filter(pyarrow.compute.equal(table["fold"], fold))
         scores.append(np.mean(own["right"].to_pylist()))
     assert np.mean(scores) == pytest.approx(result.test.mean["wa"])
+
+
+def test_a_column_that_some_folds_lack_is_a_column_of_all(small: Config, cache_root: Path):
+    corpus = corpus_of(small, cache_root)
+    rows = tuple(
+        replace(row, metadata={"device": "phone"} if row.session == "S1" else None)
+        for row in corpus.utterances
+    )
+    corpus, task = replace(corpus, utterances=rows), Classification(corpus.emotions)
+    folds = folds_of(corpus, small.folds)
+    opened = {}
+    for fold in folds:
+        shares = np.full((len(fold.test), len(corpus.emotions)), 0.1, dtype=np.float32)
+        vectors = np.zeros((len(fold.test), 2), dtype=np.float32)
+        opened[0, fold.index] = Predictions(vectors, shares, corpus.labels[fold.test])
+    table = predictions_table(task, corpus, folds, opened).to_pylist()
+    assert {row["metadata.device"] for row in table if row["session"] == "S1"} == {"phone"}
+    assert {row["metadata.device"] for row in table if row["session"] != "S1"} == {None}
+
+
+def test_a_dead_mlflow_is_said_before_features_are_extracted(small: Config, tmp_path: Path):
+    storage = replace(small.storage, cache=str(tmp_path / "cache"))
+    config = replaced(replace(small, storage=storage), {"tracking.uri": "http://127.0.0.1:9"})
+    with pytest.raises(TrackingError, match="Connection refused"):
+        cross_validate(config, resume=None, console=Console(file=StringIO()))
+    assert not list(tmp_path.rglob("*.values.npy"))

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 from raysys.cluster.joining import join_ray
+from raysys.cluster.session import check_cluster
+from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError
 
 
@@ -70,3 +73,13 @@ def test_what_is_no_address_is_named(address: str):
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray://head:10001"])
 def test_the_dashboard_and_the_client_are_told_from_the_cluster(address: str):
     assert "ray job submit" in refusal(address)
+
+
+def test_a_gpu_that_this_machine_lacks_is_said_without_ray(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if torch.cuda.is_available():
+        check_cluster(ClusterConfig(gpus_per_fold=1))
+    else:
+        with pytest.raises(PoolError, match="PyTorch finds no GPU on this machine"):
+            check_cluster(ClusterConfig(gpus_per_fold=1))
+    check_cluster(ClusterConfig())

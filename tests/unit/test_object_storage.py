@@ -121,6 +121,24 @@ def test_a_folder_that_is_held_is_refused_and_freed_at_the_end(folder: Folder):
         pass
 
 
+def test_a_claim_behind_which_nothing_came_is_taken_over(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    bucket, key = folder._object()
+    assert bucket.claim(key)  # and the command dies before it writes anything
+
+    def begin(one: Folder) -> None:
+        one.write_bytes("run.json", b"{}")
+
+    assert not folder.claim(begin)
+    monkeypatch.setattr("raysys.object_storage._LEASE_SECONDS", 0.0)
+    monkeypatch.setattr("raysys.object_storage._SKEW", 0.0)
+    time.sleep(1.1)  # the service's clock counts seconds
+    assert folder.claim(begin)
+    assert folder.names() == ["run.json"]
+    assert not folder.claim(begin)
+
+
 def test_the_claim_of_a_killed_command_ends_by_itself(folder: Folder, s3):
     with started(s3, folder.uri, "hold", "2") as process:
         go(process)

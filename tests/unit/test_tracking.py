@@ -1,6 +1,7 @@
 """What reaches MLflow: every point once, whatever happens to the server."""
 
 import os
+import shlex
 import socketserver
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from raysys.errors import ConfigError, TrackingError
 from raysys.report.pictures import draw
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Bars, Confusions, HeatMap, PairCounts, Scatter, Tree
-from raysys.tracking.client import connect, experiment_id, tracking_uri
+from raysys.tracking.client import connect, experiment_id, tracking_uri, ui_command
 from raysys.tracking.runs import RunLog, Writer
 
 
@@ -51,6 +52,14 @@ def test_the_uri_is_the_configs_else_the_environments_else_sqlite_beside_the_run
         tracking_uri(TrackingConfig(), Folder(str(tmp_path / "a#b")))
     with pytest.raises(ConfigError, match=r"set --tracking\.uri"):
         tracking_uri(TrackingConfig(), Folder("s3://bucket/runs"))
+
+
+def test_the_command_that_is_printed_can_be_pasted_into_a_shell():
+    uri = "sqlite:////runs of me/it's here/mlflow.db"
+    program, *rest = shlex.split(ui_command(uri))
+    assert Path(program).name == "mlflow"
+    assert rest == ["ui", "--backend-store-uri", uri]
+    assert ui_command("http://me:secret@host:5000") == "open http://me:***@host:5000"
 
 
 def test_metrics_params_tags_files_and_the_end_are_written_in_order(client, tmp_path: Path):
