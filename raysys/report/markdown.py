@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from raysys.report.results import Result, StudyResult, TrialResult
 from raysys.report.tables import spread
 from raysys.report.terminal import result_lines
+from raysys.similarity.prior import SAW_TEST_LABELS
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table
 from raysys.tasks.task import shown
@@ -26,7 +27,7 @@ def headline(result: Result) -> str:
     wanted = TASKS[result.task].main
     known = [m for m in first if not math.isnan(mean[m.name])] or first
     main = next((metric for metric in known if metric.name == wanted), known[0])
-    marked = any(finding.kind == "saw_test_labels" for finding in result.audit)
+    marked = any(finding.kind == SAW_TEST_LABELS for finding in result.audit)
     mark = " (S saw test labels)" if marked else ""
     return f"{main.title} {spread(main, mean, std)}{mark}"
 

@@ -177,14 +177,13 @@ def baseline_table(result: TrialResult) -> Table:
     main = next(metric for metric in result.metrics if metric.name == task.main)
     rows = [
         (
-            one.name,
-            one.fitted_on,
+            f"{one.name}, fitted on {one.fitted_on}",
             *spread_cells(metrics, one.mean, one.std),
             interval(main, one.difference[main.name]),
         )
         for one in result.baselines
     ]
-    heads = ("", "fitted on", *(m.title for m in metrics), f"{result.model} minus it, {main.title}")
+    heads = ("", *(metric.title for metric in metrics), f"model minus it, {main.title}")
     chosen = {one.name: one.settings for one in result.baselines if one.settings}
     settings = "; ".join(f"{name}: {settings}" for name, settings in chosen.items())
     note = f"{settings}. {verdict(result)}" if settings else verdict(result)

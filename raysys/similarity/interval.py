@@ -21,15 +21,19 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from raysys.similarity.matrix import Delivered, average_matrix, class_representatives, mean_known
+from raysys.similarity.matrix import (
+    Delivered,
+    average_matrix,
+    class_representatives,
+    cosine_matrix,
+    mean_known,
+)
 
 Over = Literal["folds", "speakers", "utterances"]
 """What an interval varies."""
 _FEWEST_FOLDS = 3
 _FEWEST_SPEAKERS = 8
 """Of a fold, for a bootstrap of speakers."""
-_SHORTEST = 0.02
-"""Share of |m|^2 that is left of a mean that is all noise."""
 _BLOCK = 125
 """Resamples that are computed together, few enough for a processor's cache."""
 _SEEDS = 5_137_841
@@ -112,7 +116,7 @@ def _corrected(
 ) -> Float64[np.ndarray, "class class"]:
     """Cosines of a fold's class means without their noise."""
     means = class_representatives(embeddings, labels, n_classes)
-    return _cosines(means, _noise(embeddings.astype(np.float64), labels, means, groups))
+    return cosine_matrix(means, _noise(embeddings.astype(np.float64), labels, means, groups))
 
 
 def _noise(
@@ -134,19 +138,6 @@ def _noise(
         if len(off) > 1:
             found[k] = (off**2).sum() / rows.sum() ** 2 * len(off) / (len(off) - 1)
     return found
-
-
-def _cosines(
-    means: Float64[np.ndarray, "*matrices class dim"],
-    noise: Float64[np.ndarray, "*matrices class"],
-) -> Float64[np.ndarray, "*matrices class class"]:
-    inner = means @ means.swapaxes(-1, -2)
-    squares = inner.diagonal(axis1=-2, axis2=-1)
-    norms = np.sqrt(np.maximum(squares - noise, _SHORTEST * squares))
-    norms = np.where(norms > 0, norms, np.nan)
-    cosine = np.clip(inner / (norms[..., :, None] * norms[..., None, :]), -1.0, 1.0)
-    diagonal = np.eye(means.shape[-2], dtype=bool) & ~np.isnan(squares)[..., None]
-    return np.where(diagonal, 1.0, cosine)
 
 
 def _numbered(speakers: Sequence[str]) -> Int64[np.ndarray, " utterance"] | None:
@@ -214,7 +205,7 @@ def _fold_draws(
                     means[:, k] = (times[:, own] @ vectors[own]) / counts[:, k, None]
                 # That of the class mean, and that of the resample around it.
                 noise = noises[seed] * (1 + (sizes - 1) / sizes)
-                matrices[seed, rows] = _cosines(means, np.broadcast_to(noise, counts.shape))
+                matrices[seed, rows] = cosine_matrix(means, noise)
     return matrices
 
 

@@ -13,6 +13,9 @@ from jaxtyping import Float, Float64, Int64
 
 from raysys.settings import require
 
+_SHORTEST = 0.02
+"""Share of |r|^2 that is left of a vector that is all noise."""
+
 
 @dataclass(frozen=True)
 class SimilarityConfig:
@@ -47,14 +50,23 @@ def class_representatives(
 
 def cosine_matrix(
     representatives: Float[np.ndarray, "*matrices class dim"],
+    noise: Float64[np.ndarray, " class"] | None = None,
 ) -> Float64[np.ndarray, "*matrices class class"]:
     """Cosine similarity of every pair of class representatives, with a unit diagonal.
 
     S[i, j] = <r_i, r_j> / (|r_i| |r_j|). Rows and columns of a class that is NaN, or whose vector is zero, are NaN.
+
+    Args:
+        representatives: vector of each class.
+        noise: expected square of each one's error, which is taken out of its norm: |r|^2 - noise, of which at least a
+            fiftieth of |r|^2 is left; NaN where it is not known.
     """
     wide = representatives.astype(np.float64, copy=False)
     inner = wide @ wide.swapaxes(-1, -2)
-    norms = np.sqrt(inner.diagonal(axis1=-2, axis2=-1))
+    squares = inner.diagonal(axis1=-2, axis2=-1)
+    if noise is not None:
+        squares = np.maximum(squares - noise, _SHORTEST * squares)
+    norms = np.sqrt(squares)
     norms = np.where(norms > 0, norms, np.nan)
     cosine = np.clip(inner / (norms[..., :, None] * norms[..., None, :]), -1.0, 1.0)
     diagonal = np.eye(wide.shape[-2], dtype=bool) & ~np.isnan(norms)[..., None]

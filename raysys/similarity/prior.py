@@ -17,6 +17,8 @@ from raysys.similarity.matrix import average_matrix
 from raysys.similarity.summary import SimilaritySummary
 from raysys.storage import Folder
 
+SAW_TEST_LABELS = "saw_test_labels"
+"""Kind of the finding that marks a result whose S did, or may have."""
 _CIRCUMPLEX = {
     # valence, arousal in -1..1, written by hand after Russell 1980, Fig. 2
     "anger": (-0.6, 0.7),

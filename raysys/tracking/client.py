@@ -81,9 +81,8 @@ def connect(config: TrackingConfig, runs: Folder) -> MlflowClient:
     """
     uri = tracking_uri(config, runs)
     file = _sqlite_file(uri)
-    if (
-        file is not None and file.parent == runs.local_path
-    ):  # another folder that is not there may be a slip
+    # Another folder that is not there may be a slip.
+    if file is not None and file.parent == runs.local_path:
         file.parent.mkdir(parents=True, exist_ok=True)
     # It would print where each run is, password included.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

@@ -33,11 +33,11 @@ from raysys.report.markdown import as_markdown, headline
 from raysys.report.results import AblationResult, Result, StudyResult, TrialResult, plain
 from raysys.report.utterances import SHOWN
 from raysys.settings import digest, flat, to_dict, without_password
+from raysys.similarity.prior import SAW_TEST_LABELS
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Exhibit
 from raysys.tracking.client import connect, experiment_id
 from raysys.tracking.metrics import ablation_metrics, study_metrics, trial_metrics
-from raysys.tracking.priors import SAW_TEST_LABELS
 from raysys.tracking.runs import RunLog, Writer
 from raysys.training.records import EpochRecord
 from raysys.trials.curve import Point

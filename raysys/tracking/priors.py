@@ -24,6 +24,7 @@ from raysys.config import Config
 from raysys.corpus.finding import Finding
 from raysys.errors import TrackingError
 from raysys.similarity.prior import (
+    SAW_TEST_LABELS,
     Origin,
     preset_similarity,
     read_similarity,
@@ -33,8 +34,6 @@ from raysys.similarity.psychology import vad_similarity
 from raysys.storage import Folder, split_place
 from raysys.tracking.client import connect
 
-SAW_TEST_LABELS = "saw_test_labels"
-"""Kind of the finding that marks a result."""
 _PREFIX = "mlflow:"
 _WRITTEN = {"preset": preset_similarity, "vad": vad_similarity}
 """Sources that nobody has to measure."""
