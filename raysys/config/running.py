@@ -221,6 +221,9 @@ class TrackingConfig:
     attention: int = 0
     """Test utterances of each emotion, right and wrong, whose attention between text and audio is drawn, the most
     certain ones; 0 draws none. For models that attend between modalities."""
+    groups: tuple[str, ...] = ()
+    """Columns of the corpus by whose values test scores are shown, such as gender. Empty: all its metadata of 2 to 12
+    values, and numbers in four bands."""
 
     def __post_init__(self) -> None:
         require(self.attention >= 0, "tracking.attention", self.attention, "0 or more")

@@ -45,6 +45,9 @@ class TrainingConfig:
     """Largest norm of the gradient; 0 turns clipping off."""
     label_smoothing: float = 0.0
     """Share of each target that is spread evenly over the classes."""
+    temperature: bool = False
+    """Fit a temperature on each fold's val part that makes its probabilities mean what they say (Guo et al. 2017); what
+    is most probable stays so."""
     mask_time: float = 0.0
     """SpecAugment on train batches: longest masked stretch of audio frames, as a share of the utterance."""
     mask_dims: float = 0.0

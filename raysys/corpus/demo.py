@@ -76,6 +76,7 @@ _UNINFORMATIVE_TEXT = 0.22
 _AMBIGUOUS = 0.4
 _ANNOTATORS = 3
 _SESSIONS = 5
+_GENDERS = {"F": "female", "M": "male"}
 
 
 @dataclass(frozen=True)
@@ -210,9 +211,10 @@ def _majority(row: Utterance) -> str:
 
 def _write_manifest(rows: list[Utterance], folder: Folder) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, [*COLUMNS, "gender"], lineterminator="\n")
     writer.writeheader()
     for row in rows:
         values = {name: getattr(row, name) for name in COLUMNS}
-        writer.writerow({**values, "votes": json.dumps(dict(row.votes or {}))})
+        votes, gender = json.dumps(dict(row.votes or {})), _GENDERS[row.speaker[-1]]
+        writer.writerow({**values, "votes": votes, "gender": gender})
     folder.write_bytes("manifest.csv", text.getvalue().encode())

@@ -45,6 +45,8 @@ FACTS = Facts(
     rate_hz=16000,
     hours=0.413,
 )
+_MEN = {"03", "10", "11", "12", "15"}
+"""Speakers; the other five are women."""
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z])")
 
 
@@ -91,4 +93,5 @@ def _utterance(name: str, folder: str) -> Utterance:
         speaker=match["speaker"],
         text=SENTENCES[match["sentence"]],
         label=EMOTIONS[match["emotion"]],
+        metadata={"gender": "male" if match["speaker"] in _MEN else "female"},
     )

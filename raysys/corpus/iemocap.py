@@ -46,6 +46,8 @@ _WORDS = {
     **dict.fromkeys(("surprise", "fear", "disgust", "other"), ""),
 }
 """An annotator's word, lower-case -> emotion; empty for those that are not used."""
+_GENDERS = {"F": "female", "M": "male"}
+"""By the letter before an utterance's number: who speaks."""
 _HEAD = re.compile(
     r"\[(?P<start>[\d.]+) - (?P<end>[\d.]+)\]\t(?P<name>Ses\d\d[FM]_\w+_[FM]\w*\d+)\t(?P<code>\w+)\t"
 )
@@ -119,6 +121,7 @@ def _dialogue(
             text=said[head["name"]],
             label=label,
             votes=_votes(block[1:], emotions, where) or {label: 1},
+            metadata={"gender": _GENDERS[head["name"].rsplit("_", 1)[1][0]]},
         )
         found.append((float(head["start"]), utterance, where))
     ordered = sorted(found, key=lambda item: item[0])

@@ -29,6 +29,7 @@ from raysys.encoders.store import FeatureStore
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.space import resolve_space
 from raysys.models import model_names
+from raysys.report.groups import check_groups
 from raysys.settings import digest, flat, to_dict
 from raysys.similarity.prior import Origin
 from raysys.storage import Folder, resolve_folder
@@ -225,6 +226,7 @@ class _Divided:
 def _divide(corpus: Corpus, config: Config, models: Collection[str]) -> _Divided:
     modalities = config.model.modalities
     task = config.task_type.of(corpus)
+    check_groups(config.tracking.groups, corpus)
     folds = make_folds(corpus, task.strata(corpus), config.folds)
     task.check_folds(folds, corpus)
     _check_whole(corpus, folds, models)

@@ -26,9 +26,11 @@ from raysys.encoders.encoder import own_frames
 from raysys.experiments.attention import show_attention
 from raysys.experiments.plan import Plan
 from raysys.predictions import Predictions, read_predictions
+from raysys.report.groups import by_group
 from raysys.report.results import (
     BaselineResult,
     FoldScores,
+    GroupScores,
     PartScores,
     RunIds,
     TrialResult,
@@ -218,6 +220,7 @@ def open_trial(
         ensemble=score_ensemble(task, opened, names) if len(seeds) > 1 else None,
         summary=summary,
         files=digests_of(folder, [PARQUET]),
+        groups=score_groups(plan, predictions),
         baselines=tuple(compare_baseline(one, folds, names, plan.folds) for one in baselines),
         seconds=dict(seconds),
         audit=plan.audit,
@@ -232,6 +235,26 @@ def open_trial(
         *table,
     ]
     return Opened(result, exhibits)
+
+
+def score_groups(plan: Plan, predictions: Sequence[Predictions]) -> tuple[GroupScores, ...]:
+    """Scores by the columns of the corpus.
+
+    Args:
+        plan: of the command.
+        predictions: of every fold's test part, seed by seed.
+    """
+    seeds = len(predictions) // len(plan.folds)
+    return by_group(
+        plan.task,
+        plan.corpus,
+        np.concatenate([fold.test for fold in plan.folds] * seeds),
+        np.concatenate([part.outputs for part in predictions]),
+        np.concatenate([part.truth for part in predictions]),
+        columns=plan.config.tracking.groups,
+        repeats=seeds,
+        seed=plan.config.seed,
+    )
 
 
 def write_files(folder: Folder, files: Sequence[File]) -> None:
@@ -301,6 +324,7 @@ def _score_fold(
         {name: fold.val[name] for name in val_names},
         task.score(test.outputs, test.truth),
         dict(baseline),
+        dict(fold.calibrated),
     )
 
 

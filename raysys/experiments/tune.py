@@ -22,7 +22,7 @@ from raysys.experiments.command import carry_out, is_finished, look_ahead
 from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.preset import best_preset
 from raysys.experiments.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
-from raysys.experiments.session import write_files
+from raysys.experiments.session import score_groups, write_files
 from raysys.models import model_names
 from raysys.report.results import (
     Choice,
@@ -111,6 +111,7 @@ def _report(
         untuned_values=space.base_values(),
         baseline=mean_and_std(searched.baseline, names),
         files=digests_of(folder, [PARQUET]),
+        groups=score_groups(plan, honest.predictions),
         over_baseline={
             name: paired_difference(
                 [one[name] for one in honest.test.folds],

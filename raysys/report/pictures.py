@@ -23,6 +23,7 @@ from raysys.tasks.exhibits import (
     PairCounts,
     Picture,
     Points,
+    Reliability,
     Scatter,
     Tree,
 )
@@ -213,6 +214,32 @@ def _scatter(one: Scatter) -> Figure:
         axes.set_ylabel("predicted")
         axes.spines[["top", "right"]].set_visible(False)
     return _titled(figure, one.title)
+
+
+@draw.register
+def _reliability(one: Reliability) -> Figure:
+    """On the diagonal probabilities mean what they say; below, how many utterances each bar rests on."""
+    figure = Figure(figsize=(5.2, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    places = [(low + high) / 2 for low, high, *_ in one.bins]
+    width = one.bins[0][1] - one.bins[0][0]
+    accuracy = [right for *_, right in one.bins]
+    upper.bar(places, accuracy, 0.94 * width, color="tab:blue", label="right")
+    upper.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle="--")
+    for *_, count, sure, right in one.bins:
+        if count:
+            upper.plot([sure, sure], [right, sure], color="tab:red", linewidth=2)
+    upper.set_xlim(0, 1)
+    upper.set_ylim(0, 1)
+    upper.set_ylabel("share that is right (red: gap to what it says)")
+    upper.text(0.03, 0.95, one.ece, va="top")
+    lower.bar(places, [count for _, _, count, *_ in one.bins], 0.94 * width, color="0.6")
+    lower.set_ylabel("utterances")
+    lower.set_xlabel("confidence: the largest probability")
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(one.title, fontsize=10)
+    return figure
 
 
 @draw.register

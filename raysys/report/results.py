@@ -20,6 +20,7 @@ from raysys.errors import StorageError
 from raysys.sealed import read_sealed, write_sealed
 from raysys.storage import Folder, Number
 from raysys.tasks import TASKS
+from raysys.tasks.resampling import Over
 from raysys.tasks.task import Metric
 from raysys.trials.curve import Point
 from raysys.trials.trial import TrialOutcome
@@ -94,6 +95,8 @@ class FoldScores:
     test: Scores
     baseline: Scores
     """The baseline on the same test part."""
+    calibrated: Scores = field(default_factory=dict)
+    """What was fitted on val to make outputs mean what they say, such as a temperature."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,24 @@ class BaselineResult:
     std: Scores
     difference: dict[str, Difference]
     """The model minus it, on the same folds."""
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """Scores by the values of one column of the corpus, over the test utterances of all folds."""
+
+    column: str
+    scores: dict[str, Scores]
+    """Value -> scores, and how many `utterances` and `speakers`, the largest group first."""
+    metric: str
+    """Of the gap."""
+    best: str
+    """Of the two values that are furthest apart."""
+    worst: str
+    gap: Difference
+    """Best - worst; its interval holds for all pairs of values at once."""
+    over: Over
+    """What the interval varies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +177,8 @@ class TrialResult(CommandResult):
     """The one that `mean` has first."""
     files: dict[str, str] = field(default_factory=dict)
     """Files of the report beside this one -> their SHA-256."""
+    groups: tuple[GroupScores, ...] = ()
+    """By column."""
 
 
 @dataclass(frozen=True)
@@ -313,6 +336,8 @@ class StudyResult(CommandResult):
     """As of a `TrialResult`; of the chosen configuration."""
     over_baseline: dict[str, Difference] = field(default_factory=dict)
     """Chosen - baseline, fold by fold."""
+    groups: tuple[GroupScores, ...] = ()
+    """As of a `TrialResult`; of the chosen configuration."""
 
 
 Result = TrialResult | AblationResult | StudyResult

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from raysys.config.names import describe
+from raysys.report.groups import group_tables
 from raysys.report.results import UNTUNED, PartScores, RoundResult, Spread, StudyResult
 from raysys.report.tables import Line, interval, spread_cells
 from raysys.tasks import TASKS
@@ -29,6 +30,7 @@ def study_lines(result: StudyResult) -> Iterator[Line]:
     yield from _claim(result, first if first.in_tables else metrics[TASKS[result.task].main])
     yield f"{chosen.name}, the chosen configuration"
     yield from result.summary.tables()
+    yield from group_tables(result.groups, result.metrics)
     for search in result.rounds if len(result.rounds) > 1 else ():
         yield f"round {search.round}      {_round(search, first)}"
     seconds = result.seconds

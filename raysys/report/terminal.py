@@ -6,6 +6,7 @@ from rich.console import Console, RenderableType
 
 from raysys.corpus.finding import Finding
 from raysys.report.ablation import ablation_lines
+from raysys.report.groups import group_tables
 from raysys.report.results import AblationResult, Result, StudyResult, TrialResult
 from raysys.report.study import study_lines
 from raysys.report.tables import Line, as_rich, baseline_table, score_table
@@ -52,6 +53,7 @@ def _trial_lines(result: TrialResult) -> Iterator[Line]:
     if result.baselines:
         yield baseline_table(result)
     yield from result.summary.tables()
+    yield from group_tables(result.groups, result.metrics)
     seconds = result.seconds
     if result.kind == "trial":  # one of several beside each other
         return

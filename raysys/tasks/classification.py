@@ -34,24 +34,17 @@ from raysys.similarity.matrix import (
     cosine_matrix,
     mean_known,
 )
-from raysys.similarity.prior import Origin, similarity_record, with_null
+from raysys.similarity.prior import Origin, with_null
 from raysys.similarity.psychology import agreement_with_vad
 from raysys.similarity.summary import SimilaritySummary, summarise_folds
 from raysys.tasks.baseline import Baseline, Pooled
+from raysys.tasks.calibration import calibration, fit_temperature
+from raysys.tasks.class_exhibits import balance_exhibits, matrix_exhibits, summary_exhibits
 from raysys.tasks.class_scores import score_each_class
 from raysys.tasks.classification_summary import METRICS, ClassificationSummary
 from raysys.tasks.classifiers import tuned_classifiers
-from raysys.tasks.exhibits import (
-    Bars,
-    ConfusionRow,
-    Confusions,
-    Exhibit,
-    File,
-    HeatMap,
-    PairCounts,
-    Tree,
-    npy,
-)
+from raysys.tasks.exhibits import ConfusionRow, Exhibit
+from raysys.tasks.resampling import units_of
 from raysys.tasks.task import (
     LOSS,
     Metric,
@@ -196,8 +189,13 @@ class Classification(Task):
         return make_objective(config, main, class_counts(train.labels, n_classes))
 
     def read(self, logits: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
-        """Class probabilities."""
-        return logits.softmax(dim=1)
+        """Class probabilities, at the temperature that was fitted, if one was."""
+        temperature = fitted.get("temperature")
+        return (logits if temperature is None else logits / temperature).softmax(dim=1)
+
+    def calibrate(self, val: Predictions) -> dict[str, float]:
+        """The temperature of least NLL on val."""
+        return {"temperature": fit_temperature(val.outputs, val.truth)}
 
     def truth(self, part: Part) -> np.ndarray:
         """Classes."""
@@ -277,6 +275,7 @@ class Classification(Task):
         confusion = np.zeros((len(self.outputs),) * 2, dtype=np.int64)
         np.add.at(confusion, (truth, predicted), 1)
         matrices = ("average", "unbiased", "per_fold", "low", "high", "fold_counts")
+        seeds = len(predictions) // max(1, len(aggregate.per_fold))
         return ClassificationSummary(
             self.outputs,
             score_shown(self, outputs, truth),
@@ -298,40 +297,18 @@ class Classification(Task):
                 "over": aggregate.over,
             },
             agreement_with_vad(aggregate.average, self.outputs),
+            calibration(outputs, truth, units_of(speakers, "speakers", repeats=seeds)),
         )
 
     def show_balance(
         self, plans: Sequence[BalancePlan], folds: Sequence[Fold], corpus: Corpus
     ) -> list[Exhibit]:
         """Who is mixed with whom (CSV), and counts before and after."""
-        rows = ["fold,major_emotion,minor_emotion,major_utterance,minor_utterance,p"]
-        for fold, plan in zip(folds, plans, strict=True):
-            for major, minor, share in zip(plan.major, plan.minor, plan.share, strict=True):
-                pair = [corpus.utterances[fold.train[row]] for row in (major, minor)]
-                names = [row.label for row in pair] + [row.utterance_id for row in pair]
-                rows.append(",".join([str(fold.index), *names, f"{share:g}"]))
-        counts = [{"before": plan.before.tolist(), "after": plan.after.tolist()} for plan in plans]
-        title = f"{corpus.name}: utterances in a train part, mean of {len(plans)} folds"
-        before = np.mean([plan.before for plan in plans], axis=0)
-        after = np.mean([plan.after for plan in plans], axis=0)
-        return [
-            File("balance/plan.csv", ("\n".join(rows) + "\n").encode()),
-            File("balance/counts.json", {"emotions": list(corpus.emotions), "folds": counts}),
-            PairCounts("balance/counts.png", title, self.outputs, before, after),
-        ]
+        return balance_exhibits(self.outputs, plans, folds, corpus)
 
     def show_aggregate(self, aggregate: SimilaritySummary, origin: Origin) -> list[Exhibit]:
         """The matrices: JSON, NPY, heat map, dendrogram."""
-        average, low, high = aggregate.average, aggregate.low, aggregate.high
-        folds = len(aggregate.per_fold)
-        title = f"{origin.corpus}: class similarity, mean of {folds} folds, intervals over {aggregate.over}"
-        arrays = ("average", "unbiased", "per_fold", "low", "high")
-        return [
-            File("similarity/average.json", similarity_record(aggregate, self.outputs, origin)),
-            *(npy(f"similarity/{name}.npy", getattr(aggregate, name)) for name in arrays),
-            HeatMap("similarity/heat_map.png", title, self.outputs, average, low, high),
-            Tree("similarity/dendrogram.png", f"{origin.corpus}: emotions", self.outputs, average),
-        ]
+        return matrix_exhibits(self.outputs, aggregate, origin)
 
     def show_beside(
         self, row: str, summaries: Mapping[str, ClassificationSummary], file: str
@@ -344,20 +321,8 @@ class Classification(Task):
     def show_summary(
         self, summary: ClassificationSummary, predictions: Sequence[Predictions], corpus: str
     ) -> list[Exhibit]:
-        """Confusions, and scores by emotion and speaker."""
-        title = f"{corpus}: test predictions of all folds"
-        groups = {
-            "F1 by emotion in %": _bars(summary.per_class, "f1"),
-            "weighted F1 by speaker in %": _bars(summary.speakers, "weighted_f1"),
-        }
-        counts = np.array(summary.confusion)
-        return [
-            Confusions("confusion/test.png", title, self.outputs, counts),
-            File("confusion/test.json", {"emotions": self.outputs, "test": summary.confusion}),
-            File("by_emotion.json", summary.per_class),
-            File("by_speaker.json", summary.speakers),
-            Bars("by_emotion_and_speaker.png", title, groups, "percent"),
-        ]
+        """Confusions, reliability, and scores by emotion and speaker."""
+        return summary_exhibits(summary, corpus)
 
 
 def score_classes(
@@ -392,7 +357,3 @@ def target_distributions(
         return one_hot
     total = votes.sum(axis=1, keepdims=True)
     return np.where(total > 0, votes / np.where(total > 0, total, 1), one_hot).astype(np.float32)
-
-
-def _bars(rows: Mapping[str, Mapping[str, float]], score: str) -> dict[str, tuple[float, int]]:
-    return {name: (100 * row[score], int(row["utterances"])) for name, row in rows.items()}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysys.similarity.psychology import Agreement
+from raysys.tasks.calibration import Calibration
 from raysys.tasks.exhibits import Table
 from raysys.tasks.task import LOSS, Metric, speaker_table
 
@@ -49,6 +50,8 @@ class ClassificationSummary:
     over: what the interval from low to high, which is that of `unbiased`, varies (folds, speakers or utterances)."""
     agreement: Agreement | None = None
     """Of the averaged matrix with that of people's ratings; None where too few of its classes are known."""
+    calibration: Calibration | None = None
+    """Of the probabilities; None in results of an earlier raysys."""
 
     def tables(self) -> list[Table]:
         """By emotion with confusions, by speaker, and the averaged matrix."""
@@ -68,6 +71,7 @@ class ClassificationSummary:
         return [
             Table(title, (*heads, *initials), rows, strong=("F1",), faint=initials),
             *speaker_table(METRICS, self.speakers),
+            *([calibration_table(self.calibration)] if self.calibration else []),
             self._matrix(),
         ]
 
@@ -76,10 +80,14 @@ class ClassificationSummary:
         return {f"f1/{emotion}": row["f1"] for emotion, row in self.per_class.items()}
 
     def figures(self) -> dict[str, float]:
-        """How the averaged matrix agrees with people's ratings."""
-        if self.agreement is None:
-            return {}
-        return {"vad_mantel_r": self.agreement.r, "vad_mantel_p": self.agreement.p}
+        """Calibration, and how the averaged matrix agrees with people's ratings."""
+        found = {}
+        if known := self.calibration:
+            found = {"ece": known.ece, "ece_low": known.low, "ece_high": known.high}
+            found |= {"brier": known.brier, "nll": known.nll}
+        if self.agreement:
+            found |= {"vad_mantel_r": self.agreement.r, "vad_mantel_p": self.agreement.p}
+        return found
 
     def _matrix(self) -> Table:
         rows = [
@@ -94,3 +102,17 @@ class ClassificationSummary:
             ]
         )
         return Table(title, ("", *self.emotions), rows, note=note)
+
+
+def calibration_table(found: Calibration) -> Table:
+    """ECE with its interval, Brier score and NLL, in a line."""
+    ece, low, high = (f"{100 * value:.1f}" for value in (found.ece, found.low, found.high))
+    gap = found.confidence - found.accuracy
+    how = (
+        ": too sure" if gap > found.ece / 2 else ": not sure enough" if -gap > found.ece / 2 else ""
+    )
+    told = f"they say {100 * found.confidence:.1f} % and are right in {100 * found.accuracy:.1f} %"
+    note = f"On average {told}{how if found.low > 0 else ''}."
+    heads = ("", "ECE %", "95 %", "Brier", "NLL")
+    row = ("probabilities", ece, f"[{low}, {high}]", f"{found.brier:.3f}", f"{found.nll:.3f}")
+    return Table("calibration, all test utterances", heads, [row], note=note)

@@ -39,6 +39,7 @@ from raysys.tasks.emotion_embedding_summary import (
 )
 from raysys.tasks.exhibits import Bars, Exhibit, File
 from raysys.tasks.rated import (
+    WITHOUT_CLASSES,
     RatedTargets,
     RatedTask,
     columns_of,
@@ -73,13 +74,9 @@ class EmotionEmbedding(RatedTask):
     main: ClassVar = "pearson"
     chooses: ClassVar = "loss"
     fixed: ClassVar[Mapping[str, Any]] = {
+        **WITHOUT_CLASSES,
         "corpus.targets": (),
-        "loss.targets": "label",
-        "loss.omega": 0.0,
-        "loss.class_weights": False,
-        "loss.mu1": 0.0,
         "loss.untaught": (),
-        "balance.method": "off",
         "training.label_smoothing": 0.0,
     }
     needs: ClassVar = {"loss.space": "the run of python -m jobs.map_labels that learnt the space"}

@@ -61,6 +61,15 @@ class Confusions(Picture):
 
 
 @dataclass(frozen=True)
+class Reliability(Picture):
+    """Accuracy over confidence, and how many utterances have which: (low, high, utterances, confidence, accuracy)."""
+
+    bins: Sequence[tuple[float, float, int, float, float]]
+    ece: str
+    """For people."""
+
+
+@dataclass(frozen=True)
 class ConfusionRow(Picture):
     """Confusions over the same names beside each other: heading -> counts."""
 

@@ -38,6 +38,7 @@ from raysys.tasks.label_mapping_summary import (
     score_ratings,
 )
 from raysys.tasks.rated import (
+    WITHOUT_CLASSES,
     RatedTargets,
     RatedTask,
     columns_of,
@@ -66,14 +67,10 @@ class LabelMapping(RatedTask):
     detail: ClassVar = Metric("pearson", "r by pair and variable", "number")
     main: ClassVar = "pearson"
     fixed: ClassVar[Mapping[str, Any]] = {
+        **WITHOUT_CLASSES,
         "corpus.emotions": (),
         "corpus.targets": (),
-        "loss.targets": "label",
-        "loss.omega": 0.0,
-        "loss.class_weights": False,
-        "loss.mu1": 0.0,
         "loss.mu2": 0.0,
-        "balance.method": "off",
         "training.label_smoothing": 0.0,
         "training.mask_time": 0.0,
         "training.mask_dims": 0.0,

@@ -1,7 +1,7 @@
 """Ratings of a corpus as arrays over label formats, for the tasks that learn from them."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,16 @@ from raysys.corpus.formats import Format
 from raysys.corpus.table import Corpus
 from raysys.tasks.baseline import Baseline, Pooled
 from raysys.tasks.task import Task
+
+WITHOUT_CLASSES: Mapping[str, Any] = {
+    "loss.targets": "label",
+    "loss.omega": 0.0,
+    "loss.class_weights": False,
+    "loss.mu1": 0.0,
+    "balance.method": "off",
+    "training.temperature": False,
+}
+"""Settings that would do nothing where no emotion is predicted; see `Task.fixed`."""
 
 
 @dataclass(frozen=True)

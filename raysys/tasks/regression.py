@@ -25,6 +25,7 @@ from raysys.losses.regression import RegressionLoss
 from raysys.predictions import Predictions
 from raysys.tasks.baseline import STATISTICS, Baseline, Pooled, chosen
 from raysys.tasks.exhibits import Exhibit, File, Scatter, Table
+from raysys.tasks.rated import WITHOUT_CLASSES
 from raysys.tasks.task import (
     LOSS,
     Metric,
@@ -101,12 +102,8 @@ class Regression(Task):
     detail: ClassVar = Metric("ccc", "CCC by target", "number")
     main: ClassVar = "ccc"
     fixed: ClassVar[Mapping[str, Any]] = {
+        **WITHOUT_CLASSES,
         "corpus.emotions": (),
-        "loss.targets": "label",
-        "loss.omega": 0.0,
-        "loss.class_weights": False,
-        "loss.mu1": 0.0,
-        "balance.method": "off",
         "training.label_smoothing": 0.0,
         "loss.space": "",
         "loss.untaught": (),

@@ -209,6 +209,14 @@ class Task(Rules):
     def read(self, logits: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
         """Outputs from logits."""
 
+    def calibrate(self, val: Predictions) -> dict[str, float]:
+        """What makes outputs mean what they say, fitted on a val part; goes into `fitted`, see `read`.
+
+        Args:
+            val: predictions without it.
+        """
+        return {}
+
     def embedding(self, output: ModelOutput) -> Tensor:
         """What stands for an utterance: what its class representatives, or its neighbours, are found by."""
         return output.embedding

@@ -1,6 +1,7 @@
 """What numbers of a result are called in MLflow, which sorts and groups them by name: test scores come first.
 
-one configuration   test/ua, test/ua_std, test/ua_seed_std, test/f1/EMOTION, test/vad_mantel_r, test_baseline/ua,
+one configuration   test/ua, test/ua_std, test/ua_seed_std, test/f1/EMOTION, test/ece, test/brier, test/nll,
+                    test/ua/COLUMN VALUE, test/gap_ua/COLUMN (and _low, _high), test/vad_mantel_r, test_baseline/ua,
                     test_minus_baseline/ua (and _low, _high), test_svm_with_val/ua, test_logistic/ua, test_ensemble/ua,
                     time/..., val_best/ua
 ablation            test/METRIC of the first variant, test_NAME/METRIC of the others
@@ -13,6 +14,7 @@ import re
 from collections.abc import Mapping
 
 from raysys.config.names import folder_name
+from raysys.report.groups import group_figures
 from raysys.report.results import AblationResult, StudyResult, TrialResult
 
 _ENDS = {"": "mean", "_low": "low", "_high": "high"}
@@ -40,7 +42,8 @@ def trial_metrics(result: TrialResult) -> dict[str, float]:
     if result.ensemble:
         values |= {f"test_ensemble/{name}": value for name, value in result.ensemble.mean.items()}
     values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}
-    return values | _details({**result.summary.scores(), **result.summary.figures()})
+    details = {**result.summary.scores(), **result.summary.figures()}
+    return values | _details({**details, **group_figures(result.groups)})
 
 
 def ablation_metrics(result: AblationResult) -> dict[str, float]:
@@ -71,7 +74,8 @@ def study_metrics(result: StudyResult) -> dict[str, float]:
             values |= {f"{part}/{name}{end}": getattr(found, key) for end, key in _ENDS.items()}
     values |= {f"val_best/{name}": value for name, value in result.chosen.val.items()}
     values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}
-    return values | _details({**result.summary.scores(), **result.summary.figures()})
+    details = {**result.summary.scores(), **result.summary.figures()}
+    return values | _details({**details, **group_figures(result.groups)})
 
 
 def _details(scores: Mapping[str, float]) -> dict[str, float]:

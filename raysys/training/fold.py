@@ -144,6 +144,11 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
     result = _result(fold_task, trained, redone or trained.redone)
     if not trained.stopped:
         bundle = _bundle(config, data, trained.learner, normalisers)
+        if config.training.temperature:
+            calibrated = data.task.calibrate(bundle.predict(part(fold.val)))
+            result = replace(result, calibrated=calibrated)
+            more = {name: torch.tensor(value, device=device) for name, value in calibrated.items()}
+            bundle = replace(bundle, fitted={**bundle.fitted, **more})
         save_bundle(folder, bundle)
         write_predictions(folder, bundle.predict(part(fold.test)), data.task.stored)
         if data.task.measures:

@@ -1,7 +1,7 @@
 """What goes to a worker and what comes back: small, picklable, without torch, so that any process can hold it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from raysys.corpus.folds import FoldKey
@@ -64,6 +64,8 @@ class FoldResult:
     """What was damaged, so that the fold was trained again."""
     measured: Any = None
     """What the task measured on the val part with the kept weights, as plain types; None where it measures nothing."""
+    calibrated: Mapping[str, float] = field(default_factory=dict)
+    """What was fitted on the val part to make outputs mean what they say, such as a temperature."""
 
     @property
     def key(self) -> FoldKey:
