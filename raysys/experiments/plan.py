@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 
 import raysys
 from raysys.batches.normalise import by_speaker
@@ -119,6 +120,10 @@ class Plan:
     def test_speakers(self) -> list[str]:
         """Speaker of every test utterance, fold by fold."""
         return [name for names in self.speakers.values() for name in names]
+
+    def test_rows(self, seeds: int) -> Int64[np.ndarray, " row"]:
+        """Utterance of every test prediction, fold by fold, once for each seed."""
+        return np.concatenate([fold.test for fold in self.folds] * seeds)
 
     def show_balance(self, config: Config) -> list[Exhibit]:
         """What a configuration adds to the train parts; nothing where it adds nothing."""

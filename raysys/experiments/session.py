@@ -202,7 +202,14 @@ def open_trial(
     }
     over = _score_parts(folds, scored, names, val_names)
     predictions = list(opened.values())
-    summary = task.summary(predictions, plan.test_speakers * len(seeds), aggregate, baseline)
+    summary = task.summary(
+        predictions,
+        plan.test_speakers * len(seeds),
+        aggregate,
+        baseline,
+        targets=plan.data.targets,
+        rows=plan.test_rows(len(seeds)),
+    )
     table = predictions_files(predictions_table(task, plan.corpus, plan.folds, opened))
     write_files(folder, table)
     result = TrialResult(
@@ -248,7 +255,7 @@ def score_groups(plan: Plan, predictions: Sequence[Predictions]) -> tuple[GroupS
     return by_group(
         plan.task,
         plan.corpus,
-        np.concatenate([fold.test for fold in plan.folds] * seeds),
+        plan.test_rows(seeds),
         np.concatenate([part.outputs for part in predictions]),
         np.concatenate([part.truth for part in predictions]),
         columns=plan.config.tracking.groups,

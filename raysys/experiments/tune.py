@@ -87,8 +87,15 @@ def _report(
     chosen = honest.chosen
     rounds = {id(c): end.round for end in ends for c in end.candidates}
     number = rounds.get(id(chosen), 1)
-    speakers = plan.test_speakers * len(chosen.trial.seeds)
-    summary = task.summary(honest.predictions, speakers, searched.aggregate, searched.baseline)
+    seeds = len(chosen.trial.seeds)
+    summary = task.summary(
+        honest.predictions,
+        plan.test_speakers * seeds,
+        searched.aggregate,
+        searched.baseline,
+        targets=plan.data.targets,
+        rows=plan.test_rows(seeds),
+    )
     names = [metric.name for metric in shown(task.metrics)]
     val = {name: chosen.mean(name) for name in chosen.folds[0].val}
     opened = dict(zip((one.key for one in chosen.folds), honest.predictions, strict=True))

@@ -7,6 +7,7 @@ measured matrix, S -> Mantel's r over the pairs of classes, p by permuting the c
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -81,6 +82,16 @@ def vad_similarity(emotions: tuple[str, ...]) -> Float64[np.ndarray, "class clas
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     similarity: np.ndarray = 1 - distance / np.linalg.norm([8.0, 8.0, 8.0])
     return similarity
+
+
+@cache
+def vad_distance(emotions: tuple[str, ...]) -> Float64[np.ndarray, "class class"]:
+    """1 - S of emotion words by their ratings; NaN for pairs of which the table lacks a word."""
+    known = [k for k, name in enumerate(emotions) if name in VAD]
+    found = np.full((len(emotions),) * 2, np.nan)
+    if known:
+        found[np.ix_(known, known)] = 1 - vad_similarity(tuple(emotions[k] for k in known))
+    return found
 
 
 def agreement_with_vad(

@@ -35,7 +35,7 @@ from raysys.similarity.matrix import (
     mean_known,
 )
 from raysys.similarity.prior import Origin, with_null
-from raysys.similarity.psychology import agreement_with_vad
+from raysys.similarity.psychology import agreement_with_vad, vad_distance
 from raysys.similarity.summary import SimilaritySummary, summarise_folds
 from raysys.tasks.baseline import Baseline, Pooled
 from raysys.tasks.calibration import calibration, fit_temperature
@@ -51,8 +51,8 @@ from raysys.tasks.task import (
     Scores,
     Task,
     by_speaker,
-    score_shown,
 )
+from raysys.tasks.votes import score_votes
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,10 @@ class Classification(Task):
         return labels
 
     def score(self, outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-        """WA, UA, weighted F1 and worst recall of the most probable classes."""
-        return score_classes(truth, outputs.argmax(axis=1).astype(np.int64))
+        """WA, UA, F1 and worst recall of the most probable classes, and how far these are from the truth."""
+        predicted = outputs.argmax(axis=1).astype(np.int64)
+        distance = float(vad_distance(self.outputs)[truth, predicted].mean())
+        return {**score_classes(truth, predicted), "vad_distance": distance}
 
     def baselines(
         self, pooled: Pooled, targets: ClassTargets, folds: Sequence[Fold], *, choose: str
@@ -215,7 +217,7 @@ class Classification(Task):
             targets.labels,
             folds,
             score=score_classes,
-            choose=self.main if choose == LOSS.name else choose,
+            choose=self.main if choose in (LOSS.name, "vad_distance") else choose,
         )
 
     def measure(self, val: Predictions) -> list[list[float | None]]:
@@ -262,8 +264,11 @@ class Classification(Task):
         speakers: Sequence[str],
         aggregate: SimilaritySummary,
         baseline: Sequence[Scores] = (),
+        *,
+        targets: ClassTargets | None = None,
+        rows: Int64[np.ndarray, " row"] | None = None,
     ) -> ClassificationSummary:
-        """Scores by emotion and speaker, confusions, matrices."""
+        """Scores by emotion and speaker, confusions, matrices, calibration, distance from the votes."""
         from sklearn.metrics import precision_recall_fscore_support
 
         outputs = np.concatenate([part.outputs for part in predictions])
@@ -278,7 +283,7 @@ class Classification(Task):
         seeds = len(predictions) // max(1, len(aggregate.per_fold))
         return ClassificationSummary(
             self.outputs,
-            score_shown(self, outputs, truth),
+            self.score(outputs, truth),
             {
                 emotion: {
                     "precision": float(precision),
@@ -298,6 +303,8 @@ class Classification(Task):
             },
             agreement_with_vad(aggregate.average, self.outputs),
             calibration(outputs, truth, units_of(speakers, "speakers", repeats=seeds)),
+            {} if targets is None else score_votes(outputs, targets.votes[rows]),
+            _val_distance(predictions, aggregate.val_per_fold),
         )
 
     def show_balance(
@@ -337,6 +344,23 @@ def score_classes(
         "macro_f1": by_class.macro_f1,
         "worst_recall": float(by_class.recall.min()),
     }
+
+
+def _val_distance(predictions: Sequence[Predictions], matrices: np.ndarray | None) -> float | None:
+    """Mean 1 - S[truth, predicted] with S of each fold's own val part; None where that is not known.
+
+    Args:
+        predictions: of each fold's test part, seed by seed.
+        matrices: of the folds.
+    """
+    if matrices is None:
+        return None
+    off = [
+        1 - matrices[k % len(matrices)][part.truth, part.outputs.argmax(axis=1)]
+        for k, part in enumerate(predictions)
+    ]
+    mean = float(np.concatenate(off).mean())
+    return None if np.isnan(mean) else mean
 
 
 def target_distributions(

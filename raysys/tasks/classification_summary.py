@@ -1,9 +1,11 @@
 """What opened test predictions of a classification say, beside their scores."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from raysys.similarity.psychology import Agreement
+from raysys.storage import Number
 from raysys.tasks.calibration import Calibration
 from raysys.tasks.exhibits import Table
 from raysys.tasks.task import LOSS, Metric, speaker_table
@@ -14,11 +16,13 @@ METRICS = (
     Metric("weighted_f1", "F1"),
     Metric("macro_f1", "macro F1", in_tables=False),
     Metric("worst_recall", "worst recall", in_tables=False),
+    Metric("vad_distance", "1 - S", "number", higher_is_better=False, in_tables=False),
     LOSS,
 )
 """WA is accuracy, UA the mean recall over the classes that occur, weighted F1 the mean F1 weighted by count, macro F1
-the mean F1 of all classes; then the worst class' recall. Those that stand in no table choose as the others do, and are
-in result.json and MLflow."""
+the mean F1 of all classes; then the worst class' recall, and the mean of 1 - S[truth, predicted] with S of people's
+VAD ratings: what is taken for a similar emotion counts less (NaN where an emotion has no rating). Those that stand in
+no table choose as the others do, and are in result.json and MLflow."""
 _LETTERS = 4
 """Of an emotion's name, over its column of confusions."""
 
@@ -37,8 +41,8 @@ class ClassificationSummary:
     """What the mean over folds hides, over the test utterances of all folds, and the similarity matrices."""
 
     emotions: tuple[str, ...]
-    pooled: dict[str, float]
-    """WA, UA and weighted F1 over the utterances of all folds."""
+    pooled: dict[str, Number]
+    """Every score over the utterances of all folds."""
     per_class: dict[str, dict[str, int | float]]
     """Emotion -> precision, recall, f1, utterances."""
     confusion: list[list[int]]
@@ -52,6 +56,10 @@ class ClassificationSummary:
     """Of the averaged matrix with that of people's ratings; None where too few of its classes are known."""
     calibration: Calibration | None = None
     """Of the probabilities; None in results of an earlier raysys."""
+    votes: dict[str, dict[str, int | float]] = field(default_factory=dict)
+    """How clear the annotators' votes are -> js, kl, utterances; nothing without votes."""
+    val_distance: float | None = None
+    """Mean of 1 - S[truth, predicted] with S as each fold's model measured it on its val part."""
 
     def tables(self) -> list[Table]:
         """By emotion with confusions, by speaker, and the averaged matrix."""
@@ -69,9 +77,17 @@ class ClassificationSummary:
         score = f"{100 * self.pooled['weighted_f1']:.1f}"
         title = f"by emotion in %, all test utterances: weighted F1 {score}; right: predicted as"
         return [
-            Table(title, (*heads, *initials), rows, strong=("F1",), faint=initials),
+            Table(
+                title,
+                (*heads, *initials),
+                rows,
+                strong=("F1",),
+                faint=initials,
+                note=self._distance(),
+            ),
             *speaker_table(METRICS, self.speakers),
             *([calibration_table(self.calibration)] if self.calibration else []),
+            *([votes_table(self.votes)] if self.votes else []),
             self._matrix(),
         ]
 
@@ -80,14 +96,26 @@ class ClassificationSummary:
         return {f"f1/{emotion}": row["f1"] for emotion, row in self.per_class.items()}
 
     def figures(self) -> dict[str, float]:
-        """Calibration, and how the averaged matrix agrees with people's ratings."""
+        """Calibration, distance from the votes, and how the averaged matrix agrees with people's ratings."""
         found = {}
         if known := self.calibration:
             found = {"ece": known.ece, "ece_low": known.low, "ece_high": known.high}
             found |= {"brier": known.brier, "nll": known.nll}
+        if self.votes:
+            found |= {"votes_js": self.votes["all"]["js"], "votes_kl": self.votes["all"]["kl"]}
+        if self.val_distance is not None:
+            found["val_distance"] = self.val_distance
         if self.agreement:
             found |= {"vad_mantel_r": self.agreement.r, "vad_mantel_p": self.agreement.p}
         return found
+
+    def _distance(self) -> str:
+        """How far the predicted emotions are from the true ones."""
+        vad = self.pooled.get("vad_distance", float("nan"))
+        told = [f"{vad:.3f} with S of people's VAD ratings"] if vad == vad else []
+        if self.val_distance is not None:
+            told.append(f"{self.val_distance:.3f} with that of the val parts")
+        return f"Mean 1 - S[true, predicted]: {', '.join(told)} (0 is all right)." if told else ""
 
     def _matrix(self) -> Table:
         rows = [
@@ -116,3 +144,14 @@ def calibration_table(found: Calibration) -> Table:
     heads = ("", "ECE %", "95 %", "Brier", "NLL")
     row = ("probabilities", ece, f"[{low}, {high}]", f"{found.brier:.3f}", f"{found.nll:.3f}")
     return Table("calibration, all test utterances", heads, [row], note=note)
+
+
+def votes_table(votes: Mapping[str, Mapping[str, float]]) -> Table:
+    """Distance from the annotators' votes, by how clear these are."""
+    titles = {"none": "no majority"}
+    rows = [
+        (titles.get(name, name), f"{row['utterances']:.0f}", f"{row['js']:.3f}", f"{row['kl']:.3f}")
+        for name, row in votes.items()
+    ]
+    title = "probabilities against the annotators' votes"
+    return Table(title, ("votes", "n", "JS, bits", "KL, nats"), rows)

@@ -291,6 +291,9 @@ class EmotionEmbedding(RatedTask):
         speakers: Sequence[str],
         aggregate: Any,
         baseline: Sequence[Scores] = (),
+        *,
+        targets: Any = None,
+        rows: Int64[np.ndarray, " row"] | None = None,
     ) -> EmotionEmbeddingSummary:
         """Scores by format and variable, mean over folds and seeds."""
         found = [dict(self._by_format(one.outputs, one.truth)) for one in predictions]

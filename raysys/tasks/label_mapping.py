@@ -269,6 +269,9 @@ class LabelMapping(RatedTask):
         speakers: Sequence[str],
         aggregate: Any,
         baseline: Sequence[Scores] = (),
+        *,
+        targets: Any = None,
+        rows: Int64[np.ndarray, " row"] | None = None,
     ) -> LabelMappingSummary:
         """Correlations by pair and variable."""
         pairs: dict[str, dict[str, dict[str, int | float]]] = {}
@@ -276,7 +279,7 @@ class LabelMapping(RatedTask):
             found = [
                 self._by_variable((source, target), one.outputs, one.truth) for one in predictions
             ]
-            rows = {
+            by_variable = {
                 name: {
                     "pearson": float(np.mean([one[name]["pearson"] for one in found])),
                     "rmse": float(np.mean([one[name]["rmse"] for one in found])),
@@ -284,7 +287,7 @@ class LabelMapping(RatedTask):
                 }
                 for name in self.formats[target].variables
             }
-            pairs[self._pair(source, target)] = rows
+            pairs[self._pair(source, target)] = by_variable
         rivals = {
             pair: {
                 name: float(np.mean([fold[f"{name}/{pair}"] for fold in baseline]))

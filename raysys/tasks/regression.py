@@ -246,6 +246,9 @@ class Regression(Task):
         speakers: Sequence[str],
         aggregate: Any,
         baseline: Sequence[Scores] = (),
+        *,
+        targets: Any = None,
+        rows: Int64[np.ndarray, " row"] | None = None,
     ) -> RegressionSummary:
         """Scores by target and speaker."""
         outputs = np.concatenate([part.outputs for part in predictions])

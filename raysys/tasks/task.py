@@ -289,6 +289,9 @@ class Task(Rules):
         speakers: Sequence[str],
         aggregate: Any,
         baseline: Sequence[Scores] = (),
+        *,
+        targets: Any = None,
+        rows: Int64[np.ndarray, " row"] | None = None,
     ) -> Summary:
         """Open the test predictions.
 
@@ -297,6 +300,8 @@ class Task(Rules):
             speakers: of all their utterances, in order; empty text where unknown.
             aggregate: see `aggregation`.
             baseline: what `baseline` said of each fold.
+            targets: see the class; None, where no more is known than the truth of the predictions.
+            rows: utterance of every prediction, in order.
         """
 
     def show_balance(

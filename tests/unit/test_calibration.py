@@ -5,15 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import entropy
 from sklearn.metrics import recall_score
 
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import ConfigError
 from raysys.predictions import Predictions
 from raysys.report.groups import by_group, check_groups
+from raysys.similarity.psychology import vad_similarity
 from raysys.tasks.calibration import calibration, fit_temperature
 from raysys.tasks.classification import Classification
 from raysys.tasks.resampling import Units, units_of
+from raysys.tasks.votes import score_votes
 
 TASK = Classification(("a", "b", "c", "d"))
 
@@ -141,3 +145,39 @@ def test_few_speakers_are_no_units():
     assert units_of(["a"] * 5 + ["b"] * 5, "speakers").over == "utterances"
     assert units_of([f"s{k}" for k in range(8)] * 2, "speakers", repeats=2).count == 8
     assert units_of([""] * 6, "speakers", repeats=2).count == 3
+
+
+def test_distance_from_the_votes_is_scipys():
+    random = np.random.default_rng(1)
+    votes = random.integers(0, 4, size=(200, 4))
+    votes[:20] = 0  # not voted
+    votes[20:60] = 3 * np.eye(4, dtype=int)[random.integers(4, size=40)]
+    p = said(200, 1.0)[0]
+    found = score_votes(p, votes)
+    there = votes.sum(axis=1) > 0
+    q, told = votes[there] / votes[there].sum(axis=1, keepdims=True), p[there].astype(np.float64)
+    js, kl = jensenshannon(q, told, axis=1, base=2) ** 2, entropy(q, told, axis=1)
+    most = q.max(axis=1)
+    groups = {
+        "all": most > 0,
+        "unanimous": most == 1,
+        "majority": (most < 1) & (most > 0.5),
+        "none": most <= 0.5,
+    }
+    assert list(found) == list(groups)
+    for name, own in groups.items():
+        assert found[name]["utterances"] == own.sum()
+        assert found[name]["js"] == pytest.approx(js[own].mean(), abs=1e-7)
+        assert found[name]["kl"] == pytest.approx(kl[own].mean(), abs=1e-6)
+    assert score_votes(p, np.zeros((200, 4))) == {}
+
+
+def test_a_mistake_counts_by_how_alike_the_emotions_are():
+    task = Classification(("anger", "frustration", "joy", "mirth"))
+    s = vad_similarity(task.outputs[:3])
+    truth = np.array([0, 0, 0, 2])
+    outputs = np.eye(4)[[0, 1, 2, 2]]
+    expected = (0 + (1 - s[0, 1]) + (1 - s[0, 2]) + 0) / 4
+    assert task.score(outputs, truth)["vad_distance"] == pytest.approx(expected, abs=1e-12)
+    assert 1 - s[0, 1] < 1 - s[0, 2]
+    assert np.isnan(task.score(np.eye(4)[[3]], np.array([0]))["vad_distance"])  # mirth is not rated
