@@ -89,7 +89,7 @@ def small_study(config: Config, **search: object) -> Config:
 
 def numbers(result: Any) -> Any:
     """What of a command's result is the same when it is done again."""
-    left_out = ("seconds", "mlflow", "audit")
+    left_out = ("seconds", "mlflow", "audit", "cost")
     return json.loads(as_json({k: v for k, v in plain(result).items() if k not in left_out}))
 
 

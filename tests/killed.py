@@ -155,7 +155,9 @@ def _content(client: MlflowClient, run: Run) -> dict[str, Any]:
     return {
         "status": run.info.status,
         "params": dict(run.data.params),
-        "points": {k: v for k, v in points.items() if "seconds" not in k},
+        "points": {
+            k: v for k, v in points.items() if "seconds" not in k and not k.startswith("cost")
+        },
         "inputs": inputs,
         "artifacts": sorted(_files(client, run_id, "")),
         "tags": {k: v for k, v in run.data.tags.items() if k.startswith("raysys.")},

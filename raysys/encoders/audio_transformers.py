@@ -236,7 +236,9 @@ class AudioTransformersEncoder(Encoder):
     def _model(self) -> AudioModel:
         extractor = self._files.load("AutoFeatureExtractor")
         audio_models.check_extractor(extractor, self._config.model)
-        return FAMILIES[self._files.kind](self._files.load_weights(), extractor)
+        loaded = FAMILIES[self._files.kind](self._files.load_weights(), extractor)
+        self.parameters = self._files.parameters
+        return loaded
 
 
 def join_windows(

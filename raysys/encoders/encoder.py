@@ -53,6 +53,8 @@ class Encoder(ABC):
     """Whether it is faster on a GPU."""
     is_light: bool = False
     """Whether a whole corpus costs less than starting a worker."""
+    parameters: int = 0
+    """Of its model, once it is loaded."""
     keeps_precision: bool = False
     """Whether frames are stored in the type that they have, as users' must be; models' states are stored as float16."""
 

@@ -87,6 +87,8 @@ class FilmEncoder(Encoder):
 
     @cached_property
     def _network(self) -> Resnet:
-        return Resnet(
+        network = Resnet(
             self._weights, setting=self._setting, device=torch_device(self._name, self._device)
         )
+        self.parameters = network.parameters
+        return network

@@ -57,3 +57,4 @@ class Pooled(Encoder):
             lengths = np.diff([*starts, len(frames)])
             wide = self.keeps_precision and frames.dtype.itemsize > np.dtype(np.float32).itemsize
             yield position, (sums / lengths[:, None]).astype(np.float64 if wide else np.float32)
+        self.parameters = self._encoder.parameters

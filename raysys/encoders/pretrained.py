@@ -67,6 +67,7 @@ class PretrainedModel:
         self._group = group
         self.name = name
         self._device = device
+        self.parameters = 0
         self._precision = precision
         self.dtype = getattr(torch, precision)
         try:
@@ -194,6 +195,8 @@ class PretrainedModel:
         """
         device = self.device
         model = self.load("AutoModel", dtype=self.dtype, use_safetensors=True)
+        encodes = model.get_encoder() if self.settings.get("is_encoder_decoder") else model
+        self.parameters = sum(one.numel() for one in encodes.parameters())
         return model.eval().requires_grad_(False).to(device)
 
     def unusable(self, error: Exception) -> FeatureError:

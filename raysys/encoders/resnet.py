@@ -61,6 +61,7 @@ class Resnet:
         except (RuntimeError, ValueError) as error:
             raise _unusable(setting, weights, str(error)) from error
         self._device = device
+        self.parameters = sum(one.numel() for one in network.parameters())
         self._network = network.eval().requires_grad_(False).to(device)
 
     def __call__(self, pictures: Sequence[Picture]) -> Float32[np.ndarray, "picture value"]:

@@ -253,7 +253,9 @@ class TransformersEncoder(Encoder):
 
     @cached_property
     def _model(self) -> Any:
-        return self._files.load_weights()
+        loaded = self._files.load_weights()
+        self.parameters = self._files.parameters
+        return loaded
 
 
 def _batches(lengths: list[int], most: int) -> Iterator[list[int]]:

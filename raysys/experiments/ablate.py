@@ -25,7 +25,13 @@ from raysys.experiments.session import Scores, Session, open_session, open_trial
 from raysys.experiments.sources import ListSource
 from raysys.experiments.variants import make_ablation
 from raysys.report.ablation import ablation_pictures, compare_variants
-from raysys.report.results import AblationResult, Difference, RunIds, TrialResult, write_result
+from raysys.report.results import (
+    AblationResult,
+    RunIds,
+    TrialResult,
+    write_result,
+)
+from raysys.report.scores import Difference
 from raysys.report.statistics import mean_and_std
 from raysys.report.terminal import print_result
 from raysys.report.view import TrialsView

@@ -20,7 +20,8 @@ from raysys.corpus.folds import FoldKey
 from raysys.experiments.plan import Plan
 from raysys.experiments.session import open_test
 from raysys.predictions import Predictions
-from raysys.report.results import Confirmation, Difference, PartScores
+from raysys.report.results import Confirmation
+from raysys.report.scores import Difference, PartScores
 from raysys.report.statistics import (
     enough_to_tell,
     paired_difference,

@@ -24,6 +24,7 @@ from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold, folds_record, make_folds
 from raysys.corpus.table import Corpus
 from raysys.encoders import prepare_features, seen_in
+from raysys.encoders.cost import EncoderCost, encoder_cost
 from raysys.encoders.encoder import FRAMED, STREAMS, digest_of_code
 from raysys.encoders.ragged import Ragged
 from raysys.encoders.store import FeatureStore
@@ -107,6 +108,8 @@ class Plan:
     """What the objective knows beforehand, fold by fold: S of the emotion-aware term, or an emotion space."""
     parts: Mapping[str, str]
     """Digests of `data` (corpus and features), `prior` and `code`."""
+    encoders: Mapping[str, EncoderCost]
+    """Modality -> what its encoder costs."""
     identity: str
     """Digest of what decides (`deciding`) and the parts: equal identity, equal result on one machine."""
 
@@ -214,7 +217,14 @@ def make_plan(
         "code": _own_code(),
     }
     identity, audit = digest(deciding(config), parts), (*divided.audit, *notes)
-    return Plan(config, corpus, task, data, folds, audit, divided.origin, known, parts, identity)
+    costs = {
+        m: encoder_cost(corpus, m, config.features.build(m), cache)
+        for m in config.model.modalities
+        if m in STREAMS and config.features.encoder_of(m) != "precomputed"
+    }
+    return Plan(
+        config, corpus, task, data, folds, audit, divided.origin, known, parts, costs, identity
+    )
 
 
 @dataclass(frozen=True)

@@ -26,15 +26,14 @@ from raysys.encoders.encoder import own_frames
 from raysys.experiments.attention import show_attention
 from raysys.experiments.plan import Plan
 from raysys.predictions import Predictions, read_predictions
+from raysys.report.cost import cost_of
 from raysys.report.groups import by_group
-from raysys.report.results import (
+from raysys.report.results import RunIds, TrialResult, write_result
+from raysys.report.scores import (
     BaselineResult,
     FoldScores,
     GroupScores,
     PartScores,
-    RunIds,
-    TrialResult,
-    write_result,
 )
 from raysys.report.statistics import mean_and_std, part_scores, seed_difference
 from raysys.report.utterances import PARQUET, predictions_files, predictions_table
@@ -228,6 +227,7 @@ def open_trial(
         summary=summary,
         files=digests_of(folder, [PARQUET]),
         groups=score_groups(plan, predictions),
+        cost=cost_of(outcome.folds, plan.encoders, config.model.modalities),
         baselines=tuple(compare_baseline(one, folds, names, plan.folds) for one in baselines),
         seconds=dict(seconds),
         audit=plan.audit,
@@ -259,7 +259,6 @@ def score_groups(plan: Plan, predictions: Sequence[Predictions]) -> tuple[GroupS
         np.concatenate([part.outputs for part in predictions]),
         np.concatenate([part.truth for part in predictions]),
         columns=plan.config.tracking.groups,
-        repeats=seeds,
         seed=plan.config.seed,
     )
 

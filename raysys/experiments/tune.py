@@ -24,6 +24,7 @@ from raysys.experiments.preset import best_preset
 from raysys.experiments.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
 from raysys.experiments.session import score_groups, write_files
 from raysys.models import model_names
+from raysys.report.cost import cost_of
 from raysys.report.results import (
     Choice,
     Effort,
@@ -119,6 +120,7 @@ def _report(
         baseline=mean_and_std(searched.baseline, names),
         files=digests_of(folder, [PARQUET]),
         groups=score_groups(plan, honest.predictions),
+        cost=cost_of(chosen.folds, plan.encoders, chosen.trial.config.model.modalities),
         over_baseline={
             name: paired_difference(
                 [one[name] for one in honest.test.folds],

@@ -7,7 +7,9 @@ import numpy as np
 from raysys.config import Config
 from raysys.config.names import symbol
 from raysys.corpus.folds import Fold
-from raysys.report.results import AblationResult, Scores, TrialResult, VariantResult
+from raysys.report.cost import cost_table
+from raysys.report.results import AblationResult, TrialResult, VariantResult
+from raysys.report.scores import Scores
 from raysys.report.statistics import seed_difference
 from raysys.report.tables import Line, cells, interval, over, spread
 from raysys.tasks import TASKS
@@ -72,6 +74,7 @@ def compare_variants(
                 difference,
                 one.summary.scores(),
                 one.keep,
+                one.cost,
             )
         )
     return tuple(compared)
@@ -98,6 +101,8 @@ def ablation_lines(result: AblationResult) -> Iterator[Line]:
     first = "the same line in the first column" if draw is column_table else "the first line"
     yield f"difference   from {first}{with_interval}"
     yield _detail_table(result)
+    if costs := {one.name: one.cost for one in result.variants if one.cost}:
+        yield cost_table(costs)
     yield f"time         {result.seconds['total']:.0f} s"
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64
 
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import ConfigError, nearest
-from raysys.report.results import Difference, GroupScores
+from raysys.report.scores import Difference, GroupScores
 from raysys.tasks.exhibits import Table
 from raysys.tasks.resampling import FEWEST, Units, units_of
 from raysys.tasks.task import Metric, Task, score_shown, shown
@@ -50,7 +50,6 @@ def by_group(
     truth: np.ndarray,
     *,
     columns: Sequence[str] = (),
-    repeats: int = 1,
     seed: int = 0,
 ) -> tuple[GroupScores, ...]:
     """Scores by every column.
@@ -58,22 +57,17 @@ def by_group(
     Args:
         task: scores.
         corpus: whose columns they are.
-        rows: utterance of every prediction; those of one seed, then of the next.
+        rows: utterance of every prediction; each is there once for every seed.
         outputs: what was predicted.
         truth: what should have been.
         columns: to look at; none: all metadata of 2 to 12 values, and numbers in four bands.
-        repeats: seeds.
         seed: of the bootstrap.
     """
     utterances = [corpus.utterances[k] for k in rows]
     found = []
     for name in columns or _metadata(utterances):
         values = np.array(_values(utterances, name))
-        kept = [
-            value
-            for value, count in zip(*np.unique(values, return_counts=True), strict=True)
-            if value and count >= _LEAST * repeats
-        ]
+        kept = [v for v in set(values.tolist()) - {""} if len(set(rows[values == v])) >= _LEAST]
         if len(kept) < 2 or (len(kept) > _MOST and not columns):
             continue
         there = np.isin(values, kept)
@@ -86,7 +80,7 @@ def by_group(
                 speakers,
                 outputs[there],
                 truth[there],
-                repeats=repeats,
+                rows[there],
                 seed=seed,
             )
         )
@@ -100,19 +94,19 @@ def _scored(
     speakers: np.ndarray,
     outputs: np.ndarray,
     truth: np.ndarray,
+    rows: Int64[np.ndarray, " row"],
     *,
-    repeats: int,
     seed: int,
 ) -> GroupScores:
     metric = next(one for one in task.metrics if one.name == task.main)
     names = sorted(set(values.tolist()), key=lambda n: -int((values == n).sum()))
     few = min(len(set(speakers[values == name].tolist())) for name in names) < FEWEST
     who = [""] * len(values) if few else speakers.tolist()
-    units = units_of(who, "speakers", repeats=repeats)
+    units = units_of(who, "speakers", rows=rows)
     scores = {
         name: {
             **score_shown(task, outputs[values == name], truth[values == name]),
-            "utterances": int((values == name).sum()) // repeats,
+            "utterances": len(np.unique(rows[values == name])),
             "speakers": len(set(speakers[values == name].tolist()) - {""}),
         }
         for name in names

@@ -17,10 +17,19 @@ from pydantic import PlainValidator, TypeAdapter, ValidationError, ValidationInf
 from raysys.config.training import Keep
 from raysys.corpus.finding import Finding
 from raysys.errors import StorageError
+from raysys.report.scores import (
+    BaselineResult,
+    Cost,
+    Difference,
+    FoldScores,
+    GroupScores,
+    PartScores,
+    Scores,
+    Spread,
+)
 from raysys.sealed import read_sealed, write_sealed
-from raysys.storage import Folder, Number
+from raysys.storage import Folder
 from raysys.tasks import TASKS
-from raysys.tasks.resampling import Over
 from raysys.tasks.task import Metric
 from raysys.trials.curve import Point
 from raysys.trials.trial import TrialOutcome
@@ -30,7 +39,6 @@ UNTUNED = "untuned"
 """Name of a study's base configuration, which runs beside its trials."""
 
 T = TypeVar("T")
-Scores = dict[str, Number]
 
 
 def _summary(value: Any, info: ValidationInfo) -> Any:
@@ -45,92 +53,11 @@ TaskSummary = Annotated[Any, PlainValidator(_summary)]
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean and standard deviation of each score."""
-
-    mean: Scores
-    std: Scores
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A mean difference and the ends of its 95 % interval."""
-
-    mean: Number
-    low: Number
-    high: Number
-
-
-@dataclass(frozen=True)
 class RunIds:
     """Where it is in MLflow."""
 
     experiment_id: str
     run_id: str
-
-
-@dataclass(frozen=True)
-class PartScores:
-    """Scores of a configuration on one part: fold by fold (mean over seeds), and over them."""
-
-    folds: tuple[Scores, ...]
-    mean: Scores
-    std: Scores
-    """Over folds."""
-    seed_std: Scores
-    """Over seeds, of the mean over folds: what another seed would change."""
-
-
-@dataclass(frozen=True)
-class FoldScores:
-    """One fold, trained with one seed."""
-
-    fold: int
-    seed: int
-    epochs: int
-    best_epoch: int
-    """Whose weights are kept."""
-    val: Scores
-    """Of that epoch."""
-    test: Scores
-    baseline: Scores
-    """The baseline on the same test part."""
-    calibrated: Scores = field(default_factory=dict)
-    """What was fitted on val to make outputs mean what they say, such as a temperature."""
-
-
-@dataclass(frozen=True)
-class BaselineResult:
-    """A simple rival, tuned on the same validation parts."""
-
-    name: str
-    fitted_on: str
-    """train, or train and val."""
-    settings: str
-    """As they were chosen; empty where there is nothing to choose."""
-    mean: Scores
-    """Over folds, on test."""
-    std: Scores
-    difference: dict[str, Difference]
-    """The model minus it, on the same folds."""
-
-
-@dataclass(frozen=True)
-class GroupScores:
-    """Scores by the values of one column of the corpus, over the test utterances of all folds."""
-
-    column: str
-    scores: dict[str, Scores]
-    """Value -> scores, and how many `utterances` and `speakers`, the largest group first."""
-    metric: str
-    """Of the gap."""
-    best: str
-    """Of the two values that are furthest apart."""
-    worst: str
-    gap: Difference
-    """Best - worst; its interval holds for all pairs of values at once."""
-    over: Over
-    """What the interval varies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +106,7 @@ class TrialResult(CommandResult):
     """Files of the report beside this one -> their SHA-256."""
     groups: tuple[GroupScores, ...] = ()
     """By column."""
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +130,7 @@ class VariantResult:
     """The task's further scores, such as F1 by emotion."""
     keep: Keep = "best"
     """As of a `TrialResult`."""
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,6 +267,8 @@ class StudyResult(CommandResult):
     """Chosen - baseline, fold by fold."""
     groups: tuple[GroupScores, ...] = ()
     """As of a `TrialResult`; of the chosen configuration."""
+    cost: Cost | None = None
+    """The same."""
 
 
 Result = TrialResult | AblationResult | StudyResult

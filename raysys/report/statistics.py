@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float64
 from scipy import stats
 
 from raysys.corpus.folds import Fold, FoldKey
-from raysys.report.results import Difference, PartScores, Spread
+from raysys.report.scores import Difference, PartScores, Spread
 
 _MOST = 1000
 """Folds or seeds, beyond which nobody goes."""

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from raysys.config.names import describe
+from raysys.report.cost import cost_line
 from raysys.report.groups import group_tables
-from raysys.report.results import UNTUNED, PartScores, RoundResult, Spread, StudyResult
+from raysys.report.results import UNTUNED, RoundResult, StudyResult
+from raysys.report.scores import PartScores, Spread
 from raysys.report.tables import Line, interval, spread_cells
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table
@@ -33,6 +35,8 @@ def study_lines(result: StudyResult) -> Iterator[Line]:
     yield from group_tables(result.groups, result.metrics)
     for search in result.rounds if len(result.rounds) > 1 else ():
         yield f"round {search.round}      {_round(search, first)}"
+    if result.cost:
+        yield cost_line(result.cost)
     seconds = result.seconds
     yield (
         f"time         {seconds['total']:.0f} s: start-up {seconds['startup']:.1f} s; workers busy "

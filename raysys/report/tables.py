@@ -10,7 +10,8 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from raysys.report.results import Difference, TrialResult
+from raysys.report.results import TrialResult
+from raysys.report.scores import Difference
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table
 from raysys.tasks.task import Metric, shown

@@ -6,6 +6,7 @@ from rich.console import Console, RenderableType
 
 from raysys.corpus.finding import Finding
 from raysys.report.ablation import ablation_lines
+from raysys.report.cost import cost_line
 from raysys.report.groups import group_tables
 from raysys.report.results import AblationResult, Result, StudyResult, TrialResult
 from raysys.report.study import study_lines
@@ -61,6 +62,8 @@ def _trial_lines(result: TrialResult) -> Iterator[Line]:
         f"time         {seconds['total']:.0f} s: start-up {seconds['startup']:.1f} s, training "
         f"{seconds['training']:.1f} s in folds, overhead {seconds['overhead']:.1f} s"
     )
+    if result.cost:
+        yield cost_line(result.cost)
     if seconds["efficiency"] == seconds["efficiency"]:
         yield (
             f"efficiency   {seconds['efficiency']:.2f} = the folds, longest first, on "

@@ -280,7 +280,6 @@ class Classification(Task):
         confusion = np.zeros((len(self.outputs),) * 2, dtype=np.int64)
         np.add.at(confusion, (truth, predicted), 1)
         matrices = ("average", "unbiased", "per_fold", "low", "high", "fold_counts")
-        seeds = len(predictions) // max(1, len(aggregate.per_fold))
         return ClassificationSummary(
             self.outputs,
             self.score(outputs, truth),
@@ -302,7 +301,7 @@ class Classification(Task):
                 "over": aggregate.over,
             },
             agreement_with_vad(aggregate.average, self.outputs),
-            calibration(outputs, truth, units_of(speakers, "speakers", repeats=seeds)),
+            calibration(outputs, truth, units_of(speakers, "speakers", rows=rows)),
             {} if targets is None else score_votes(outputs, targets.votes[rows]),
             _val_distance(predictions, aggregate.val_per_fold),
         )

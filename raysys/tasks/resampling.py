@@ -40,15 +40,18 @@ class Units:
         return np.repeat(np.arange(len(self.of)), times[self.of])
 
 
-def units_of(names: Sequence[str], over: Over, *, repeats: int = 1) -> Units:
+def units_of(
+    names: Sequence[str], over: Over, *, rows: Int64[np.ndarray, " row"] | None = None
+) -> Units:
     """Units by name where there are enough of them and each row has one; else utterances.
 
     Args:
         names: speaker or dialogue of every row, empty where unknown.
         over: what the names are of.
-        repeats: how often the same utterances follow each other, once for every seed.
+        rows: utterance of every row, which has one for every seed; None: each is another one.
     """
     known, numbers = np.unique(np.array(names, dtype=str), return_inverse=True)
     if len(known) >= FEWEST and "" not in known:
         return Units(numbers.astype(np.int64), over)
-    return Units(np.tile(np.arange(len(names) // repeats), repeats), "utterances")
+    own = np.arange(len(names)) if rows is None else np.unique(rows, return_inverse=True)[1]
+    return Units(own.astype(np.int64), "utterances")

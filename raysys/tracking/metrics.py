@@ -3,7 +3,7 @@
 one configuration   test/ua, test/ua_std, test/ua_seed_std, test/f1/EMOTION, test/ece, test/brier, test/nll,
                     test/ua/COLUMN VALUE, test/gap_ua/COLUMN (and _low, _high), test/vad_mantel_r, test_baseline/ua,
                     test_minus_baseline/ua (and _low, _high), test_svm_with_val/ua, test_logistic/ua, test_ensemble/ua,
-                    time/..., val_best/ua
+                    time/..., val_best/ua, cost/parameters, cost/seconds (an utterance), ...
 ablation            test/METRIC of the first variant, test_NAME/METRIC of the others
 study               test/..., test_nested/..., test_untuned/... (and _std), test_difference/... (and _low, _high),
                     test_minus_baseline/...; of fresh seeds test_confirmed/..., test_confirmed_untuned/...,
@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 
 from raysys.config.names import folder_name
+from raysys.report.cost import cost_figures
 from raysys.report.groups import group_figures
 from raysys.report.results import AblationResult, StudyResult, TrialResult
 
@@ -42,6 +43,7 @@ def trial_metrics(result: TrialResult) -> dict[str, float]:
     if result.ensemble:
         values |= {f"test_ensemble/{name}": value for name, value in result.ensemble.mean.items()}
     values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}
+    values |= cost_figures(result.cost)
     details = {**result.summary.scores(), **result.summary.figures()}
     return values | _details({**details, **group_figures(result.groups)})
 
@@ -52,6 +54,8 @@ def ablation_metrics(result: AblationResult) -> dict[str, float]:
     for place, variant in enumerate(result.variants):
         prefix = f"test_{folder_name(variant.name)}" if place else "test"
         values |= {f"{prefix}/{name}": v for name, v in variant.mean["test"].items()}
+        own = f"_{folder_name(variant.name)}" if place else ""
+        values |= {f"cost{own}/{k.split('/')[1]}": v for k, v in cost_figures(variant.cost).items()}
     return values
 
 
@@ -74,6 +78,7 @@ def study_metrics(result: StudyResult) -> dict[str, float]:
             values |= {f"{part}/{name}{end}": getattr(found, key) for end, key in _ENDS.items()}
     values |= {f"val_best/{name}": value for name, value in result.chosen.val.items()}
     values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}
+    values |= cost_figures(result.cost)
     details = {**result.summary.scores(), **result.summary.figures()}
     return values | _details({**details, **group_figures(result.groups)})
 

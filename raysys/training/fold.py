@@ -45,6 +45,7 @@ from raysys.training.checkpoint import (
     save_checkpoint,
     stream_seed,
 )
+from raysys.training.cost import Meter
 from raysys.training.optimizer import Adam, Group
 from raysys.training.records import EpochRecord, FoldResult, FoldTask
 
@@ -111,6 +112,7 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
             on_epoch(replace(record, seconds=0.0))
         return finished
     device, fold = settle(config), data.folds[fold_task.fold]
+    meter = Meter(device)
     tops = {str(m): data.tops[m] for m in config.model.modalities if m in data.tops}
     framed = [m for m in FRAMED if m in config.model.modalities and m not in tops]
     fits = config.features.normalise == "train"
@@ -118,14 +120,14 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
     targets, labels = data.task.teach(data.targets, config.loss)
     turns = None if data.places is None else Turns(*torch.tensor(data.places).unbind(dim=1))
 
-    def part(indices: Int64[np.ndarray, " row"]) -> Part:
+    def part(indices: Int64[np.ndarray, " row"], on: str = device) -> Part:
         return make_part(
             {str(name): data.features[name] for name in config.model.modalities},
             indices,
             labels=labels,
             targets=targets,
             normalisers=normalisers,
-            device=device,
+            device=on,
             turns=turns,
             resident_gb=config.training.resident_gb,
         )
@@ -150,7 +152,11 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
             more = {name: torch.tensor(value, device=device) for name, value in calibrated.items()}
             bundle = replace(bundle, fitted={**bundle.fitted, **more})
         save_bundle(folder, bundle)
-        write_predictions(folder, bundle.predict(part(fold.test)), data.task.stored)
+        test, cost = meter.predict(
+            bundle, part(fold.test), lambda count: part(fold.test[:count], on="cpu")
+        )
+        result = replace(result, cost=cost)
+        write_predictions(folder, test, data.task.stored)
         if data.task.measures:
             measured = data.task.measure(bundle.predict(part(fold.val)))
             result = replace(result, measured=measured)

@@ -66,6 +66,8 @@ class FoldResult:
     """What the task measured on the val part with the kept weights, as plain types; None where it measures nothing."""
     calibrated: Mapping[str, float] = field(default_factory=dict)
     """What was fitted on the val part to make outputs mean what they say, such as a temperature."""
+    cost: Mapping[str, float] = field(default_factory=dict)
+    """See `raysys.training.cost`."""
 
     @property
     def key(self) -> FoldKey:

@@ -94,5 +94,7 @@ def numbers(home: Path) -> dict:
     """The result in a home, without seconds, ids and the digest of all."""
     result = json.loads((home / "runs" / "small" / "result.json").read_text())
     return {
-        key: value for key, value in result.items() if key not in ("seconds", "mlflow", "sha256")
+        key: value
+        for key, value in result.items()
+        if key not in ("seconds", "mlflow", "sha256", "cost")
     }

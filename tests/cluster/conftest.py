@@ -30,7 +30,9 @@ class Ran:
     def numbers(self) -> str:
         """Everything of the result but seconds and ids."""
         content = plain(self.result)
-        return json.dumps({k: v for k, v in content.items() if k not in ("seconds", "mlflow")})
+        return json.dumps(
+            {k: v for k, v in content.items() if k not in ("seconds", "mlflow", "cost")}
+        )
 
     @property
     def folder(self) -> Path:

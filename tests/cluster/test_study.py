@@ -59,7 +59,7 @@ def run(config: Config, *, resume: bool = False) -> dict[str, Any]:
 
 def numbers(result: dict[str, Any]) -> str:
     """Everything but seconds, ids and what was printed."""
-    left_out = ("seconds", "mlflow", "printed")
+    left_out = ("seconds", "mlflow", "printed", "cost")
     return json.dumps({k: v for k, v in result.items() if k not in left_out})
 
 

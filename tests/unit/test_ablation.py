@@ -20,7 +20,8 @@ from raysys.errors import ConfigError
 from raysys.experiments.plan import make_plan
 from raysys.experiments.variants import make_ablation
 from raysys.report.ablation import compare_variants
-from raysys.report.results import AblationResult, RunIds, Spread
+from raysys.report.results import AblationResult, RunIds
+from raysys.report.scores import Spread
 from raysys.report.statistics import part_scores
 from raysys.report.terminal import print_result
 from raysys.settings import replaced

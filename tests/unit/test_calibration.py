@@ -143,8 +143,8 @@ def test_a_column_that_is_not_there_is_refused_with_the_nearest():
 
 def test_few_speakers_are_no_units():
     assert units_of(["a"] * 5 + ["b"] * 5, "speakers").over == "utterances"
-    assert units_of([f"s{k}" for k in range(8)] * 2, "speakers", repeats=2).count == 8
-    assert units_of([""] * 6, "speakers", repeats=2).count == 3
+    assert units_of([f"s{k}" for k in range(8)] * 2, "speakers").count == 8
+    assert units_of([""] * 6, "speakers", rows=np.array([4, 5, 9, 4, 5, 9])).count == 3
 
 
 def test_distance_from_the_votes_is_scipys():

@@ -14,7 +14,13 @@ from raysys.errors import StorageError
 from raysys.experiments.plan import DECIDING_ROOMS, deciding, deciding_code
 from raysys.experiments.run_folder import RunRecord, choose_folder, write_record
 from raysys.predictions import Predictions
-from raysys.report.results import FoldScores, RunIds, TrialResult, read_result, write_result
+from raysys.report.results import (
+    RunIds,
+    TrialResult,
+    read_result,
+    write_result,
+)
+from raysys.report.scores import FoldScores
 from raysys.report.seconds import account_seconds, schedule_seconds
 from raysys.settings import replaced
 from raysys.similarity.summary import SimilaritySummary

@@ -1,0 +1,113 @@
+"""What results say in numbers: parts of `raysys.report.results`, as plain types."""
+
+import math
+from dataclasses import dataclass, field
+
+from raysys.storage import Number
+from raysys.tasks.resampling import Over
+
+Scores = dict[str, Number]
+"""Metric -> value."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of each score."""
+
+    mean: Scores
+    std: Scores
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean difference and the ends of its 95 % interval."""
+
+    mean: Number
+    low: Number
+    high: Number
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """Scores of a configuration on one part: fold by fold (mean over seeds), and over them."""
+
+    folds: tuple[Scores, ...]
+    mean: Scores
+    std: Scores
+    """Over folds."""
+    seed_std: Scores
+    """Over seeds, of the mean over folds: what another seed would change."""
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """One fold, trained with one seed."""
+
+    fold: int
+    seed: int
+    epochs: int
+    best_epoch: int
+    """Whose weights are kept."""
+    val: Scores
+    """Of that epoch."""
+    test: Scores
+    baseline: Scores
+    """The baseline on the same test part."""
+    calibrated: Scores = field(default_factory=dict)
+    """What was fitted on val to make outputs mean what they say, such as a temperature."""
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """A simple rival, tuned on the same validation parts."""
+
+    name: str
+    fitted_on: str
+    """train, or train and val."""
+    settings: str
+    """As they were chosen; empty where there is nothing to choose."""
+    mean: Scores
+    """Over folds, on test."""
+    std: Scores
+    difference: dict[str, Difference]
+    """The model minus it, on the same folds."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a configuration; NaN where it is not known."""
+
+    parameters: int
+    """That are trained."""
+    encoder_parameters: int
+    """Of frozen encoders."""
+    seconds: Number
+    """An utterance takes on one core, from its features."""
+    encoder_seconds: Number
+    """What its features take before that, files read; on a GPU where one was there."""
+    real_time: Number
+    """`seconds` as a share of the audio's."""
+    real_time_with_encoders: Number
+    peak_gb: Number
+    """Most memory of a worker, with libraries and features, in 10^9 bytes."""
+    gpu_seconds: Number = math.nan
+    """As `seconds`, on the GPU where it was trained."""
+    gpu_gb: Number = math.nan
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """Scores by the values of one column of the corpus, over the test utterances of all folds."""
+
+    column: str
+    scores: dict[str, Scores]
+    """Value -> scores, and how many `utterances` and `speakers`, the largest group first."""
+    metric: str
+    """Of the gap."""
+    best: str
+    """Of the two values that are furthest apart."""
+    worst: str
+    gap: Difference
+    """Best - worst; its interval holds for all pairs of values at once."""
+    over: Over
+    """What the interval varies."""
