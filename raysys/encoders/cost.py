@@ -16,6 +16,7 @@ from raysys.encoders.encoder import Encoder
 from raysys.encoders.extraction import portions
 from raysys.encoders.store import store_folder
 from raysys.errors import RaysysError, StorageError
+from raysys.sealed import read_sealed, write_sealed
 from raysys.storage import Folder, Number, with_nan
 
 _FILE = "cost.json"
@@ -47,12 +48,12 @@ def encoder_cost(corpus: Corpus, modality: str, encoder: Encoder, cache: Folder)
     folder = store_folder(corpus, modality, encoder, cache)
     try:
         if folder.exists(_FILE):
-            known = folder.read_json(_FILE)
+            known = read_sealed(folder, _FILE)
             return EncoderCost(**{**known, **with_nan({k: known[k] for k in _NUMBERS})})
     except (StorageError, TypeError, KeyError):
         pass  # damaged: it is measured again
     found = _measure(corpus, encoder)
-    folder.write_json(_FILE, asdict(found))
+    write_sealed(folder, _FILE, asdict(found))
     return found
 
 

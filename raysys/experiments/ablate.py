@@ -8,7 +8,7 @@ named, and the others are reported.
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +17,22 @@ from rich.console import Console
 from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.config.names import folder_name
+from raysys.corpus.folds import FoldKey
 from raysys.errors import FoldFailedError
 from raysys.experiments.command import carry_out
 from raysys.experiments.plan import Plan
 from raysys.experiments.runner import TrialRunner
-from raysys.experiments.session import Scores, Session, open_session, open_trial
+from raysys.experiments.session import (
+    Opened,
+    Scores,
+    Session,
+    compare_on_test,
+    open_session,
+    open_trial,
+)
 from raysys.experiments.sources import ListSource
 from raysys.experiments.variants import make_ablation
+from raysys.predictions import Predictions
 from raysys.report.ablation import ablation_pictures, compare_variants
 from raysys.report.results import (
     AblationResult,
@@ -79,6 +88,8 @@ class _Ended:
     """Variant -> its result; those that failed are left out."""
     failed: list[str] = field(default_factory=list)
     """A line a trial that failed."""
+    opened: dict[str, Mapping[FoldKey, Predictions]] = field(default_factory=dict)
+    """Variant -> its test predictions."""
     baseline: Scores = ()
     """On the modalities of the first variant that is left."""
 
@@ -105,7 +116,9 @@ def _run(
                 if outcome.state == "FAILED":
                     ended.failed.append(f"{outcome.name}, {outcome.reason}")
                 else:
-                    ended.results[outcome.name] = _open(session, outcome, folder, log)
+                    opened = _open(session, outcome, folder, log)
+                    ended.results[outcome.name] = opened.result
+                    ended.opened[outcome.trial.variant] = opened.predictions
         whole = [trial for trial in trials if trial.name in ended.results]
         if not whole:
             raise FoldFailedError(f"no variant has all its folds: {ended.failed[0]}")
@@ -115,7 +128,7 @@ def _run(
     return ended
 
 
-def _open(session: Session, outcome: TrialOutcome, folder: Folder, log: CommandLog) -> TrialResult:
+def _open(session: Session, outcome: TrialOutcome, folder: Folder, log: CommandLog) -> Opened:
     """A trial has all its folds: its matrix, its scores, its run."""
     plan, config = session.plan, outcome.trial.config
     opened = open_trial(
@@ -130,7 +143,7 @@ def _open(session: Session, outcome: TrialOutcome, folder: Folder, log: CommandL
     )
     log.trial_result(outcome.name, opened.result, [*opened.shown, *plan.show_balance(config)])
     log.close(outcome)
-    return opened.result
+    return opened
 
 
 def _report(
@@ -146,7 +159,17 @@ def _report(
         selected_on=ablation.selected_on,
         seeds=plan.config.training.seeds,
         n_folds=len(plan.folds),
-        variants=compare_variants(plan.config, ended.results, plan.folds),
+        variants=compare_variants(
+            plan.config,
+            ended.results,
+            plan.folds,
+            on_test=lambda one, other: compare_on_test(
+                plan,
+                ended.opened[one],
+                [part.outputs for part in ended.opened[other].values()],
+                names,
+            ),
+        ),
         failed=tuple(ended.failed),
         baseline=mean_and_std(ended.baseline, names),
         baseline_difference={

@@ -18,7 +18,7 @@ import numpy as np
 
 from raysys.corpus.folds import FoldKey
 from raysys.experiments.plan import Plan
-from raysys.experiments.session import open_test
+from raysys.experiments.session import compare_on_test, open_test
 from raysys.predictions import Predictions
 from raysys.report.results import Confirmation
 from raysys.report.scores import Difference, PartScores
@@ -89,7 +89,8 @@ def confirm(
         untuned: the other with the same.
         gap: a difference that one would like to tell from noise; one point where scores are in per cent.
     """
-    scores = [_scores(plan.task, open_test(plan, one.folds)) for one in (chosen, untuned)]
+    opened = [open_test(plan, one.folds) for one in (chosen, untuned)]
+    scores = [_scores(plan.task, one) for one in opened]
     names = [metric.name for metric in shown(plan.task.metrics)]
     seeds = tuple(chosen.trial.seeds)
     difference, enough = {}, {}
@@ -101,7 +102,9 @@ def confirm(
         difference[name] = seed_difference(*tests, folds=plan.folds)
         enough[name] = enough_to_tell(tests[0] - tests[1], gap, folds=plan.folds)
     ours, others = (part_scores(one, names) for one in scores)
-    return Confirmation(seeds, ours, others, difference, enough)
+    beside = [part.outputs for part in opened[1].values()]
+    over_units = compare_on_test(plan, opened[0], beside, names)
+    return Confirmation(seeds, ours, others, difference, enough, *over_units)
 
 
 def open_choice(

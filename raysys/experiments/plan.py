@@ -36,6 +36,7 @@ from raysys.settings import digest, flat, to_dict
 from raysys.similarity.prior import Origin
 from raysys.storage import Folder, resolve_folder
 from raysys.tasks.exhibits import Exhibit
+from raysys.tasks.resampling import Units, units_of
 from raysys.tasks.task import Task
 from raysys.tracking.client import tracking_uri
 from raysys.tracking.priors import Prior, resolve_prior
@@ -127,6 +128,15 @@ class Plan:
     def test_rows(self, seeds: int) -> Int64[np.ndarray, " row"]:
         """Utterance of every test prediction, fold by fold, once for each seed."""
         return np.concatenate([fold.test for fold in self.folds] * seeds)
+
+    @property
+    def tested_units(self) -> Units | None:
+        """What a bootstrap of the one test part draws: dialogues, else utterances; None with several folds."""
+        if len(self.folds) > 1:
+            return None
+        names = self.corpus.column("dialogue_id")
+        own = [names[k] for k in self.folds[0].test]
+        return units_of(own if len(set(own)) < len(own) else [""] * len(own), "dialogues")
 
     def show_balance(self, config: Config) -> list[Exhibit]:
         """What a configuration adds to the train parts; nothing where it adds nothing."""

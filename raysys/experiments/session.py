@@ -21,7 +21,7 @@ from raysys.cluster.aggregator import RunningAggregator, running_aggregator
 from raysys.cluster.pool import STANDING, FoldPool
 from raysys.cluster.session import ray_session
 from raysys.config.running import ClusterConfig
-from raysys.corpus.folds import Fold, FoldKey
+from raysys.corpus.folds import FoldKey
 from raysys.encoders.encoder import own_frames
 from raysys.experiments.attention import show_attention
 from raysys.experiments.plan import Plan
@@ -31,16 +31,23 @@ from raysys.report.groups import by_group
 from raysys.report.results import RunIds, TrialResult, write_result
 from raysys.report.scores import (
     BaselineResult,
+    Difference,
     FoldScores,
     GroupScores,
     PartScores,
 )
-from raysys.report.statistics import mean_and_std, part_scores, seed_difference
+from raysys.report.statistics import (
+    bootstrap_difference,
+    mean_and_std,
+    part_scores,
+    seed_difference,
+)
 from raysys.report.utterances import PARQUET, predictions_files, predictions_table
 from raysys.sealed import digests_of
 from raysys.storage import Folder
 from raysys.tasks.baseline import Baseline, pool_over_time
 from raysys.tasks.exhibits import Exhibit, File
+from raysys.tasks.resampling import Over
 from raysys.tasks.task import LOSS, Task, shown
 from raysys.training.bundle import load_bundle
 from raysys.training.fold import run_fold
@@ -165,6 +172,7 @@ class Opened:
 
     result: TrialResult
     shown: list[Exhibit]
+    predictions: Mapping[FoldKey, Predictions]
 
 
 def open_trial(
@@ -228,7 +236,7 @@ def open_trial(
         files=digests_of(folder, [PARQUET]),
         groups=score_groups(plan, predictions),
         cost=cost_of(outcome.folds, plan.encoders, config.model.modalities),
-        baselines=tuple(compare_baseline(one, folds, names, plan.folds) for one in baselines),
+        baselines=tuple(compare_baseline(plan, one, folds, opened, names) for one in baselines),
         seconds=dict(seconds),
         audit=plan.audit,
         mlflow=mlflow,
@@ -241,7 +249,7 @@ def open_trial(
         *_show_model(task, outcome.folds),
         *table,
     ]
-    return Opened(result, exhibits)
+    return Opened(result, exhibits, opened)
 
 
 def score_groups(plan: Plan, predictions: Sequence[Predictions]) -> tuple[GroupScores, ...]:
@@ -271,18 +279,20 @@ def write_files(folder: Folder, files: Sequence[File]) -> None:
 
 
 def compare_baseline(
+    plan: Plan,
     baseline: Baseline,
     folds: Mapping[FoldKey, FoldScores],
+    opened: Mapping[FoldKey, Predictions],
     names: Sequence[str],
-    of: Sequence[Fold],
 ) -> BaselineResult:
     """A baseline's scores, and what the model is above it on the same folds.
 
     Args:
+        plan: of the command.
         baseline: a simple rival.
         folds: the model's scores, of every training.
+        opened: its test predictions.
         names: of the scores to keep.
-        of: the folds, for the shares of train and test.
     """
     over = mean_and_std(baseline.test, names)
     seeds, numbers = (sorted(set(column)) for column in zip(*folds, strict=True))
@@ -290,10 +300,41 @@ def compare_baseline(
     for name in names:
         own = np.array([[folds[seed, k].test[name] for k in numbers] for seed in seeds])
         other = np.broadcast_to([one[name] for one in baseline.test], own.shape)
-        differences[name] = seed_difference(own, other, folds=of)
+        differences[name] = seed_difference(own, other, folds=plan.folds)
+    over_units = compare_on_test(plan, opened, baseline.outputs, names)
     return BaselineResult(
-        baseline.name, baseline.fitted_on, baseline.settings, over.mean, over.std, differences
+        baseline.name,
+        baseline.fitted_on,
+        baseline.settings,
+        over.mean,
+        over.std,
+        differences,
+        *over_units,
     )
+
+
+def compare_on_test(
+    plan: Plan,
+    opened: Mapping[FoldKey, Predictions],
+    others: Sequence[np.ndarray],
+    names: Sequence[str],
+) -> tuple[dict[str, Difference], Over | None]:
+    """Differences on the one test part over what was tested, and what that is; nothing with several folds.
+
+    Args:
+        plan: of the command.
+        opened: test predictions, seed by seed.
+        others: outputs of the other configuration on the same part, seed by seed.
+        names: of the scores.
+    """
+    units = plan.tested_units
+    if units is None or not others:
+        return {}, None
+    parts = list(opened.values())
+    ours, seed = [part.outputs for part in parts], plan.config.seed
+    truth = parts[0].truth
+    found = bootstrap_difference(plan.task, ours, others, truth, units, names=names, seed=seed)
+    return found, units.over
 
 
 def _show_model(task: Task, folds: Sequence[FoldResult]) -> list[Exhibit]:

@@ -1,6 +1,6 @@
 """What a finished ablation says: test scores of every variant, differences from the first, the paper's beside ours."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -9,11 +9,12 @@ from raysys.config.names import symbol
 from raysys.corpus.folds import Fold
 from raysys.report.cost import cost_table
 from raysys.report.results import AblationResult, TrialResult, VariantResult
-from raysys.report.scores import Scores
+from raysys.report.scores import Difference, Scores
 from raysys.report.statistics import seed_difference
 from raysys.report.tables import Line, cells, interval, over, spread
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Curve, Exhibit, Table
+from raysys.tasks.resampling import Over
 from raysys.tasks.task import Metric, shown
 
 _SELECTED = {"test": "best on test", "val": "best on val", "unknown": "how chosen?"}
@@ -33,7 +34,11 @@ _MOST_COLUMNS = 9
 
 
 def compare_variants(
-    config: Config, results: Mapping[str, TrialResult], folds: Sequence[Fold]
+    config: Config,
+    results: Mapping[str, TrialResult],
+    folds: Sequence[Fold],
+    *,
+    on_test: Callable[[str, str], tuple[dict[str, Difference], Over | None]] | None = None,
 ) -> tuple[VariantResult, ...]:
     """Means, spreads and differences of every variant, in their order.
 
@@ -41,6 +46,8 @@ def compare_variants(
         config: of the ablation: variants, columns, their settings and published figures.
         results: name of a variant (and column) -> its result; those that failed are left out.
         folds: of all of them.
+        on_test: names of two variants -> their differences over what was tested, see `BaselineResult.over_units`; None:
+            they are not known.
 
     Returns:
         Means and deviations as of each result; `difference`, metric by metric, from the first variant, or with columns
@@ -49,7 +56,7 @@ def compare_variants(
     """
     compared = []
     ablation, names = config.ablation, [metric.name for metric in shown(config.task_type.metrics)]
-    bases: dict[str, dict[str, np.ndarray]] = {}
+    bases: dict[str, tuple[str, dict[str, np.ndarray]]] = {}
     comparable = ablation.has_published(config.corpus.name)
     for cell in [one for one in ablation.cells if one.name in results]:
         one = results[cell.name]
@@ -57,10 +64,10 @@ def compare_variants(
         row = cell.variant if cell.column else ""
         base = bases.get(row)
         difference = (
-            {m: seed_difference(tests[m], base[m], folds=folds) for m in names} if base else None
+            {m: seed_difference(tests[m], base[1][m], folds=folds) for m in names} if base else None
         )
         if cell.column in ("", next(iter(ablation.columns), "")):
-            bases.setdefault(row, tests)
+            bases.setdefault(row, (cell.name, tests))
         compared.append(
             VariantResult(
                 cell.name,
@@ -75,6 +82,7 @@ def compare_variants(
                 one.summary.scores(),
                 one.keep,
                 one.cost,
+                *(on_test(cell.name, base[0]) if on_test and base else ({}, None)),
             )
         )
     return tuple(compared)
@@ -100,6 +108,8 @@ def ablation_lines(result: AblationResult) -> Iterator[Line]:
     with_interval = f", with a 95 % interval over {units}" if seeds * folds > 1 else ""
     first = "the same line in the first column" if draw is column_table else "the first line"
     yield f"difference   from {first}{with_interval}"
+    if drawn := [one.units for one in result.variants if one.units]:
+        yield on_test_table(result, main, drawn[0])
     yield _detail_table(result)
     if costs := {one.name: one.cost for one in result.variants if one.cost}:
         yield cost_table(costs)
@@ -138,6 +148,17 @@ def variant_table(result: AblationResult, metric: Metric) -> Table:
     difference = interval(metric, found) if found else ""
     rows += [(), (_rival(result), *blank, own, difference, "", *cells(others, baseline))]
     return Table(_title(result, metric), heads, rows, faint=(published,))
+
+
+def on_test_table(result: AblationResult, metric: Metric, units: Over) -> Table:
+    """The differences with the interval over what was tested: what another test part would change."""
+    rows = [
+        (one.name, interval(metric, one.over_units[metric.name]))
+        for one in result.variants
+        if one.units
+    ]
+    title = f"{metric.title}, over the {units} of the test part (95 %, paired bootstrap)"
+    return Table(title, ("variant", "difference"), rows)
 
 
 def column_table(result: AblationResult, metric: Metric) -> Table:

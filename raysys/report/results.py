@@ -30,6 +30,7 @@ from raysys.report.scores import (
 from raysys.sealed import read_sealed, write_sealed
 from raysys.storage import Folder
 from raysys.tasks import TASKS
+from raysys.tasks.resampling import Over
 from raysys.tasks.task import Metric
 from raysys.trials.curve import Point
 from raysys.trials.trial import TrialOutcome
@@ -131,6 +132,9 @@ class VariantResult:
     keep: Keep = "best"
     """As of a `TrialResult`."""
     cost: Cost | None = None
+    over_units: dict[str, Difference] = field(default_factory=dict)
+    """As of a `BaselineResult`."""
+    units: Over | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +216,9 @@ class Confirmation:
     """Over folds, each the mean of its seeds; over seeds where there is one fold."""
     enough: dict[str, tuple[int, int] | None]
     """Folds x seeds with which a difference of 0.01 would be told from noise; None: no number that can be had."""
+    over_units: dict[str, Difference] = field(default_factory=dict)
+    """As of a `BaselineResult`."""
+    units: Over | None = None
 
 
 @dataclass(frozen=True)

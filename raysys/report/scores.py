@@ -71,6 +71,10 @@ class BaselineResult:
     std: Scores
     difference: dict[str, Difference]
     """The model minus it, on the same folds."""
+    over_units: dict[str, Difference] = field(default_factory=dict)
+    """Where there is one fold: the same with the interval of a paired bootstrap of what was tested."""
+    units: Over | None = None
+    """What that drew."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ from scipy import stats
 
 from raysys.corpus.folds import Fold, FoldKey
 from raysys.report.scores import Difference, PartScores, Spread
+from raysys.tasks.resampling import Units
+from raysys.tasks.task import Task
 
+_RESAMPLES = 1000
 _MOST = 1000
 """Folds or seeds, beyond which nobody goes."""
 
@@ -84,6 +87,47 @@ def seed_difference(
         shared = test_share(folds)
         return paired_difference(scores.mean(axis=0), others.mean(axis=0), shared=shared)
     return paired_difference(scores[:, 0], others[:, 0], shared=0.0)
+
+
+def bootstrap_difference(
+    task: Task,
+    ours: Sequence[np.ndarray],
+    others: Sequence[np.ndarray],
+    truth: np.ndarray,
+    units: Units,
+    *,
+    names: Sequence[str],
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Metric -> mean difference on one test part, and its 95 % interval over what was tested (paired bootstrap).
+
+    What another test part of the same kind would change, where `seed_difference` says what another seed would.
+
+    Args:
+        task: scores.
+        ours: outputs of the test part, seed by seed.
+        others: the same of the other configuration.
+        truth: of the test part.
+        units: what is drawn, such as dialogues.
+        names: of the metrics.
+        seed: of the bootstrap.
+    """
+
+    def scores(rows: np.ndarray) -> Float64[np.ndarray, " metric"]:
+        means = []
+        for several in (ours, others):
+            each = [task.score(one[rows], truth[rows]) for one in several]
+            means.append(np.array([np.mean([one[name] for one in each]) for name in names]))
+        found: np.ndarray = means[0] - means[1]
+        return found
+
+    whole = scores(np.arange(len(truth)))
+    drawn = np.stack([scores(units.rows(times)) for times in units.drawn(_RESAMPLES, seed)])
+    low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
+    return {
+        name: Difference(float(whole[k]), float(low[k]), float(high[k]))
+        for k, name in enumerate(names)
+    }
 
 
 def enough_to_tell(

@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from raysys.report.results import TrialResult
-from raysys.report.scores import Difference
+from raysys.report.scores import BaselineResult, Difference
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table
 from raysys.tasks.task import Metric, shown
@@ -181,10 +181,17 @@ def baseline_table(result: TrialResult) -> Table:
             f"{one.name}, fitted on {one.fitted_on}",
             *spread_cells(metrics, one.mean, one.std),
             interval(main, one.difference[main.name]),
+            *([interval(main, one.over_units[main.name])] if one.units else []),
         )
         for one in result.baselines
     ]
-    heads = ("", *(metric.title for metric in metrics), f"model minus it, {main.title}")
+    units = next((one.units for one in result.baselines if one.units), None)
+    heads = (
+        "",
+        *(metric.title for metric in metrics),
+        f"model minus it, {main.title}" + (", over seeds" if units else ""),
+        *([f"over {units}"] if units else []),
+    )
     chosen = {one.name: one.settings for one in result.baselines if one.settings}
     settings = "; ".join(f"{name}: {settings}" for name, settings in chosen.items())
     note = f"{settings}. {verdict(result)}" if settings else verdict(result)
@@ -195,17 +202,26 @@ def baseline_table(result: TrialResult) -> Table:
 def verdict(result: TrialResult) -> str:
     """Which of the model and its baselines is to be preferred, by the task's main score."""
     main = TASKS[result.task].main
-    known = [
-        one for one in result.baselines if one.difference[main].low == one.difference[main].low
-    ]
+    known = [(one, found) for one in result.baselines if (found := _widest(one, main))]
     if not known:
         return "One draw: nothing can be told from noise."
     metric = next(metric for metric in result.metrics if metric.name == main)
-    rivals = [one for one in known if not _is_better(metric, one.difference[main])]
+    rivals = [one for one, found in known if not _is_better(metric, found)]
     if not rivals:
         return f"{result.model} is better than each of them."
     named = " and ".join(f"{one.name} on {one.fitted_on}" for one in rivals)
     return f"{result.model} cannot be told from {named}, or is worse: the simpler one is to be preferred."
+
+
+def _widest(one: BaselineResult, metric: str) -> Difference | None:
+    """The interval that promises least, over seeds or folds and over what was tested; None where there is none."""
+    both = [one.difference[metric], one.over_units.get(metric)]
+    known = [found for found in both if found and found.low == found.low]
+    if not known:
+        return None
+    return Difference(
+        known[0].mean, min(found.low for found in known), max(found.high for found in known)
+    )
 
 
 def _is_better(metric: Metric, difference: Difference) -> bool:

@@ -8,7 +8,7 @@ which a model with early stopping cannot have.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -43,6 +43,8 @@ class Baseline:
     test: tuple[Mapping[str, float], ...]
     """Scores, fold by fold."""
     fitted_on: str = "train"
+    outputs: tuple[np.ndarray, ...] = field(default=(), compare=False)
+    """Of the test parts, fold by fold, as a model's; empty where they are not kept."""
 
 
 def pool_over_time(features: Mapping[str, Iterable[Frames]]) -> Pooled:

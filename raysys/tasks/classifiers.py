@@ -76,15 +76,19 @@ def tuned_classifiers(
         score: truth and prediction -> scores, larger is better.
         choose: the score that chooses.
     """
+    n_classes = int(labels.max()) + 1
 
-    def tested(setting: _Setting, *, with_val: bool = False) -> tuple[dict[str, float], ...]:
-        found = []
+    def tested(name: str, setting: _Setting, *, with_val: bool = False) -> Baseline:
+        found, said = [], []
         for fold in folds:
             rows = np.concatenate([fold.train, fold.val]) if with_val else fold.train
             columns = pooled.of(setting.statistics)
             model = _model(setting, columns.shape[1]).fit(columns[rows], labels[rows])
-            found.append(score(labels[fold.test], model.predict(columns[fold.test])))
-        return tuple(found)
+            predicted = model.predict(columns[fold.test])
+            found.append(score(labels[fold.test], predicted))
+            said.append(np.eye(n_classes, dtype=np.float32)[predicted])
+        fitted_on = "train and val" if with_val else "train"
+        return Baseline(name, setting.title, tuple(found), fitted_on, tuple(said))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that lbfgs has not converged, where C is large
@@ -92,9 +96,9 @@ def tuned_classifiers(
         svm = _chosen(*common, _svm_settings(), _kernel_scores)
         logistic = _chosen(*common, _logistic_settings(), _logistic_scores)
         return [
-            Baseline("SVM", svm.title, tested(svm)),
-            Baseline("SVM", svm.title, tested(svm, with_val=True), "train and val"),
-            Baseline("logistic", logistic.title, tested(logistic)),
+            tested("SVM", svm),
+            tested("SVM", svm, with_val=True),
+            tested("logistic", logistic),
         ]
 
 

@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.stats import bootstrap
 
 from raysys.corpus.folds import Fold
-from raysys.report.statistics import enough_to_tell, part_scores, seed_difference
+from raysys.report.statistics import (
+    bootstrap_difference,
+    enough_to_tell,
+    part_scores,
+    seed_difference,
+)
+from raysys.tasks.classification import Classification
+from raysys.tasks.resampling import units_of
 
 
 def folds(count: int) -> list[Fold]:
@@ -61,3 +69,40 @@ def test_where_folds_disagree_more_folds_are_needed_and_one_seed_cannot_say():
     assert one_fold[0] == 1
     hopeless = random.normal(0, 5.0, size=(3, 5))
     assert enough_to_tell(hopeless, 0.0001, folds=folds(5)) is None
+
+
+def test_a_paired_bootstrap_of_utterances_is_scipys():
+    random = np.random.default_rng(3)
+    task, truth = Classification(("a", "b", "c")), random.integers(3, size=400)
+    ours, others = (
+        np.eye(3)[np.where(random.random(400) < right, truth, (truth + 1) % 3)]
+        for right in (0.8, 0.7)
+    )
+    alone = units_of([""] * 400, "dialogues")
+    found = bootstrap_difference(task, [ours], [others], truth, alone, names=["wa", "ua"])
+    right = [(one.argmax(axis=1) == truth).astype(float) for one in (ours, others)]
+    interval = bootstrap(
+        (right[0] - right[1],), np.mean, method="percentile", n_resamples=5000, rng=0
+    ).confidence_interval
+    assert found["wa"].mean == pytest.approx((right[0] - right[1]).mean(), abs=1e-12)
+    assert found["wa"].low == pytest.approx(interval.low, abs=0.01)
+    assert found["wa"].high == pytest.approx(interval.high, abs=0.01)
+    assert found["ua"].low < found["ua"].mean < found["ua"].high
+
+
+def test_utterances_that_are_alike_in_a_dialogue_count_as_one():
+    random = np.random.default_rng(4)
+    task, dialogue = Classification(("a", "b")), np.repeat(np.arange(40), 10)
+    truth = random.integers(2, size=400)
+    lucky = random.random(40) < 0.7  # whole dialogues are right, or wrong
+    ours = np.eye(2)[np.where(lucky[dialogue], truth, 1 - truth)]
+    others = np.eye(2)[np.where(random.random(400) < 0.5, truth, 1 - truth)]
+    names = [f"d{k}" for k in dialogue]
+    widths = []
+    for units in (units_of(names, "dialogues"), units_of([""] * 400, "dialogues")):
+        found = bootstrap_difference(task, [ours], [others], truth, units, names=["wa"])["wa"]
+        widths.append(found.high - found.low)
+    assert widths[0] > 2 * widths[1]
+    both = [ours, 1 - ours]  # two seeds: their mean is 0.5 whatever is drawn
+    half = bootstrap_difference(task, both, [others], truth, units, names=["wa"])["wa"]
+    assert half.mean == pytest.approx(0.5 - (others.argmax(axis=1) == truth).mean(), abs=1e-12)
