@@ -108,6 +108,16 @@ class Config:
         return self.selects if self.training.keep == "best" else None
 
     @property
+    def epochs(self) -> int:
+        """Most epochs of a training."""
+        return 1 if self._fits_at_once else self.training.max_epochs
+
+    @property
+    def _fits_at_once(self) -> bool:
+        kind = model_names().get(self.model.name)
+        return kind is not None and kind.fits_at_once
+
+    @property
     def objectives(self) -> tuple[Metric, ...]:
         """The validation scores that a study optimises; the first one chooses."""
         names = self.search.objectives or (self.task_type.chooses or self.task_type.main,)
@@ -126,6 +136,33 @@ class Config:
                 f"{setting} is '{name}', but the task {self.task} is scored otherwise: {nearest(name, known)}"
             )
         return known[name]
+
+    def _check_probe(self) -> None:
+        """A probe weighs as many layers as its encoder gives."""
+        for modality in ("audio", "text") if self.model.name == "probe" else ():
+            encoder = getattr(self.features, self.features.encoder_of(modality), None)
+            layers = len(getattr(encoder, "layers", (-1,)))
+            if modality not in self.model.modalities or encoder is None:
+                continue
+            if getattr(encoder, "layer_pooling", "") == "mean":
+                layers = 1
+            given = self.model.probe.layers_of(modality)
+            rule = f"{layers}, the layers that features.{self.features.encoder_of(modality)} gives"
+            require(given == layers, f"model.probe.{modality}_layers", given, rule)
+
+    def _check_fitted(self) -> None:
+        """What a model that is fitted at once cannot take part in."""
+        if not self._fits_at_once:
+            return
+        name = self.model.name
+        require(self.task == "classification", "task", self.task, f"classification for {name}")
+        rule = f"off with {name}, whose utterances have one emotion each"
+        require(self.balance.method == "off", "balance.method", self.balance.method, rule)
+        for modality in self.model.modalities:
+            encoder = self.features.encoder_of(modality)
+            tuned = getattr(getattr(self.features, encoder, None), "tune_layers", 0)
+            rule = f"0 with {name}, which has no gradients"
+            require(not tuned, f"features.{encoder}.tune_layers", tuned, rule)
 
     def _check_labels(self) -> None:
         """Formats that a label mapping leaves out."""
@@ -168,6 +205,8 @@ class Config:
         rule = f"one for the task {self.task}: {', '.join(able)}"
         fits = self.model.name in able or self.model.name not in model_names()
         require(fits, "model.name", self.model.name, rule)
+        self._check_fitted()
+        self._check_probe()
         for name, what in self.task_type.needs.items():
             require(bool(value_of(self, name)), name, [], what)
         formats = tuple(self.corpus.ratings.tables)

@@ -33,7 +33,7 @@ from raysys.experiments.session import (
 from raysys.experiments.sources import ListSource
 from raysys.experiments.variants import make_ablation
 from raysys.predictions import Predictions
-from raysys.report.ablation import ablation_pictures, compare_variants
+from raysys.report.ablation import ablation_pictures, compare_variants, recommend
 from raysys.report.results import (
     AblationResult,
     RunIds,
@@ -171,6 +171,7 @@ def _report(
             ),
         ),
         failed=tuple(ended.failed),
+        recommended=recommend(plan.config.compared, ended.results, plan.folds),
         baseline=mean_and_std(ended.baseline, names),
         baseline_difference={
             name: Difference(-found.mean, -found.high, -found.low)

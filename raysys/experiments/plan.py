@@ -274,6 +274,13 @@ def _divide(corpus: Corpus, config: Config, models: Collection[str]) -> _Divided
     if _dialogue_models(models) and len(set(corpus.column("dialogue_id"))) == len(corpus):
         message = "no dialogue has two utterances: a model of dialogues has no context here"
         audit = (*audit, Finding("warning", "no_dialogues", message))
+    at_once = [name for name in models if model_names()[name].fits_at_once]
+    if at_once:
+        message = (
+            f"{' and '.join(sorted(at_once))}: fitted at once, by its own objective with balanced classes; settings of "
+            "the losses and of gradients do nothing there"
+        )
+        audit = (*audit, Finding("note", "fitted_at_once", message))
     if prior and prior.finding:
         audit = (*audit, prior.finding)
     return _Divided(task, folds, tuple(audit), origin, prior)

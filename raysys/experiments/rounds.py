@@ -244,7 +244,7 @@ class _Rounds:
             in_flight=lambda: concurrency(
                 config, self._session.pool.workers, 1 if scheduler.in_turn else trainings
             ),
-            most_epochs=lambda one: one.training.max_epochs * trainings,
+            most_epochs=lambda one: one.epochs * trainings,
             deadline=self._deadline,
             beside=Trial(UNTUNED, base.config, self._plan.prior) if number == 1 else None,
         )
@@ -362,5 +362,5 @@ def longest_training(config: Config, search: SearchConfig) -> int:
     """Most epochs that a trial can have."""
     item = search.space.get("training.max_epochs")
     if item is None:
-        return config.training.max_epochs
+        return config.epochs
     return max(int(value) for value in item.choices or (item.high,))  # type: ignore[arg-type]

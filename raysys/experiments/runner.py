@@ -175,7 +175,7 @@ class _Running:
 
     def fresh(self) -> list[Point]:
         """Points that were not given out yet, but that of the last epoch."""
-        return self.curve.fresh(before=self.trial.config.training.max_epochs)
+        return self.curve.fresh(before=self.trial.config.epochs)
 
     def outcome(self, state: State, reason: str = "") -> TrialOutcome:
         """What became of it."""

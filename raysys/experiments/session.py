@@ -48,7 +48,7 @@ from raysys.storage import Folder
 from raysys.tasks.baseline import Baseline, pool_over_time
 from raysys.tasks.exhibits import Exhibit, File
 from raysys.tasks.resampling import Over
-from raysys.tasks.task import LOSS, Task, shown
+from raysys.tasks.task import Task, shown
 from raysys.training.bundle import load_bundle
 from raysys.training.fold import run_fold
 from raysys.training.records import FoldResult
@@ -201,7 +201,9 @@ def open_trial(
     task, config, seeds = plan.task, outcome.trial.config, outcome.trial.seeds
     opened, baseline = open_test(plan, outcome.folds), baselines[0].test
     names = [metric.name for metric in shown(task.metrics)]
-    scored = [metric.name for metric in task.metrics if metric.name != LOSS.name]
+    first = next(iter(opened.values()))
+    known = task.score(first.outputs, first.truth)
+    scored = [metric.name for metric in task.metrics if metric.name in known]
     val_names = list(dict.fromkeys((*names, config.selects.name)))
     folds = {
         one.key: _score_fold(task, one, opened[one.key], baseline[one.fold], val_names)

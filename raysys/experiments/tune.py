@@ -185,7 +185,7 @@ def _check(config: Config) -> None:
         ConfigError: see the messages.
     """
     search = config.search
-    epochs = config.training.max_epochs
+    epochs = config.epochs
     if search.scheduler != "none" and search.grace_epochs >= epochs:
         raise ConfigError(
             f"search.grace_epochs is {search.grace_epochs}, but training ends after {epochs} epochs: lower it, or set "

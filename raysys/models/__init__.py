@@ -9,11 +9,13 @@ from raysys.encoders.encoder import STREAMS
 from raysys.errors import ConfigError, lookup, nearest
 from raysys.models.bimodal_attention import BimodalAttentionConfig
 from raysys.models.cltnet import CltnetConfig
+from raysys.models.fitted import LogisticConfig, SvmConfig
 from raysys.models.mat import MatConfig
 from raysys.models.mcsan import McsanConfig
 from raysys.models.multiemo import MultiemoConfig
 from raysys.models.multiway import MultiwayConfig
 from raysys.models.output import ModelSettings
+from raysys.models.probe import ProbeConfig
 from raysys.models.speechtext import SpeechtextConfig
 from raysys.settings import groups_with, require
 
@@ -41,6 +43,12 @@ class ModelConfig:
     """Sizes of MAT, and of MNT."""
     mcsan: McsanConfig = field(default_factory=McsanConfig)
     """Sizes of MCSAN."""
+    svm: SvmConfig = field(default_factory=SvmConfig)
+    """Kernel, C and statistics over time of the support vector machine."""
+    logistic: LogisticConfig = field(default_factory=LogisticConfig)
+    """C and statistics over time of logistic regression."""
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    """Layers of the encoder that the linear probe weighs."""
     multiway: MultiwayConfig = field(default_factory=MultiwayConfig)
     """Sizes of the multi-way mapping model, which reads label formats."""
 

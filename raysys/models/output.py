@@ -36,6 +36,8 @@ class ModelSettings:
     """Modalities that it can read."""
     reads_formats: ClassVar[bool] = False
     """Whether it reads ratings in label formats instead: the corpus' tables are then its modalities."""
+    fits_at_once: ClassVar[bool] = False
+    """Whether it is fitted to classes in one epoch, by its own objective; its model is then `Fitted`."""
 
     def attends(self, modalities: Sequence[str]) -> bool:
         """Whether places of one modality attend to those of another; its model then has `attentions`."""

@@ -1,6 +1,7 @@
 """What a finished ablation says: test scores of every variant, differences from the first, the paper's beside ours."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from raysys.config import Config
 from raysys.config.names import symbol
 from raysys.corpus.folds import Fold
 from raysys.report.cost import cost_table
-from raysys.report.results import AblationResult, TrialResult, VariantResult
+from raysys.report.results import AblationResult, Recommendation, TrialResult, VariantResult
 from raysys.report.scores import Difference, Scores
 from raysys.report.statistics import seed_difference
 from raysys.report.tables import Line, cells, interval, over, spread
@@ -88,6 +89,45 @@ def compare_variants(
     return tuple(compared)
 
 
+def recommend(
+    metric: Metric, results: Mapping[str, TrialResult], folds: Sequence[Fold]
+) -> Recommendation | None:
+    """The simplest variant that cannot be told from the best, by validation alone: no test score chooses.
+
+    Args:
+        metric: that is compared; the one that chose epochs where val has no other.
+        results: variant -> result.
+        folds: of all of them.
+    """
+    costed = {name: one for name, one in results.items() if one.cost}
+    names = [metric.name, *(one.select for one in costed.values())]
+    known = [n for n in names if all(n in f.val for one in costed.values() for f in one.folds)]
+    if len(costed) < 2 or not known:
+        return None
+    used = next(m for m in next(iter(costed.values())).metrics if m.name == known[0])
+    val = {name: used.worth(1) * _by_seed(one, used.name, "val") for name, one in costed.items()}
+    best = max(val, key=lambda name: float(val[name].mean()))
+    apart = {name: seed_difference(val[name], val[best], folds=folds) for name in val}
+    if any(np.isnan(one.low) for one in apart.values()):
+        return None
+    even = [name for name in val if apart[name].high >= 0]
+    simplest = min(even, key=lambda name: costed[name].cost.parameters)  # type: ignore[union-attr]
+    found = apart[simplest]
+    if not used.higher_is_better:
+        found = Difference(-found.mean, -found.high, -found.low)
+    return Recommendation(simplest, best, used.name, None if simplest == best else found)
+
+
+def _recommendation(result: AblationResult, found: Recommendation) -> str:
+    metric = next(m for m in result.metrics if m.name == found.metric)
+    if found.difference is None:
+        return f"recommended  {found.name}: the best on val, and no simpler one comes near"
+    return (
+        f"recommended  {found.name}: the simplest that val cannot tell from {found.best}, the best there "
+        f"({metric.title} {interval(metric, found.difference)})"
+    )
+
+
 def ablation_lines(result: AblationResult) -> Iterator[Line]:
     """The tables, details of the task, and what they rest on."""
     main = next(one for one in result.metrics if one.name == result.metric)
@@ -108,6 +148,8 @@ def ablation_lines(result: AblationResult) -> Iterator[Line]:
     with_interval = f", with a 95 % interval over {units}" if seeds * folds > 1 else ""
     first = "the same line in the first column" if draw is column_table else "the first line"
     yield f"difference   from {first}{with_interval}"
+    if result.recommended:
+        yield _recommendation(result, result.recommended)
     if drawn := [one.units for one in result.variants if one.units]:
         yield on_test_table(result, main, drawn[0])
     yield _detail_table(result)
@@ -260,7 +302,7 @@ def _detail_table(result: AblationResult) -> Table:
     return Table(f"{detail.title}{unit}", heads, rows, note=note)
 
 
-def _by_seed(result: TrialResult, metric: str) -> np.ndarray:
-    """Test scores [seed, fold]."""
-    scores = np.array([fold.test[metric] for fold in result.folds])
+def _by_seed(result: TrialResult, metric: str, part: Literal["val", "test"] = "test") -> np.ndarray:
+    """Scores [seed, fold]."""
+    scores = np.array([getattr(fold, part)[metric] for fold in result.folds])
     return scores.reshape(len(result.seeds), -1)

@@ -137,6 +137,19 @@ class VariantResult:
     units: Over | None = None
 
 
+@dataclass(frozen=True)
+class Recommendation:
+    """The simplest variant that validation cannot tell from the best one."""
+
+    name: str
+    """Of fewest parameters among those that the interval of the difference from the best does not exclude."""
+    best: str
+    """Of highest mean validation score."""
+    metric: str
+    difference: Difference | None
+    """The former - the latter, on val; None where they are one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AblationResult(CommandResult):
     """Several configurations on the same folds."""
@@ -153,6 +166,8 @@ class AblationResult(CommandResult):
     kind: str = "ablation"
     baseline_difference: dict[str, Difference] = field(default_factory=dict)
     """Baseline - first variant, on the same folds."""
+    recommended: Recommendation | None = None
+    """None where nothing can be told from noise."""
 
 
 @dataclass(frozen=True)

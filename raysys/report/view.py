@@ -200,7 +200,7 @@ class TrialsView(Listener):
         """From the mean pace so far; folds may stop early, so it is an upper estimate."""
         if not self._paces or not self._running:
             return ""
-        most = max(trial.config.training.max_epochs for trial in self._running.values())
+        most = max(trial.config.epochs for trial in self._running.values())
         done = sum(
             most if key in self._done else record.epoch for key, record in self._epochs.items()
         )

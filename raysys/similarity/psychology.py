@@ -85,13 +85,10 @@ def vad_similarity(emotions: tuple[str, ...]) -> Float64[np.ndarray, "class clas
 
 
 @cache
-def vad_distance(emotions: tuple[str, ...]) -> Float64[np.ndarray, "class class"]:
-    """1 - S of emotion words by their ratings; NaN for pairs of which the table lacks a word."""
-    known = [k for k, name in enumerate(emotions) if name in VAD]
-    found = np.full((len(emotions),) * 2, np.nan)
-    if known:
-        found[np.ix_(known, known)] = 1 - vad_similarity(tuple(emotions[k] for k in known))
-    return found
+def vad_distance(emotions: tuple[str, ...]) -> Float64[np.ndarray, "class class"] | None:
+    """1 - S of emotion words by their ratings; None where the table lacks one of them."""
+    known = all(name in VAD for name in emotions)
+    return 1 - vad_similarity(emotions) if known else None
 
 
 def agreement_with_vad(

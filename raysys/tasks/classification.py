@@ -205,8 +205,10 @@ class Classification(Task):
     def score(self, outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         """WA, UA, F1 and worst recall of the most probable classes, and how far these are from the truth."""
         predicted = outputs.argmax(axis=1).astype(np.int64)
-        distance = float(vad_distance(self.outputs)[truth, predicted].mean())
-        return {**score_classes(truth, predicted), "vad_distance": distance}
+        scores, distances = score_classes(truth, predicted), vad_distance(self.outputs)
+        if distances is not None:
+            scores["vad_distance"] = float(distances[truth, predicted].mean())
+        return scores
 
     def baselines(
         self, pooled: Pooled, targets: ClassTargets, folds: Sequence[Fold], *, choose: str

@@ -21,7 +21,7 @@ METRICS = (
 )
 """WA is accuracy, UA the mean recall over the classes that occur, weighted F1 the mean F1 weighted by count, macro F1
 the mean F1 of all classes; then the worst class' recall, and the mean of 1 - S[truth, predicted] with S of people's
-VAD ratings: what is taken for a similar emotion counts less (NaN where an emotion has no rating). Those that stand in
+VAD ratings, where each emotion has one: what is taken for a similar emotion counts less. Those that stand in
 no table choose as the others do, and are in result.json and MLflow."""
 _LETTERS = 4
 """Of an emotion's name, over its column of confusions."""

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from raysys.corpus.folds import Fold
+from raysys.models.fitted import logistic, svm
 from raysys.tasks.baseline import STATISTICS, Baseline, Pooled, chosen
 
 _SVM_C = (0.01, 0.1, 1.0, 3.0, 10.0, 100.0)
 _LOGISTIC_C = (0.001, 0.01, 0.1, 1.0)
 _MOST_ROWS = 4000
 """Of a train part that the choice is made on: a kernel's time grows with their square."""
-_ITERATIONS = 300
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ def tuned_classifiers(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that lbfgs has not converged, where C is large
         common = (pooled, labels, folds, score, choose)
-        svm = _chosen(*common, _svm_settings(), _kernel_scores)
-        logistic = _chosen(*common, _logistic_settings(), _logistic_scores)
+        machine = _chosen(*common, _svm_settings(), _kernel_scores)
+        regression = _chosen(*common, _logistic_settings(), _logistic_scores)
         return [
-            tested("SVM", svm),
-            tested("SVM", svm, with_val=True),
-            tested("logistic", logistic),
+            tested("SVM", machine),
+            tested("SVM", machine, with_val=True),
+            tested("logistic", regression),
         ]
 
 
@@ -181,27 +181,17 @@ def _logistic_scores(
     """Predictions of val; each C goes on from the one before."""
     for statistics in STATISTICS:
         known, new = split.standardised(split.pooled.of(statistics))
-        model = _logistic(warm_start=True)
+        model = logistic(1.0, warm_start=True)
         for setting in settings:
             if setting.statistics == statistics:
                 model.set_params(C=setting.c).fit(known, split.labels[split.train])
                 yield setting, model.predict(new)
 
 
-def _logistic(**options: Any) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(class_weight="balanced", max_iter=_ITERATIONS, **options)
-
-
 def _model(setting: _Setting, width: int) -> Any:
     """Of standardised columns, a kernel as in `_kernel_scores`."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
 
-    if not setting.kernel:
-        return make_pipeline(StandardScaler(), _logistic(C=setting.c))
-    c = setting.c / width if setting.kernel == "linear" else setting.c
-    svm = SVC(kernel=setting.kernel, C=c, gamma=1 / width, class_weight="balanced")
-    return make_pipeline(StandardScaler(), svm)
+    own = svm(setting.kernel, setting.c, width) if setting.kernel else logistic(setting.c)
+    return make_pipeline(StandardScaler(), own)

@@ -6,6 +6,7 @@
 `raysys.load(folder)` gives a `Predictor`. Nothing is unpickled.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -135,9 +136,14 @@ def unlabelled_part(
         labels=np.zeros(count, dtype=np.int64),
         targets=np.zeros((count, len(bundle.task.outputs)), dtype=np.float32),
         normalisers=bundle.normalisers,
-        device=str(next(bundle.model.parameters()).device),
+        device=_device_of(bundle.model),
         turns=None if places is None else Turns(*torch.tensor(places).unbind(dim=1)),
     )
+
+
+def _device_of(model: nn.Module) -> str:
+    """Of its weights; a model that is fitted at once has buffers alone."""
+    return str(next(itertools.chain(model.parameters(), model.buffers())).device)
 
 
 def save_bundle(folder: Folder, bundle: Bundle) -> None:

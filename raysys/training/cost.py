@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from raysys.batches.batch import Part
+from raysys.models.fitted import Fitted
 from raysys.predictions import Predictions
 from raysys.training.bundle import Bundle
 
@@ -50,7 +52,7 @@ class Meter:
         with _clock(on_gpu=self._on_gpu) as spent:
             found = bundle.predict(part)
         cost = {
-            "parameters": float(sum(one.numel() for one in bundle.model.parameters())),
+            "parameters": float(_parameters(bundle.model)),
             "seconds": spent[0] / len(part),
             "peak_gb": self._peak(),
         }
@@ -73,6 +75,12 @@ class Meter:
             return int(line.split()[1]) * 1024 / _GB
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _GB
+
+
+def _parameters(model: nn.Module) -> int:
+    """That are trained; of a model that is fitted at once, all numbers that make it."""
+    kept = model.buffers() if isinstance(model, Fitted) else model.parameters()
+    return sum(one.numel() for one in kept)
 
 
 @contextmanager

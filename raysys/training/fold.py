@@ -18,19 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int64
-from torch import Tensor, nn
 
 from raysys.batches.batch import Part, Turns, fit_normaliser, make_part
-from raysys.batches.masking import mask_audio
 from raysys.batches.normalise import Normaliser
 from raysys.config import Config
-from raysys.config.training import TrainingConfig
 from raysys.corpus.folds import Fold
 from raysys.encoders.encoder import FRAMED
 from raysys.encoders.ragged import Ragged
 from raysys.encoders.top_layers import TopRecipe
 from raysys.errors import DamagedError, FoldFailedError
-from raysys.losses.objective import Objective
 from raysys.models.tuned import Tuned
 from raysys.predictions import prediction_files, write_predictions
 from raysys.sealed import check_files, digests_of, read_sealed, write_sealed
@@ -46,6 +42,7 @@ from raysys.training.checkpoint import (
     stream_seed,
 )
 from raysys.training.cost import Meter
+from raysys.training.epoch import Learner, train_epoch, validate
 from raysys.training.optimizer import Adam, Group
 from raysys.training.records import EpochRecord, FoldResult, FoldTask
 
@@ -68,16 +65,6 @@ class FoldData:
     """Dialogue, turn and speaker of every utterance, as numbers; None makes each a dialogue of its own."""
     tops: Mapping[str, TopRecipe] = field(default_factory=dict)
     """Modality -> the layers of its encoder that are trained, where there are such."""
-
-
-@dataclass(frozen=True)
-class Learner:
-    """What training works on: a model, what it minimises, and what its logits mean."""
-
-    model: nn.Module
-    optimizer: Adam
-    objective: Objective
-    fitted: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -211,14 +198,14 @@ def train_fold(
     go_on = True
     for record in progress.history:
         go_on = on_epoch(replace(record, seconds=0.0)) and go_on
-    while go_on and not _is_over(progress, settings):
+    while go_on and not _is_over(progress, config):
         epoch = progress.epoch + 1
         started = time.perf_counter()
         torch.manual_seed(stream_seed(config.seed, fold, epoch))
-        loss = _train_epoch(learner, train, config, epoch)
+        loss = train_epoch(learner, train, config, epoch)
         _refuse_divergence(loss, epoch)
-        scores = _validate(learner, task, val, config)
-        _refuse_unknown(scores[config.selects.name], config.selects)
+        scores = validate(learner, task, val, config)
+        _refuse_unknown(scores.get(config.selects.name, math.nan), config.selects)
         record = EpochRecord(epoch, loss, scores, time.perf_counter() - started)
         improved = (
             chooser is None or not best or chooser.rank(scores) > chooser.rank(_best(progress).val)
@@ -231,7 +218,7 @@ def train_fold(
             save_checkpoint(folder, progress, model=model, optimizer=optimizer, best=best)
     if best:
         model.load_state_dict(best)
-    return TrainedFold(learner, progress, not _is_over(progress, settings), redone)
+    return TrainedFold(learner, progress, not _is_over(progress, config), redone)
 
 
 def _refuse_divergence(loss: float, epoch: int) -> None:
@@ -340,59 +327,10 @@ def _result(fold_task: FoldTask, trained: TrainedFold, redone: str) -> FoldResul
     )
 
 
-def _is_over(progress: Progress, settings: TrainingConfig) -> bool:
+def _is_over(progress: Progress, config: Config) -> bool:
     waited = progress.epoch - progress.best_epoch
-    return progress.epoch >= settings.max_epochs or waited >= settings.patience
+    return progress.epoch >= config.epochs or waited >= config.training.patience
 
 
 def _best(progress: Progress) -> EpochRecord:
     return progress.history[progress.best_epoch - 1]
-
-
-def _train_epoch(learner: Learner, train: Part, config: Config, epoch: int) -> float:
-    """One pass over the train part; the mean loss over its utterances."""
-    settings, model, optimizer = config.training, learner.model, learner.optimizer
-    model.train()
-    rates = (settings.learning_rate, settings.encoder_learning_rate)
-    for group, highest in zip(optimizer.groups, rates, strict=True):
-        group.learning_rate = _learning_rate(highest, settings, epoch)
-    order = torch.Generator().manual_seed(torch.initial_seed())
-    total = torch.zeros((), device=train.labels.device)
-    dialogues = config.model.chosen.reads_dialogues
-    for batch in train.batches(settings.batch_size, dialogues=dialogues, shuffle=order):
-        marks = isinstance(model, Tuned) and "audio" in model.tops
-        masked = mask_audio(
-            batch, time=settings.mask_time, dims=settings.mask_dims, spared=int(marks)
-        )
-        loss = learner.objective(model(masked.modalities, masked.layout), masked)
-        optimizer.zero_grad()
-        loss.backward()
-        if settings.gradient_clip:
-            nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
-        optimizer.step()
-        total += loss.detach() * len(batch.labels)
-    return float(total) / len(train)
-
-
-def _learning_rate(highest: float, settings: TrainingConfig, epoch: int) -> float:
-    if settings.lr_schedule == "constant":
-        return highest
-    return highest * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / settings.max_epochs))
-
-
-def _validate(learner: Learner, task: Task, val: Part, config: Config) -> dict[str, float]:
-    model = learner.model
-    model.eval()
-    total, rows, outputs = 0.0, [], []
-    settings = config.training
-    dialogues = config.model.chosen.reads_dialogues
-    with torch.inference_mode():
-        for batch in val.batches(settings.batch_size, dialogues=dialogues):
-            output = model(batch.modalities, batch.layout)
-            total += float(learner.objective.validate(output, batch)) * len(batch.labels)
-            rows.append(batch.rows)
-            # doubles keep apart what floats would round to a tie
-            outputs.append(task.read(output.logits.double(), learner.fitted))
-    order = torch.argsort(torch.cat(rows))
-    found = torch.cat(outputs)[order].cpu().numpy()
-    return {"loss": total / len(val), **task.score(found, task.truth(val))}

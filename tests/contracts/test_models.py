@@ -18,8 +18,11 @@ SETS = [
     ("text", "video"),
     ("audio", "text", "video"),
 ]
-NAMES = [name for name, kind in model_names().items() if not kind.reads_formats]
-"""Models of what people say and look like; for that of labels see `tests/unit/test_multiway.py`."""
+NAMES = [
+    name for name, kind in model_names().items() if not kind.reads_formats and not kind.fits_at_once
+]
+"""Models of what people say and look like that learn by gradients; that of labels is in
+`tests/unit/test_multiway.py`, those that are fitted at once in `tests/unit/test_fitted.py`."""
 SMALL: dict[str, list[dict[str, Any]]] = {
     "cltnet": [{"channels": 7, "text_dim": 8, "dim": 9, "layers": 2, "heads": 2}],
     "multiemo": [{"dim": 8, "state": 6, "layers": 2, "heads": 2, "feedforward": 16}],
@@ -39,6 +42,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"hidden": 8, "heads": 2, "feedforward": 16, "head_dropout": 0.0, "modulation": kind}
         for kind in ("attention", "normalisation")
     ],
+    "probe": [{}],
     "mcsan": [{"dim": 16, "heads": 2, "feedforward": 16}],
 }
 """Model -> sizes that a test can train, one for each of its ways."""

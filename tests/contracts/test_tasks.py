@@ -57,14 +57,14 @@ def corpus_for(name: str) -> Corpus:
     rows = tuple(
         Utterance(
             f"u{k}",
-            ("calm", "joy", "rage")[k % 3],
+            ("calm", "joy", "anger")[k % 3],
             speaker=f"s{k % 4}",
             values={"arousal": float(random.normal(3)), "valence": float(random.normal(-1, 4))},
         )
         for k in range(N)
     )
     targets = ("arousal", "valence") if "corpus.targets" in TASKS[name].needs else ()
-    emotions = () if targets else ("calm", "joy", "rage")
+    emotions = () if targets else ("calm", "joy", "anger")
     return Corpus("made", Path(), emotions, rows, ("",) * N, targets=targets)
 
 

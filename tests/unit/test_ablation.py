@@ -94,6 +94,7 @@ def result(*tests: list[float], keep: str = "best") -> Any:
         seed_std={"val": over.seed_std, "test": over.seed_std},
         summary=SimpleNamespace(scores=lambda: {"f1/calm": tests[0][0], "f1/joy": 0.5}),
         keep=keep,
+        cost=None,
     )
 
 

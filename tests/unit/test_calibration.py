@@ -173,11 +173,12 @@ def test_distance_from_the_votes_is_scipys():
 
 
 def test_a_mistake_counts_by_how_alike_the_emotions_are():
-    task = Classification(("anger", "frustration", "joy", "mirth"))
-    s = vad_similarity(task.outputs[:3])
+    task = Classification(("anger", "frustration", "joy"))
+    s = vad_similarity(task.outputs)
     truth = np.array([0, 0, 0, 2])
-    outputs = np.eye(4)[[0, 1, 2, 2]]
+    outputs = np.eye(3)[[0, 1, 2, 2]]
     expected = (0 + (1 - s[0, 1]) + (1 - s[0, 2]) + 0) / 4
     assert task.score(outputs, truth)["vad_distance"] == pytest.approx(expected, abs=1e-12)
     assert 1 - s[0, 1] < 1 - s[0, 2]
-    assert np.isnan(task.score(np.eye(4)[[3]], np.array([0]))["vad_distance"])  # mirth is not rated
+    unrated = Classification(("anger", "mirth"))
+    assert "vad_distance" not in unrated.score(np.eye(2), np.array([0, 1]))
