@@ -22,7 +22,13 @@ SYMBOLS = {
 """Setting -> its symbol in the papers; reports use it."""
 
 _GROUPS = ("model", "loss", "balance", "training")
-_FIXED = {"loss.similarity", "loss.space", "training.device", "training.seeds"}
+_FIXED = {
+    "loss.similarity",
+    "loss.space",
+    "training.device",
+    "training.seeds",
+    "training.start_from",
+}
 
 
 def symbol(setting: str) -> str:

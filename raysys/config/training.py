@@ -45,6 +45,9 @@ class TrainingConfig:
     """Largest norm of the gradient; 0 turns clipping off."""
     label_smoothing: float = 0.0
     """Share of each target that is spread evenly over the classes."""
+    start_from: str = ""
+    """Run whose weights training goes on from, by its name or folder: each fold from its own model there. Folds, model
+    and encoders must be the same."""
     temperature: bool = False
     """Fit a temperature on each fold's val part that makes its probabilities mean what they say (Guo et al. 2017); what
     is most probable stays so."""

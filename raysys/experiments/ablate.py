@@ -20,16 +20,10 @@ from raysys.config.names import folder_name
 from raysys.corpus.folds import FoldKey
 from raysys.errors import FoldFailedError
 from raysys.experiments.command import carry_out
+from raysys.experiments.opening import Opened, compare_on_test, open_trial
 from raysys.experiments.plan import Plan
 from raysys.experiments.runner import TrialRunner
-from raysys.experiments.session import (
-    Opened,
-    Scores,
-    Session,
-    compare_on_test,
-    open_session,
-    open_trial,
-)
+from raysys.experiments.session import Scores, Session, open_session
 from raysys.experiments.sources import ListSource
 from raysys.experiments.variants import make_ablation
 from raysys.predictions import Predictions

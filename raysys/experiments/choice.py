@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from raysys.corpus.folds import FoldKey
+from raysys.experiments.opening import compare_on_test, open_test
 from raysys.experiments.plan import Plan
-from raysys.experiments.session import compare_on_test, open_test
 from raysys.predictions import Predictions
 from raysys.report.results import Confirmation
 from raysys.report.scores import Difference, PartScores

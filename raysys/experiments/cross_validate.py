@@ -8,9 +8,10 @@ from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.errors import FoldFailedError
 from raysys.experiments.command import carry_out, look_ahead
+from raysys.experiments.opening import open_trial
 from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.runner import TrialRunner
-from raysys.experiments.session import open_session, open_trial
+from raysys.experiments.session import open_session
 from raysys.experiments.sources import ListSource
 from raysys.report.results import RunIds, TrialResult
 from raysys.report.seconds import account_seconds

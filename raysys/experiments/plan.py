@@ -30,6 +30,7 @@ from raysys.encoders.ragged import Ragged
 from raysys.encoders.store import FeatureStore
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.space import resolve_space
+from raysys.experiments.starts import check_start, find_start
 from raysys.models import model_names
 from raysys.report.groups import check_groups
 from raysys.settings import digest, flat, to_dict
@@ -55,6 +56,7 @@ _WHEREABOUTS: tuple[str, ...] = (
     "storage.",
     "tracking.",
     "training.checkpoint_every",
+    "training.start_from",  # what it holds counts
 )
 DECIDING_ROOMS = (
     "balance",
@@ -221,9 +223,11 @@ def make_plan(
     tops = config.features.tops(config.model.modalities)
     data = FoldData(task, features, store.encoders, targets, folds, corpus.places, tops)
     known = None if prior is None else list(prior.values)
+    config = find_start(config, corpus, folds)
+    started = check_start(config, len(folds), store.encoders)
     parts = {
         "data": digest(corpus.digest, store.digest),
-        "prior": digest(known),
+        "prior": digest(known, started) if started else digest(known),
         "code": _own_code(),
     }
     identity, audit = digest(deciding(config), parts), (*divided.audit, *notes)

@@ -23,6 +23,7 @@ from raysys.config.running import SearchConfig
 from raysys.corpus.finding import Finding
 from raysys.errors import ConfigError, DamagedError, FoldFailedError
 from raysys.experiments.choice import choose
+from raysys.experiments.opening import RECORD, write_files
 from raysys.experiments.plan import Plan
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import Scores, Session, open_session
@@ -36,15 +37,13 @@ from raysys.search.space import Space
 from raysys.settings import replaced
 from raysys.similarity.prior import similarity_from_record
 from raysys.storage import Folder, resolve_folder
-from raysys.tasks.exhibits import File, Tree
+from raysys.tasks.exhibits import Tree
 from raysys.tracking.command_log import CommandLog
 from raysys.tracking.priors import resolve_prior
 from raysys.training.fold import read_result
 from raysys.trials.trial import Trial, TrialOutcome
 
 _NO_LIMIT = 1_000_000
-_RECORD = "similarity/average.json"
-"""In a trial's folder: its matrices, which the next round feeds back."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ class _Rounds:
             ends.append(RoundEnd(number, base, candidates, moved, finding))
             if before is None or number == self._search.rounds:
                 break
-            path = (self._journal.folder / before.name).path(_RECORD)
+            path = (self._journal.folder / before.name).path(RECORD)
             base = replaced(base, {"loss.similarity": path})
             found = resolve_prior(
                 with_omega(base, self._search),
@@ -286,19 +285,16 @@ class _Rounds:
         plan, folder = self._plan, self._journal.folder / outcome.name
         every = plan.task.show_aggregate(self.aggregate(outcome), plan.origin)
         shown = [one for one in every if not isinstance(one, Tree)]  # that of the choice is enough
-        for one in shown:
-            if isinstance(one, File) and one.path == _RECORD:
-                place, name = one.path.rsplit("/", 1)
-                (folder / place).write_json(name, one.content)
+        write_files(folder, shown)
         log = self._log.of(outcome.name)
         log.exhibits([*shown, *plan.show_balance(outcome.trial.config)])
         self._log.close(outcome)
 
     def _averaged(self, best: TrialOutcome) -> np.ndarray | None:
         folder = self._journal.folder / best.name
-        if not folder.exists(_RECORD):
+        if not folder.exists(RECORD):
             return None
-        record: Mapping[str, Any] = folder.read_json(_RECORD)
+        record: Mapping[str, Any] = folder.read_json(RECORD)
         of = self._config.loss.measured_on
         return similarity_from_record(record, self._plan.corpus.emotions, best.name, of=of)
 

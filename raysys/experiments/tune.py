@@ -19,10 +19,11 @@ from raysys.config import Config
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.choice import choose, confirm, open_choice
 from raysys.experiments.command import carry_out, is_finished, look_ahead
+from raysys.experiments.opening import score_groups, write_files
 from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.preset import best_preset
 from raysys.experiments.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
-from raysys.experiments.session import score_groups, write_files
+from raysys.experiments.starts import started_alike
 from raysys.models import model_names
 from raysys.report.cost import cost_of
 from raysys.report.results import (
@@ -175,7 +176,7 @@ def _make_plan(config: Config) -> Plan:
     if search.rounds == 1:  # a study may be resumed with more trials
         same["num_trials"] = 1
     identity = digest(plan.identity, to_dict(config.loss), to_dict(replace(search, **same)))  # type: ignore[arg-type]
-    return replace(plan, config=config, identity=identity)
+    return replace(plan, config=started_alike(config, plan.config), identity=identity)
 
 
 def _check(config: Config) -> None:

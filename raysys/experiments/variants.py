@@ -9,6 +9,7 @@ from raysys.config.running import AblationConfig
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.command import look_ahead
 from raysys.experiments.plan import Plan, deciding, make_plan
+from raysys.experiments.starts import started_alike
 from raysys.models import model_names
 from raysys.settings import digest, field_names, replaced
 from raysys.trials.trial import Trial
@@ -30,10 +31,11 @@ def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
         plan.task.check_loss(one.loss)
         prior = plan.prior if one.loss.omega or one.loss.space else None
         values = dict(settings[variant])
+        one = started_alike(one, plan.config)
         trials.append(Trial(folder_name(variant), one, prior, values=values, variant=variant))
     what = [(trial.name, deciding(trial.config)) for trial in trials]
     identity = digest("ablation", plan.identity, deciding(config), what)
-    return replace(plan, config=config, identity=identity), trials
+    return replace(plan, config=started_alike(config, plan.config), identity=identity), trials
 
 
 def variant_configs(config: Config) -> dict[str, Config]:

@@ -24,7 +24,7 @@ from raysys.batches.normalise import Normaliser
 from raysys.config import Config
 from raysys.encoders.ragged import Ragged
 from raysys.encoders.top_layers import TopRecipe
-from raysys.errors import ConfigError, FeatureError, StorageError, lookup
+from raysys.errors import ConfigError, FeatureError, FoldFailedError, StorageError, lookup
 from raysys.models.stored import VERSION, read_stored
 from raysys.models.tuned import Tuned
 from raysys.predictions import Predictions
@@ -144,6 +144,38 @@ def unlabelled_part(
 def _device_of(model: nn.Module) -> str:
     """Of its weights; a model that is fitted at once has buffers alone."""
     return str(next(itertools.chain(model.parameters(), model.buffers())).device)
+
+
+def earlier_fold(config: Config, seed: int, fold: int) -> Folder:
+    """Folder of the fold of an earlier run that training goes on from.
+
+    Args:
+        config: `training.start_from` is the folder of the run.
+        seed: of the training.
+        fold: of the corpus.
+    """
+    run = Folder(config.training.start_from)
+    own = run / f"seed_{seed}"
+    return (own if own.exists() else run) / f"fold_{fold}"
+
+
+def go_on_from(model: nn.Module, place: Folder) -> None:
+    """Give a model the weights of a bundle.
+
+    Args:
+        model: of the same kind and sizes.
+        place: folder of the bundle.
+
+    Raises:
+        FoldFailedError: they do not fit.
+        StorageError: the bundle is missing or damaged.
+    """
+    _, raw = read_stored(place)
+    try:
+        model.load_state_dict(under("model/", safetensors.torch.load(raw)))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FoldFailedError(f"the weights in {place.path()} do not fit: {reason}") from error
 
 
 def save_bundle(folder: Folder, bundle: Bundle) -> None:

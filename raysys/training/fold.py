@@ -33,7 +33,14 @@ from raysys.sealed import check_files, digests_of, read_sealed, write_sealed
 from raysys.storage import Folder, with_nan
 from raysys.tasks.task import Metric, Task
 from raysys.training.arithmetic import settle
-from raysys.training.bundle import FILES, Bundle, build_model, save_bundle
+from raysys.training.bundle import (
+    FILES,
+    Bundle,
+    build_model,
+    earlier_fold,
+    go_on_from,
+    save_bundle,
+)
 from raysys.training.checkpoint import (
     Progress,
     delete_checkpoint,
@@ -267,6 +274,8 @@ def _learner(
     torch.manual_seed(stream_seed(config.seed, fold, 0))
     model = build_model(config, dims=train.dims, n_outputs=task.width, tops=tops)
     task.begin(model, prior)
+    if config.training.start_from:
+        go_on_from(model, earlier_fold(config, config.seed, fold))
     model = model.to(train.labels.device)
     if isinstance(model, Tuned) and config.features.normalise == "train":
         model.fit(train, [m for m in FRAMED if m in tops], settings.batch_size)

@@ -287,7 +287,8 @@ def test_a_finished_fold_of_which_something_is_damaged_is_trained_again(
     first = run_fold(task(small, tmp_path), arrays(), go_on)
     files = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
     file, content = tmp_path / name, files[name]
-    middle = len(content) // 2
+    # In a name: the last digit of a number may be read as the same number.
+    middle = content.index(b'"epochs"') + 3 if name == "fold.json" else len(content) // 2
     damaged = {
         "flip": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
         "empty": b"",
