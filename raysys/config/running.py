@@ -52,12 +52,19 @@ class SearchConfig:
     confirm_seeds: int = 3
     """Fresh seeds with which the chosen and the untuned configuration are trained again when the search is over: their
     difference is the study's claim. 0 leaves it out."""
+    nested: bool = False
+    """Also estimate what searching like this gives on data that took no part in it: for every fold a study of its own
+    on inner folds of its train and val parts, whose choice is trained and tested on the fold. Its cost is printed
+    first."""
+    inner_folds: int = 3
+    """Of every fold of a nested search, in whole groups."""
     rounds: int = 1
     """Searches in a row; each takes the best trial's averaged similarity matrix as the next one's S."""
 
     def __post_init__(self) -> None:
         for name in ("num_trials", "grace_epochs", "rounds"):
             require(getattr(self, name) >= 1, f"search.{name}", getattr(self, name), "1 or more")
+        require(2 <= self.inner_folds <= 100, "search.inner_folds", self.inner_folds, "2 to 100")
         for name in ("seconds", "concurrency", "confirm_seeds"):
             require(getattr(self, name) >= 0, f"search.{name}", getattr(self, name), "0 or more")
         require(0 < self.race_p < 0.5, "search.race_p", self.race_p, "between 0 and 0.5")

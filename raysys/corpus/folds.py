@@ -145,6 +145,45 @@ def make_folds(
     return tuple(folds)
 
 
+def inner_folds(
+    outer: Fold,
+    corpus: Corpus,
+    strata: Int64[np.ndarray, " utterance"],
+    config: FoldsConfig,
+    *,
+    n_splits: int,
+    first: int,
+) -> tuple[Fold, ...]:
+    """Divide what a fold does not test into folds of its own, for a search that sees nothing of its test part.
+
+    Args:
+        outer: the fold.
+        corpus: checked corpus.
+        strata: as of `make_folds`.
+        config: groups and seed.
+        n_splits: inner folds; fewer where there are fewer groups.
+        first: index of the first one.
+
+    Returns:
+        Folds whose val part is held out; it stands for their test part too, which they do not have.
+
+    Raises:
+        CorpusError: fewer than two groups are left.
+    """
+    rest = np.sort(np.concatenate([outer.train, outer.val]))
+    groups = groups_of(corpus, config)[rest]
+    count = min(n_splits, len(set(groups.tolist())))
+    if count < 2:
+        raise CorpusError(
+            f"fold {outer.index} leaves a single {config.groups} to search on: set --search.nested false"
+        )
+    splits = _stratified(count, strata[rest], groups, config.seed)
+    return tuple(
+        Fold(first + k, rest[train], rest[held], rest[held])
+        for k, (train, held) in enumerate(splits)
+    )
+
+
 def _official(corpus: Corpus) -> Fold:
     """The corpus' own parts."""
     split = np.array([row.split for row in corpus.utterances])

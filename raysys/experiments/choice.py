@@ -1,13 +1,14 @@
-"""What a study may say: chosen on validation, opened on test once, beside the nested estimate and the untuned one.
+"""What a study may say: chosen on validation, opened on test once, beside the untuned one.
 
     candidates (trials with all their folds, and the untuned configuration), each fold's validation scores
       -> chosen: best mean over folds                        -> its test scores are opened
-      -> nested: for each fold the best on that fold's val   -> its score on that fold's test
+      -> by fold: for each fold the best on its own val      -> its score on that fold's test
       -> difference: chosen - untuned, fold by fold, with an interval
 
 The chosen configuration's own test score is a little optimistic where one fold's test utterances were another fold's
-validation: all folds took part in the choice. The nested estimate chooses fold by fold and is free of that. What was
-chosen on few seeds also owes something to their luck: `confirm` compares it with the untuned one on fresh seeds.
+validation: all folds took part in the choice. Chosen fold by fold it is less so, but which trials there are was steered
+by all folds; what is free of that is a nested search (`raysys.experiments.nested`). What was chosen on few seeds also
+owes something to their luck: `confirm` compares it with the untuned one on fresh seeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,9 +69,10 @@ class HonestResult:
 
     chosen: TrialOutcome
     by_fold: tuple[TrialOutcome, ...]
-    """For each fold the candidate of the nested estimate."""
+    """For each fold the candidate that is best on its val."""
     test: PartScores
-    nested: PartScores
+    opened_by_fold: PartScores
+    """Test scores of those."""
     untuned: PartScores
     difference: dict[str, Difference]
     pareto: tuple[dict[str, Any], ...]
@@ -122,7 +124,9 @@ def open_choice(
     by_fold = choose_by_fold(candidates, objective)
     opened = {
         "test": open_test(plan, chosen.folds),
-        "nested": open_test(plan, [r for k, one in enumerate(by_fold) for r in one.of_fold(k)]),
+        "opened_by_fold": open_test(
+            plan, [r for k, one in enumerate(by_fold) for r in one.of_fold(k)]
+        ),
         "untuned": open_test(plan, untuned.folds),
     }
     parts = {name: _score(plan.task, predictions) for name, predictions in opened.items()}

@@ -5,6 +5,7 @@
 Bad input ends here, with one line and nothing half-written in the run folder.
 """
 
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -21,7 +22,7 @@ from raysys.config import Config
 from raysys.corpus import read_corpus
 from raysys.corpus.audit import audit_folds
 from raysys.corpus.finding import Finding
-from raysys.corpus.folds import Fold, folds_record, make_folds
+from raysys.corpus.folds import Fold, folds_record, inner_folds, make_folds
 from raysys.corpus.table import Corpus
 from raysys.encoders import prepare_features, seen_in
 from raysys.encoders.cost import EncoderCost, encoder_cost
@@ -111,6 +112,8 @@ class Plan:
     """What the objective knows beforehand, fold by fold: S of the emotion-aware term, or an emotion space."""
     parts: Mapping[str, str]
     """Digests of `data` (corpus and features), `prior` and `code`."""
+    inner: tuple[tuple[Fold, ...], ...]
+    """Of every fold the folds that a nested search divides its train and val parts into; none without one."""
     encoders: Mapping[str, EncoderCost]
     """Modality -> what its encoder costs."""
     identity: str
@@ -221,7 +224,8 @@ def make_plan(
     features = _normalised(store, corpus, config)
     targets = task.targets(corpus)
     tops = config.features.tops(config.model.modalities)
-    data = FoldData(task, features, store.encoders, targets, folds, corpus.places, tops)
+    every = tuple(itertools.chain(folds, *divided.inner))
+    data = FoldData(task, features, store.encoders, targets, every, corpus.places, tops)
     known = None if prior is None else list(prior.values)
     config = find_start(config, corpus, folds)
     started = check_start(config, len(folds), store.encoders)
@@ -237,7 +241,18 @@ def make_plan(
         if m in STREAMS and config.features.encoder_of(m) != "precomputed"
     }
     return Plan(
-        config, corpus, task, data, folds, audit, divided.origin, known, parts, costs, identity
+        config,
+        corpus,
+        task,
+        data,
+        folds,
+        audit,
+        divided.origin,
+        known,
+        parts,
+        divided.inner,
+        costs,
+        identity,
     )
 
 
@@ -247,6 +262,7 @@ class _Divided:
 
     task: Task
     folds: tuple[Fold, ...]
+    inner: tuple[tuple[Fold, ...], ...]
     audit: tuple[Finding, ...]
     origin: Origin
     prior: Prior | None
@@ -287,7 +303,33 @@ def _divide(corpus: Corpus, config: Config, models: Collection[str]) -> _Divided
         audit = (*audit, Finding("note", "fitted_at_once", message))
     if prior and prior.finding:
         audit = (*audit, prior.finding)
-    return _Divided(task, folds, tuple(audit), origin, prior)
+    inner = _inner(task, folds, corpus, config, models)
+    return _Divided(task, folds, inner, tuple(audit), origin, prior)
+
+
+def _inner(
+    task: Task,
+    folds: tuple[Fold, ...],
+    corpus: Corpus,
+    config: Config,
+    models: Collection[str],
+) -> tuple[tuple[Fold, ...], ...]:
+    """Inner folds of every fold, for a nested search; none without one."""
+    found: list[tuple[Fold, ...]] = []
+    for fold in folds if config.search.nested else ():
+        first = len(folds) + sum(map(len, found))
+        inner = inner_folds(
+            fold,
+            corpus,
+            task.strata(corpus),
+            config.folds,
+            n_splits=config.search.inner_folds,
+            first=first,
+        )
+        task.check_folds(inner, corpus)
+        _check_whole(corpus, inner, models)
+        found.append(inner)
+    return tuple(found)
 
 
 def write_plan(plan: Plan, folder: Folder) -> None:
@@ -331,8 +373,9 @@ def _check_whole(corpus: Corpus, folds: tuple[Fold, ...], models: Collection[str
         return
     dialogues = np.array(corpus.column("dialogue_id"))
     for fold in folds:
-        parts = [set(dialogues[rows].tolist()) for rows in fold.parts().values()]
-        torn = (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
+        train, val, test = (set(dialogues[rows].tolist()) for rows in fold.parts().values())
+        held_out = set() if np.array_equal(fold.val, fold.test) else val & test  # of an inner fold
+        torn = (train & val) | (train & test) | held_out
         if torn:
             raise ConfigError(
                 f"model {readers[0]} reads whole dialogues, but '{min(torn)}' is in two parts of fold "

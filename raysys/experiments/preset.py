@@ -24,7 +24,8 @@ def best_preset(config: Config, result: StudyResult, *, study: str) -> str:
     chosen, objective = result.chosen, config.objectives[0]
     main = next(m for m in result.metrics if m.name == config.task_type.main)
     score = objective.show(chosen.val[objective.name])
-    test, nested = (main.show(part.mean[main.name]) for part in (result.test, result.nested))
+    test = main.show(result.test.mean[main.name])
+    nested = f", nested {main.show(result.nested.test.mean[main.name])}" if result.nested else ""
     head = [
         f"Chosen by a study on {result.corpus}: {chosen.name}.",
         f"           {describe(chosen.values) or 'no trial did better than the untuned configuration'}",
@@ -32,8 +33,7 @@ def best_preset(config: Config, result: StudyResult, *, study: str) -> str:
         f"           by validation {objective.name}.",
         f"Command:   python -m jobs.cross_validate {shlex.quote(f'{study}/best.yaml')}",
         f"Hardware:  {result.seconds['workers']:.0f} worker(s).",
-        f"Expected:  validation {objective.name} {score}; test {main.title} {test}, nested estimate {nested} "
-        "(means over folds).",
+        f"Expected:  validation {objective.name} {score}; test {main.title} {test}{nested} (means over folds).",
     ]
     return (
         "\n".join(f"# {line}" for line in head) + "\n\n" + yaml.safe_dump(content, sort_keys=False)

@@ -21,14 +21,16 @@ from raysys.background import Background
 from raysys.config import Config
 from raysys.config.running import SearchConfig
 from raysys.corpus.finding import Finding
-from raysys.errors import ConfigError, DamagedError, FoldFailedError
+from raysys.errors import DamagedError, FoldFailedError
 from raysys.experiments.choice import choose
+from raysys.experiments.nested import search_nested
 from raysys.experiments.opening import RECORD, write_files
 from raysys.experiments.plan import Plan
+from raysys.experiments.recall import longest_training, recalled
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import Scores, Session, open_session
 from raysys.experiments.sources import ListSource, SearchSource, concurrency
-from raysys.report.results import UNTUNED, TrialRecord
+from raysys.report.results import UNTUNED, NestedResult, TrialRecord
 from raysys.report.view import TrialsView
 from raysys.search.journal import Journal
 from raysys.search.scheduler import make_scheduler
@@ -40,7 +42,6 @@ from raysys.storage import Folder, resolve_folder
 from raysys.tasks.exhibits import Tree
 from raysys.tracking.command_log import CommandLog
 from raysys.tracking.priors import resolve_prior
-from raysys.training.fold import read_result
 from raysys.trials.trial import Trial, TrialOutcome
 
 _NO_LIMIT = 1_000_000
@@ -74,14 +75,23 @@ class Searched:
     baseline: Scores
     seconds: dict[str, float]
     """Start-up, and how busy how many workers were."""
+    nested: NestedResult | None
+    """With `search.nested`."""
     confirmed: list[TrialOutcome]
     """The chosen and the untuned configuration with fresh seeds; empty where there is nothing to confirm."""
 
 
 def search_rounds(
-    plan: Plan, space: Space, journal: Journal, log: CommandLog, console: Console
+    plan: Plan, space: Space, folder: Folder, log: CommandLog, console: Console
 ) -> Searched:
-    """Run the untuned configuration and all rounds over one pool.
+    """Run the untuned configuration and all rounds over one pool, and the nested search where one is wanted.
+
+    Args:
+        plan: of the study.
+        space: what is searched.
+        folder: of the run.
+        log: of the command.
+        console: for progress.
 
     Raises:
         PoolError: the pool has no workers, or has ended.
@@ -89,6 +99,7 @@ def search_rounds(
             of the search has all its folds, so that there is nothing to choose.
     """
     config, search, n_folds = plan.config, plan.config.search, len(plan.folds)
+    journal = Journal(folder)
     in_flight = search.concurrency + 1 if search.concurrency else _NO_LIMIT
     most = n_folds * config.training.seeds * in_flight
     with open_session(plan, most_tasks=most) as session:
@@ -111,6 +122,9 @@ def search_rounds(
                 raise FoldFailedError(_why_none(journal.read()))
             chosen = choose(candidates, config.objectives[0])
             confirmed = rounds.confirm(chosen)
+        nested = None
+        if plan.inner:
+            nested = search_nested(session, space, untuned_config(config), folder, console)
         clock = runner.clock
         seconds = {
             "startup": (clock.began or session.connecting) - session.connecting,
@@ -119,7 +133,7 @@ def search_rounds(
         }
         aggregate = rounds.aggregate(chosen)
         baseline = session.baselines.of(config.model.modalities)[0].test
-    return Searched(journal, candidates, ends, aggregate, baseline, seconds, confirmed)
+    return Searched(journal, candidates, ends, aggregate, baseline, seconds, nested, confirmed)
 
 
 class _Rounds:
@@ -313,34 +327,6 @@ def _why_none(records: Sequence[TrialRecord]) -> str:
     )
 
 
-def recalled(record: TrialRecord, base: Trial, folder: Folder, n_folds: int) -> TrialOutcome:
-    """What became of a trial, from its record and its folds' files.
-
-    Raises:
-        DamagedError: a fold of a COMPLETE one is missing or damaged.
-    """
-    try:
-        config = replaced(base.config, record.values)
-    except ConfigError:  # values that did not go together: that is why it failed
-        config = base.config
-    trial = replace(base, name=record.name, config=config, values=record.values)
-    tasks = trial.fold_tasks(folder / record.name, n_folds) if record.state == "COMPLETE" else []
-    results = [read_result(Folder(task.folder)) for task in tasks]
-    for task, result in zip(tasks, results, strict=True):
-        if result is None:
-            raise DamagedError(f"{task.folder} is missing or not finished")
-    return TrialOutcome(
-        trial,
-        record.state,  # type: ignore[arg-type]
-        tuple(result for result in results if result),
-        record.scores,
-        record.curve,
-        record.epochs,
-        (),
-        record.reason,
-    )
-
-
 def untuned_config(config: Config) -> Config:
     """What a study compares with: its config without the search."""
     return replace(config, search=SearchConfig())
@@ -352,11 +338,3 @@ def with_omega(config: Config, search: SearchConfig) -> Config:
         return config
     switched_on: Config = replaced(config, {"loss.omega": 1.0})
     return switched_on
-
-
-def longest_training(config: Config, search: SearchConfig) -> int:
-    """Most epochs that a trial can have."""
-    item = search.space.get("training.max_epochs")
-    if item is None:
-        return config.epochs
-    return max(int(value) for value in item.choices or (item.high,))  # type: ignore[arg-type]

@@ -49,7 +49,8 @@ class SearchSource:
     Everything that matters is in the journal before and after it happens.
 
     Args:
-        base: the configuration without any proposal; with the round's prior.
+        base: the configuration without any proposal; with the round's prior. Its name begins those of the trials,
+            which must be the only ones of their names that the pool ever has.
         searcher: of Tune; proposes `number`, `params` and `values`.
         scheduler: stops; one that has folds train in turn needs the trial beside as its first rival, and waits for it.
         journal: of the study.
@@ -103,7 +104,8 @@ class SearchSource:
         if not isinstance(proposal, dict):
             return None
         number, values = proposal["number"], proposal["values"]
-        record = TrialRecord(trial_name(number), number, self._round, values, proposal["params"])
+        name = f"{self._base.name}{trial_name(number)}"
+        record = TrialRecord(name, number, self._round, values, proposal["params"])
         self._ids[record.name] = identifier
         trial = replace(
             self._base,

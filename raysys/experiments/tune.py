@@ -19,6 +19,7 @@ from raysys.config import Config
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.choice import choose, confirm, open_choice
 from raysys.experiments.command import carry_out, is_finished, look_ahead
+from raysys.experiments.nested import nested_cost
 from raysys.experiments.opening import score_groups, write_files
 from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.preset import best_preset
@@ -66,7 +67,9 @@ def tune(config: Config, *, resume: bool | None, console: Console) -> StudyResul
     plan = _make_plan(config)
 
     def work(folder: Folder, log: CommandLog) -> StudyResult:
-        searched = search_rounds(plan, space, Journal(folder), log, console)
+        if plan.inner:
+            console.print(nested_cost(config, plan.inner).line(), soft_wrap=True, markup=False)
+        searched = search_rounds(plan, space, folder, log, console)
         return _report(plan, space, searched, folder, log, begun)
 
     return carry_out(
@@ -110,9 +113,9 @@ def _report(
         objectives=tuple(objective.name for objective in objectives),
         chosen=Choice(chosen.name, number, dict(chosen.trial.values), val),
         test=honest.test,
-        nested=honest.nested,
+        by_fold=honest.opened_by_fold,
         untuned=honest.untuned,
-        nested_choice=tuple(one.name for one in honest.by_fold),
+        by_fold_choice=tuple(one.name for one in honest.by_fold),
         difference=honest.difference,
         confirmed=confirm(plan, *searched.confirmed) if searched.confirmed else None,
         pareto=honest.pareto,
@@ -122,6 +125,7 @@ def _report(
         files=digests_of(folder, [PARQUET]),
         groups=score_groups(plan, honest.predictions),
         cost=cost_of(chosen.folds, plan.encoders, chosen.trial.config.model.modalities),
+        nested=searched.nested,
         over_baseline={
             name: paired_difference(
                 [one[name] for one in honest.test.folds],
@@ -171,6 +175,8 @@ def _make_plan(config: Config) -> Plan:
     untuned = with_omega(untuned_config(config), search)
     wanted = [*config.model.modalities, *itertools.chain(*_choices(config, "model.modalities"))]
     widest = replaced(untuned, {"model.modalities": tuple(dict.fromkeys(wanted))})
+    inner = {"search.nested": search.nested, "search.inner_folds": search.inner_folds}
+    widest = replaced(widest, inner)
     plan = make_plan(widest, models=models, ahead=look_ahead)
     same = {"seconds": 0.0, "concurrency": 0}
     if search.rounds == 1:  # a study may be resumed with more trials
@@ -199,6 +205,19 @@ def _check(config: Config) -> None:
         )
     for name in _choices(config, "model.name"):
         lookup(model_names(), str(name), kind="model")
+    if search.nested and search.rounds > 1:
+        raise ConfigError(
+            "search.nested estimates a search of one round: set --search.rounds 1, or --search.nested false"
+        )
+    if search.nested and search.seconds:
+        raise ConfigError(
+            "search.nested needs every trial to end: set --search.seconds 0, and --search.num_trials to what time "
+            "allows"
+        )
+    if search.nested and config.training.start_from:
+        raise ConfigError(
+            "training.start_from names weights that have seen a fold's inner val parts: leave it out with search.nested"
+        )
     if search.rounds > 1 and config.folds.method == "official":
         raise ConfigError(
             "search.rounds needs several folds, since a fold takes the other folds' matrices, and the official split "

@@ -28,7 +28,7 @@ from raysys.report.scores import (
     Spread,
 )
 from raysys.sealed import read_sealed, write_sealed
-from raysys.storage import Folder
+from raysys.storage import Folder, Number
 from raysys.tasks import TASKS
 from raysys.tasks.resampling import Over
 from raysys.tasks.task import Metric
@@ -249,6 +249,32 @@ class RoundResult:
 
 
 @dataclass(frozen=True)
+class NestedChoice:
+    """What the search of one fold chose, of which its test part knew nothing."""
+
+    fold: int
+    name: str
+    values: dict[str, Any]
+    val: Number
+    """Mean over the inner folds of the objective."""
+
+
+@dataclass(frozen=True)
+class NestedResult:
+    """What searching like this gives on data that took no part in it."""
+
+    inner_folds: int
+    choices: tuple[NestedChoice, ...]
+    """Fold by fold."""
+    test: PartScores
+    """Of the choices, each trained and tested on its fold."""
+    difference: dict[str, Difference]
+    """Nested - untuned, fold by fold."""
+    trainings: int
+    """That it took."""
+
+
+@dataclass(frozen=True)
 class Effort:
     """Epochs of folds that trials did, could have done at most, and the share that the scheduler saved."""
 
@@ -259,17 +285,17 @@ class Effort:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResult(CommandResult):
-    """A search: chosen on validation, opened on test once, beside the nested estimate and the untuned one."""
+    """A search: chosen on validation, opened on test once, beside the untuned one and what its folds would choose."""
 
     model: str
     objectives: tuple[str, ...]
     chosen: Choice
     test: PartScores
     """The chosen configuration's."""
-    nested: PartScores
-    """For each fold, of the trial that is best on that fold's val."""
+    by_fold: PartScores
+    """For each fold, of the trial that is best on that fold's val; the trials were steered by all folds."""
     untuned: PartScores
-    nested_choice: tuple[str, ...]
+    by_fold_choice: tuple[str, ...]
     difference: dict[str, Difference]
     """Chosen - untuned, fold by fold."""
     confirmed: Confirmation | None
@@ -285,6 +311,8 @@ class StudyResult(CommandResult):
     kind: str = "study"
     files: dict[str, str] = field(default_factory=dict)
     """As of a `TrialResult`; of the chosen configuration."""
+    nested: NestedResult | None = None
+    """With `search.nested`."""
     over_baseline: dict[str, Difference] = field(default_factory=dict)
     """Chosen - baseline, fold by fold."""
     groups: tuple[GroupScores, ...] = ()
@@ -332,7 +360,16 @@ def read_result(folder: Folder) -> Result:
             f"{where} is of version {version}, not {VERSION}: read it with the raysys that wrote it"
         )
     content = read_sealed(folder, "result.json")
-    return parse_as(_KINDS[content["kind"]], content, where)
+    return parse_as(_KINDS[content["kind"]], _renamed(content), where)
+
+
+def _renamed(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A study's result, before what its folds would choose was told apart from a nested search."""
+    if "nested_choice" not in content:
+        return content
+    found = dict(content)
+    before = {"by_fold": found.pop("nested"), "by_fold_choice": found.pop("nested_choice")}
+    return {**found, **before}
 
 
 def _version(folder: Folder) -> Any:

@@ -16,7 +16,7 @@ _CLAIM = "difference, confirmed"
 
 
 def study_lines(result: StudyResult) -> Iterator[Line]:
-    """Trials, choice, test scores with the nested estimate and the difference, rounds, time."""
+    """Trials, choice, test scores, the difference, what a nested search gives, rounds, time."""
     metrics = {metric.name: metric for metric in result.metrics}
     objectives = [metrics[name] for name in result.objectives]
     yield from _effort(result)
@@ -33,6 +33,9 @@ def study_lines(result: StudyResult) -> Iterator[Line]:
     yield f"{chosen.name}, the chosen configuration"
     yield from result.summary.tables()
     yield from group_tables(result.groups, result.metrics)
+    for choice in result.nested.choices if result.nested else ():
+        told = describe(choice.values) or "the untuned configuration"
+        yield f"nested       fold {choice.fold}: {choice.name}, {told}"
     for search in result.rounds if len(result.rounds) > 1 else ():
         yield f"round {search.round}      {_round(search, first)}"
     if result.cost:
@@ -45,11 +48,12 @@ def study_lines(result: StudyResult) -> Iterator[Line]:
 
 
 def score_table(result: StudyResult) -> Table:
-    """Chosen, nested, untuned, baseline, and the paired difference."""
+    """Chosen, nested, untuned, baseline, and the paired differences."""
     task, metrics = TASKS[result.task], shown(result.metrics)
     parts: Mapping[str, PartScores | Spread] = {
         "chosen": result.test,
-        "nested estimate": result.nested,
+        "chosen fold by fold": result.by_fold,
+        **({"nested search": result.nested.test} if result.nested else {}),
         "untuned": result.untuned,
         f"{task.baseline_name}, same folds": result.baseline,
     }
@@ -58,6 +62,9 @@ def score_table(result: StudyResult) -> Table:
     ]
     rows.append(())
     rows.append(("chosen - untuned", *(interval(m, result.difference[m.name]) for m in metrics)))
+    if result.nested:
+        differences = (interval(m, result.nested.difference[m.name]) for m in metrics)
+        rows.append(("nested - untuned", *differences))
     if result.over_baseline:
         differences = (interval(m, result.over_baseline[m.name]) for m in metrics)
         rows.append((f"chosen - {task.baseline_name}", *differences))
@@ -71,7 +78,7 @@ def score_table(result: StudyResult) -> Table:
         ):
             rows.append((name, *spread_cells(metrics, part.mean, part.std)))
         rows.append((_CLAIM, *(interval(m, claim.difference[m.name]) for m in metrics)))
-    several = len(result.nested_choice) > 1
+    several = len(result.by_fold_choice) > 1
     deviation = ", mean +- std over folds" if several else ""
     title = f"{result.corpus}, {result.model}: test scores {task.caption}{deviation}"
     note = "Differences over folds with their 95 % interval (Nadeau & Bengio 2003)."

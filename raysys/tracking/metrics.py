@@ -5,9 +5,9 @@ one configuration   test/ua, test/ua_std, test/ua_seed_std, test/f1/EMOTION, tes
                     test_minus_baseline/ua (and _low, _high), test_svm_with_val/ua, test_logistic/ua, test_ensemble/ua,
                     time/..., val_best/ua, cost/parameters, cost/seconds (an utterance), ...
 ablation            test/METRIC of the first variant, test_NAME/METRIC of the others
-study               test/..., test_nested/..., test_untuned/... (and _std), test_difference/... (and _low, _high),
-                    test_minus_baseline/...; of fresh seeds test_confirmed/..., test_confirmed_untuned/...,
-                    test_confirmed_difference/...
+study               test/..., test_by_fold/..., test_nested/..., test_untuned/... (and _std), test_difference/...,
+                    test_nested_difference/... (and _low, _high), test_minus_baseline/...; of fresh seeds
+                    test_confirmed/..., test_confirmed_untuned/..., test_confirmed_difference/...
 """
 
 import re
@@ -62,8 +62,11 @@ def ablation_metrics(result: AblationResult) -> dict[str, float]:
 def study_metrics(result: StudyResult) -> dict[str, float]:
     """Of what was chosen, and what it is compared with."""
     values: dict[str, float] = {}
-    parts = {"test": result.test, "test_nested": result.nested, "test_untuned": result.untuned}
+    parts = {"test": result.test, "test_by_fold": result.by_fold, "test_untuned": result.untuned}
     differences = {"test_difference": result.difference}
+    if result.nested:
+        parts["test_nested"] = result.nested.test
+        differences["test_nested_difference"] = result.nested.difference
     if result.over_baseline:
         differences["test_minus_baseline"] = result.over_baseline
     if result.confirmed:

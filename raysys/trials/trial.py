@@ -34,6 +34,8 @@ class Trial:
     """Setting -> value: what sets it apart from the command's other trials."""
     variant: str = ""
     """The line of an ablation that it belongs to."""
+    folds: tuple[int, ...] | None = None
+    """That it trains, with a prior for each; None: all of the command."""
 
     @property
     def seeds(self) -> range:
@@ -45,9 +47,10 @@ class Trial:
 
         Args:
             folder: of the trial; `fold_K` in it is the task's own, with several seeds `seed_S/fold_K`.
-            n_folds: of the corpus.
+            n_folds: of the command.
         """
-        priors = [None] * n_folds if self.prior is None else self.prior
+        folds = range(n_folds) if self.folds is None else self.folds
+        priors = [None] * len(folds) if self.prior is None else self.prior
         return [
             FoldTask(
                 self.name,
@@ -59,7 +62,7 @@ class Trial:
                 seed,
             )
             for seed in self.seeds
-            for fold, prior in enumerate(priors)
+            for fold, prior in zip(folds, priors, strict=True)
         ]
 
     def again(self, seeds: int) -> "Trial":
@@ -73,6 +76,8 @@ class Trial:
     def title(self, key: FoldKey) -> str:
         """How people call one of its trainings."""
         seed, fold = key
+        if self.folds is not None and len(self.folds) > 1:
+            return f"inner fold {self.folds.index(fold)}"
         return f"fold {fold} of seed {seed}" if len(self.seeds) > 1 else f"fold {fold}"
 
     def seed_folder(self, folder: Folder, seed: int) -> Folder:

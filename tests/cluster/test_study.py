@@ -98,9 +98,9 @@ def test_a_study_reports_its_choice_and_leaves_files(reference: tuple[Config, di
     ])  # fmt: skip
     expected = best["name"] if best["scores"]["ua"] > untuned else "untuned"
     assert result["chosen"]["name"] == expected
-    assert len(result["nested_choice"]) == 5
+    assert len(result["by_fold_choice"]) == 5
     assert json.loads((folder / "run.json").read_text())["status"] == "FINISHED"
-    for word in ("chosen", "nested estimate", "untuned", "SVM, same folds", "best.yaml"):
+    for word in ("chosen", "chosen fold by fold", "untuned", "SVM, same folds", "best.yaml"):
         assert word in result["printed"]
 
 

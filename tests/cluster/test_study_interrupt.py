@@ -50,8 +50,8 @@ def numbers(home: Path) -> dict[str, Any]:
     kept = (
         "chosen",
         "test",
-        "nested",
-        "nested_choice",
+        "by_fold",
+        "by_fold_choice",
         "untuned",
         "difference",
         "confirmed",

@@ -71,7 +71,7 @@ def candidates(tmp_path: Path) -> list[TrialOutcome]:
     ]
 
 
-def test_the_choice_is_by_mean_validation_and_the_nested_one_fold_by_fold(
+def test_the_choice_is_by_mean_validation_and_the_other_one_fold_by_fold(
     candidates: list[TrialOutcome],
 ):
     assert choose(candidates, UA).name == "best"
@@ -80,13 +80,13 @@ def test_the_choice_is_by_mean_validation_and_the_nested_one_fold_by_fold(
     assert [c.name for c in choose_by_fold(candidates, UA)] == ["peaked", "best", "peaked"]
 
 
-def test_the_result_opens_the_chosen_the_nested_and_the_untuned_test_scores(
+def test_the_result_opens_the_chosen_those_by_fold_and_the_untuned_test_scores(
     candidates: list[TrialOutcome],
 ):
     result = opened(candidates)
     assert result.chosen.name == "best"
     assert [fold["wa"] for fold in result.test.folds] == [0.7, 0.8, 0.6]
-    assert [fold["wa"] for fold in result.nested.folds] == [0.4, 0.8, 0.9]
+    assert [fold["wa"] for fold in result.opened_by_fold.folds] == [0.4, 0.8, 0.9]
     assert [fold["wa"] for fold in result.untuned.folds] == [0.5, 0.6, 0.5]
     assert result.difference["wa"].mean == pytest.approx((0.2 + 0.2 + 0.1) / 3)
 
@@ -97,7 +97,7 @@ def test_test_predictions_of_other_trials_are_never_read(
     for file in (tmp_path / "peaked" / "fold_1").iterdir():  # "peaked" is not chosen there
         file.unlink()
     result = opened(candidates)
-    assert [fold["wa"] for fold in result.nested.folds] == [0.4, 0.8, 0.9]
+    assert [fold["wa"] for fold in result.opened_by_fold.folds] == [0.4, 0.8, 0.9]
 
 
 def test_the_choice_does_not_depend_on_test_predictions(tmp_path: Path):
