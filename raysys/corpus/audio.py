@@ -30,6 +30,8 @@ _FFMPEG_LATE = 0.5
 """Seconds that a stream may be shorter than it says: codecs count in blocks."""
 _LOUDEST = 4.0
 """Samples of files of floats are within -1..1, a little more where they clip; far beyond, they are on another scale."""
+SILENT = "is silent"
+"""What is said of audio in which nothing can be heard."""
 _QUIETEST = 1e-5
 """A third of the last bit of 16."""
 _CANCELLED = 0.01
@@ -160,12 +162,12 @@ def _heard(row: Utterance, path: Path, where: str) -> list[object]:
         raise CorpusError(f"{where}: audio {path} holds NaN or infinite samples")
     if low == high:
         raise CorpusError(
-            f"{where}: audio {path} is silent: all its {len(samples)} samples are {low:g}"
+            f"{where}: audio {path} {SILENT}: all its {len(samples)} samples are {low:g}"
         )
     largest = max(-low, high)
     if largest < _QUIETEST:
         raise CorpusError(
-            f"{where}: audio {path} is silent: its largest sample is {largest:g}, of 1"
+            f"{where}: audio {path} {SILENT}: its largest sample is {largest:g}, of 1"
         )
     if largest > _LOUDEST:
         raise CorpusError(

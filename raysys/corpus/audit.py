@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from raysys.corpus.audio import SILENT
 from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold, FoldsConfig, groups_of, tested_groups
 from raysys.corpus.table import Corpus
@@ -51,7 +52,11 @@ def audit_folds(
             Finding("note", "synthetic", "the corpus is synthetic: no claim about people")
         )
     if corpus.quarantine:
-        message = f"{len(corpus.quarantine)} bad utterances were left out (see quarantine.json)"
+        silent = sum(SILENT in one.reason for one in corpus.quarantine)
+        told = f", {silent} of them silent" if silent else ""
+        message = (
+            f"{len(corpus.quarantine)} bad utterances were left out{told} (see quarantine.json)"
+        )
         findings.append(Finding("warning", "quarantine", message))
     return tuple(findings)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from raysys.corpus.audio import Digests, Heard
+from raysys.corpus.audio import SILENT, Digests, Heard
 from raysys.corpus.files import SourceConfig, file_under
 from raysys.corpus.remarks import (
     look_at_audio,
@@ -89,6 +89,8 @@ def check_corpus(
         elif row.utterance_id in raw.known_bad:
             reason = f"known: {raw.known_bad[row.utterance_id]}"
             known.append(Quarantined(row.utterance_id, reason))
+        elif raw.has_silent and SILENT in str(found):
+            known.append(Quarantined(row.utterance_id, f"known: {found}"))
         else:
             bad.append(Quarantined(row.utterance_id, str(found)))
     if bad and not config.skip_bad:

@@ -79,6 +79,7 @@ def read(config: SourceConfig, settings: object, cache: Folder) -> RawCorpus:
         tuple(numbered),
         tuple(origin),
         known_bad=BROKEN_CLIPS,
+        has_silent=True,
         facts=FACTS,
         absent=absent,
         seconds=seconds,

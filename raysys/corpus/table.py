@@ -83,6 +83,8 @@ class RawCorpus:
     """Utterances -> how long their audio is by the corpus' own tables."""
     known_bad: Mapping[str, str] = field(default_factory=dict)
     """Utterances that are unusable in every copy of the corpus -> why; left out where they fail a check."""
+    has_silent: bool = False
+    """Whether every copy of the corpus has silent recordings: they are left out, and a finding says so."""
     targets: tuple[str, ...] = ()
     """Names of the numbers that the reader itself knows."""
     is_divided: bool = False

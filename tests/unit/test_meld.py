@@ -10,6 +10,7 @@ import soundfile
 from raysys.config import Config
 from raysys.corpus import CorpusConfig
 from raysys.corpus.audio import read_audio
+from raysys.corpus.audit import audit_folds
 from raysys.corpus.folds import FoldsConfig
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import CorpusError
@@ -91,6 +92,17 @@ def test_clips_are_heard_and_known_broken_ones_left_out(release: Path):
         CorpusError, match="'train_splits/dia0_utt0.mp4' does not exist, but the model hears"
     ):
         read(release, "audio", emotions=EMOTIONS)
+
+
+def test_silent_clips_which_every_copy_has_are_left_out_and_the_audit_says_so(release: Path):
+    clip = release / "train_splits" / "dia0_utt0.wav"
+    soundfile.write(clip, np.zeros(8000), 16000)
+    corpus = read(release, "audio", emotions=EMOTIONS)
+    assert len(corpus) == 11
+    folds = folds_of(corpus, OFFICIAL)
+    findings = audit_folds(corpus, folds, OFFICIAL, modalities=("audio",))
+    (left_out,) = [one.message for one in findings if one.kind == "quarantine"]
+    assert left_out == "1 bad utterances were left out, 1 of them silent (see quarantine.json)"
 
 
 def test_films_are_heard(release: Path):
