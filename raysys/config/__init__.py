@@ -137,18 +137,16 @@ class Config:
             )
         return known[name]
 
-    def _check_probe(self) -> None:
-        """A probe weighs as many layers as its encoder gives."""
-        for modality in ("audio", "text") if self.model.name == "probe" else ():
+    def _check_layers(self) -> None:
+        """A model that weighs layers is given as many as it expects."""
+        if self.model.name not in model_names():
+            return
+        for modality in self.model.modalities:
             encoder = getattr(self.features, self.features.encoder_of(modality), None)
-            layers = len(getattr(encoder, "layers", (-1,)))
-            if modality not in self.model.modalities or encoder is None:
-                continue
-            if getattr(encoder, "layer_pooling", "") == "mean":
-                layers = 1
-            given = self.model.probe.layers_of(modality)
-            rule = f"{layers}, the layers that features.{self.features.encoder_of(modality)} gives"
-            require(given == layers, f"model.probe.{modality}_layers", given, rule)
+            if encoder is not None:
+                layers = len(getattr(encoder, "layers", (-1,)))
+                side_by_side = getattr(encoder, "layer_pooling", "concat") == "concat"
+                self.model.chosen.check_layers(modality, layers if side_by_side else 1)
 
     def _check_fitted(self) -> None:
         """What a model that is fitted at once cannot take part in."""
@@ -206,7 +204,7 @@ class Config:
         fits = self.model.name in able or self.model.name not in model_names()
         require(fits, "model.name", self.model.name, rule)
         self._check_fitted()
-        self._check_probe()
+        self._check_layers()
         for name, what in self.task_type.needs.items():
             require(bool(value_of(self, name)), name, [], what)
         formats = tuple(self.corpus.ratings.tables)

@@ -9,7 +9,7 @@ from raysys.encoders.encoder import STREAMS
 from raysys.errors import ConfigError, lookup, nearest
 from raysys.models.bimodal_attention import BimodalAttentionConfig
 from raysys.models.cltnet import CltnetConfig
-from raysys.models.fitted import LogisticConfig, SvmConfig
+from raysys.models.logistic import LogisticConfig
 from raysys.models.mat import MatConfig
 from raysys.models.mcsan import McsanConfig
 from raysys.models.multiemo import MultiemoConfig
@@ -17,6 +17,7 @@ from raysys.models.multiway import MultiwayConfig
 from raysys.models.output import ModelSettings
 from raysys.models.probe import ProbeConfig
 from raysys.models.speechtext import SpeechtextConfig
+from raysys.models.svm import SvmConfig
 from raysys.settings import groups_with, require
 
 _FORMAT_NAME = "names of formats of letters, digits and _, and no method's of torch's ModuleDict"

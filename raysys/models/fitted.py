@@ -1,21 +1,16 @@
-"""SVM and logistic regression on statistics over time: the simplest models, by scikit-learn, kept as arrays.
+"""Models that scikit-learn fits at once to statistics over time, kept as arrays: what they have in common.
 
     frames [time, dim] -> mean, deviation, 10 % and 90 % quantile over time, all modalities side by side [column]
     -> standardised by the train part = embedding -> logits
 
 They are fitted at once, in one epoch, by their own objectives (classes balanced): settings of losses and of gradients
 do nothing. Nothing is pickled: a fitted one is its buffers.
-
-SVM: Cortes & Vapnik 1995, "Support-vector networks", Machine Learning 20; one machine for each pair of classes. Its
-logits are scikit-learn's decision function of shape "ovr": votes of the pairs, ties broken by their margins.
 """
 
-import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -27,11 +22,11 @@ from raysys.batches.batch import Layout, Padded
 from raysys.models.output import ModelOutput, ModelSettings
 from raysys.settings import require
 
-Statistics = Literal["mean", "mean_std", "mean_std_quantiles"]
 _ITERATIONS = 300
+Statistics = Literal["mean", "mean_std", "mean_std_quantiles"]
 
 
-def svm(kernel: Literal["linear", "rbf"], c: float, width: int) -> Any:
+def make_machine(kernel: Literal["linear", "rbf"], c: float, width: int) -> Any:
     """scikit-learn's machine for so many standardised columns: inner products are divided by their number."""
     from sklearn.svm import SVC  # a second, which workers of other models are spared
 
@@ -39,7 +34,7 @@ def svm(kernel: Literal["linear", "rbf"], c: float, width: int) -> Any:
     return SVC(kernel=kernel, C=scaled, gamma=1 / width, class_weight="balanced")
 
 
-def logistic(c: float, **options: Any) -> Any:
+def make_regression(c: float, **options: Any) -> Any:
     """scikit-learn's multinomial logistic regression for standardised columns."""
     from sklearn.linear_model import LogisticRegression
 
@@ -47,7 +42,9 @@ def logistic(c: float, **options: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _FittedSettings(ModelSettings):
+class FittedSettings(ModelSettings):
+    """Settings of such a model; `c` and what is pooled over time."""
+
     reads_dialogues: ClassVar = False
     fits_at_once: ClassVar = True
     c: float = 1.0
@@ -55,40 +52,13 @@ class _FittedSettings(ModelSettings):
     statistics: Statistics = "mean_std"
     """Over time: mean; with mean_std also the deviation; with mean_std_quantiles also the 10 % and 90 % quantiles."""
 
-    def _check(self, name: str) -> None:
+    def check(self, name: str) -> None:
+        """The rules that hold for all of them.
+
+        Raises:
+            ConfigError: one does not hold.
+        """
         require(0 < self.c <= 1e6, f"model.{name}.c", self.c, "above 0, at most 1e6")
-
-
-@dataclass(frozen=True)
-class SvmConfig(_FittedSettings):
-    """A support vector machine on statistics over time."""
-
-    kernel: Literal["linear", "rbf"] = "rbf"
-    """linear, or rbf with gamma 1 / columns."""
-
-    def __post_init__(self) -> None:
-        self._check("svm")
-
-    def build(self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int) -> "Svm":
-        """The machine before it is fitted; see `ModelSettings`."""
-        return Svm(self, modalities, dims=dims, n_outputs=n_outputs)
-
-
-@dataclass(frozen=True)
-class LogisticConfig(_FittedSettings):
-    """Logistic regression on statistics over time."""
-
-    c: float = 0.1
-    """C: the smaller, the stronger the weights are held down."""
-
-    def __post_init__(self) -> None:
-        self._check("logistic")
-
-    def build(
-        self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
-    ) -> "Logistic":
-        """The model before it is fitted; see `ModelSettings`."""
-        return Logistic(self, modalities, dims=dims, n_outputs=n_outputs)
 
 
 class Fitted(nn.Module):
@@ -99,7 +69,7 @@ class Fitted(nn.Module):
 
     def __init__(
         self,
-        settings: SvmConfig | LogisticConfig,
+        settings: FittedSettings,
         modalities: Sequence[str],
         *,
         dims: Mapping[str, int],
@@ -187,97 +157,3 @@ class Fitted(nn.Module):
                 device = None if own is None else own.device
                 self.register_buffer(name, state_dict[prefix + name].to(device))
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-class Svm(Fitted):
-    """See the module."""
-
-    settings: SvmConfig
-    vectors: Tensor
-    weights: Tensor
-    intercepts: Tensor
-
-    def __init__(
-        self,
-        settings: SvmConfig,
-        modalities: Sequence[str],
-        *,
-        dims: Mapping[str, int],
-        n_outputs: int,
-    ) -> None:
-        super().__init__(settings, modalities, dims=dims, n_outputs=n_outputs)
-        pairs, width = math.comb(n_outputs, 2), sum(self.widths.values())
-        self.keep("vectors", np.zeros((0, width)))
-        self.keep("weights", np.zeros((pairs, 0)))
-        self.keep("intercepts", np.zeros(pairs))
-
-    def _fit(
-        self, columns: Float64[np.ndarray, "row column"], labels: Int64[np.ndarray, " row"]
-    ) -> None:
-        machine = svm(self.settings.kernel, self.settings.c, columns.shape[1]).fit(columns, labels)
-        ends = np.cumsum([0, *machine.n_support_])
-        own = [slice(a, b) for a, b in pairwise(ends)]
-        # scikit-learn keeps the weights of class i against j in row j - 1 (j > i) or j (j < i) of its columns.
-        weights = np.zeros((math.comb(len(own), 2), len(machine.support_)))
-        for pair, (i, j) in enumerate(self._pairs):
-            weights[pair, own[i]] = machine.dual_coef_[j - 1, own[i]]
-            weights[pair, own[j]] = machine.dual_coef_[i, own[j]]
-        # With two classes scikit-learn turns signs round.
-        sign = -1.0 if len(own) == 2 else 1.0
-        self.keep("vectors", machine.support_vectors_)
-        self.keep("weights", sign * weights)
-        self.keep("intercepts", sign * machine.intercept_)
-
-    def _logits(self, columns: Float64[Tensor, "row column"]) -> Float64[Tensor, "row class"]:
-        if self.settings.kernel == "linear":
-            inner = columns @ self.vectors.T
-        else:
-            inner = torch.exp(-(torch.cdist(columns, self.vectors) ** 2) / columns.shape[1])
-        margins = inner @ self.weights.T + self.intercepts
-        votes = margins.new_zeros(len(columns), self.n_outputs)
-        sums = votes.clone()
-        for pair, (i, j) in enumerate(self._pairs):
-            margin = margins[:, pair]
-            sums[:, i] += margin
-            sums[:, j] -= margin
-            votes[:, i] += margin > 0
-            votes[:, j] += margin <= 0
-        return votes + sums / (3 * (sums.abs() + 1))
-
-    @property
-    def _pairs(self) -> list[tuple[int, int]]:
-        return [(i, j) for i in range(self.n_outputs) for j in range(i + 1, self.n_outputs)]
-
-
-class Logistic(Fitted):
-    """See the module."""
-
-    settings: LogisticConfig
-    weights: Tensor
-    intercepts: Tensor
-
-    def __init__(
-        self,
-        settings: LogisticConfig,
-        modalities: Sequence[str],
-        *,
-        dims: Mapping[str, int],
-        n_outputs: int,
-    ) -> None:
-        super().__init__(settings, modalities, dims=dims, n_outputs=n_outputs)
-        self.keep("weights", np.zeros((n_outputs, sum(self.widths.values()))))
-        self.keep("intercepts", np.zeros(n_outputs))
-
-    def _fit(
-        self, columns: Float64[np.ndarray, "row column"], labels: Int64[np.ndarray, " row"]
-    ) -> None:
-        model = logistic(self.settings.c).fit(columns, labels)
-        weights, intercepts = model.coef_, model.intercept_
-        if len(weights) == 1:  # two classes: the weights of the second
-            weights = np.concatenate([np.zeros_like(weights), weights])
-            intercepts = np.array([0.0, intercepts[0]])
-        self.keep("weights", weights)
-        self.keep("intercepts", intercepts)
-
-    def _logits(self, columns: Float64[Tensor, "row column"]) -> Float64[Tensor, "row class"]:
-        return columns @ self.weights.T + self.intercepts

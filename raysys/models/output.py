@@ -39,6 +39,17 @@ class ModelSettings:
     fits_at_once: ClassVar[bool] = False
     """Whether it is fitted to classes in one epoch, by its own objective; its model is then `Fitted`."""
 
+    def check_layers(self, modality: str, count: int) -> None:
+        """Refuse another number of an encoder's layers side by side than the model weighs.
+
+        Args:
+            modality: that it reads.
+            count: layers side by side in its frames.
+
+        Raises:
+            ConfigError: it weighs another number.
+        """
+
     def attends(self, modalities: Sequence[str]) -> bool:
         """Whether places of one modality attend to those of another; its model then has `attentions`."""
         return False

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from raysys.batches.batch import Layout, Padded
 from raysys.errors import ConfigError
 from raysys.models.output import ModelOutput, ModelSettings, check_sizes
+from raysys.settings import require
 
+_WEIGHED = ("audio", "text")
 _LEAST = 1e-5
 """Added to a variance, whose root has no slope at 0."""
 
@@ -41,6 +43,13 @@ class ProbeConfig(ModelSettings):
     def layers_of(self, modality: str) -> int:
         """Layers side by side in a modality's frames."""
         return {"audio": self.audio_layers, "text": self.text_layers}.get(modality, 1)
+
+    def check_layers(self, modality: str, count: int) -> None:
+        """As many as it weighs; see `ModelSettings`."""
+        if modality in _WEIGHED:
+            given = self.layers_of(modality)
+            rule = f"{count}, the layers that its encoder gives"
+            require(given == count, f"model.probe.{modality}_layers", given, rule)
 
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int

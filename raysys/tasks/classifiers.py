@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from raysys.corpus.folds import Fold
-from raysys.models.fitted import logistic, svm
+from raysys.models.fitted import make_machine, make_regression
 from raysys.tasks.baseline import STATISTICS, Baseline, Pooled, chosen
 
 _SVM_C = (0.01, 0.1, 1.0, 3.0, 10.0, 100.0)
@@ -98,7 +98,7 @@ def tuned_classifiers(
         return [
             tested("SVM", machine),
             tested("SVM", machine, with_val=True),
-            tested("logistic", regression),
+            tested("Logistic", regression),
         ]
 
 
@@ -181,7 +181,7 @@ def _logistic_scores(
     """Predictions of val; each C goes on from the one before."""
     for statistics in STATISTICS:
         known, new = split.standardised(split.pooled.of(statistics))
-        model = logistic(1.0, warm_start=True)
+        model = make_regression(1.0, warm_start=True)
         for setting in settings:
             if setting.statistics == statistics:
                 model.set_params(C=setting.c).fit(known, split.labels[split.train])
@@ -193,5 +193,9 @@ def _model(setting: _Setting, width: int) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    own = svm(setting.kernel, setting.c, width) if setting.kernel else logistic(setting.c)
+    own = (
+        make_machine(setting.kernel, setting.c, width)
+        if setting.kernel
+        else make_regression(setting.c)
+    )
     return make_pipeline(StandardScaler(), own)

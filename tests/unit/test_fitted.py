@@ -18,8 +18,10 @@ from raysys.config import Config
 from raysys.encoders.ragged import Ragged
 from raysys.errors import ConfigError
 from raysys.experiments.cross_validate import cross_validate
-from raysys.models.fitted import Fitted, LogisticConfig, SvmConfig, logistic, svm
+from raysys.models.fitted import Fitted, make_machine, make_regression
+from raysys.models.logistic import LogisticConfig
 from raysys.models.probe import ProbeConfig
+from raysys.models.svm import SvmConfig
 from raysys.report.results import TrialResult
 from raysys.settings import replaced
 from raysys.tasks.baseline import pool_over_time
@@ -86,9 +88,9 @@ def test_it_says_what_scikit_learn_says_of_new_utterances(
         for pooled in (pool_over_time(known), pool_over_time(new))
     ]
     own = (
-        svm(settings.kernel, settings.c, columns[0].shape[1])
+        make_machine(settings.kernel, settings.c, columns[0].shape[1])
         if isinstance(settings, SvmConfig)
-        else logistic(settings.c)
+        else make_regression(settings.c)
     )
     fitted = make_pipeline(StandardScaler(), own).fit(columns[0].astype(np.float64), labels)
     expected = fitted.decision_function(columns[1].astype(np.float64))
@@ -112,7 +114,7 @@ def test_with_the_baselines_settings_the_model_is_the_baseline(
 ):
     do_folds_here(monkeypatch)
     first = run(replaced(tiny(small), {"model.name": name, "name": "first"}))
-    title = {"svm": "SVM", "logistic": "logistic"}[name]
+    title = {"svm": "SVM", "logistic": "Logistic"}[name]
     chosen = next(one for one in first.baselines if (one.name, one.fitted_on) == (title, "train"))
     *kernel, rest = chosen.settings.removesuffix(" over time").split("C ")
     c, statistics = rest.split(", ", 1)
