@@ -6,24 +6,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from raysys.models.emotion_space import EmotionSpace
+    from raysys.predicting.model import Model
     from raysys.training.bundle import Predictor
 
 __version__ = "0.1.0"
 
 
-def load(folder: "str | Path", *, device: str = "cpu") -> "Predictor":
-    """A trained fold that predicts: with its normalisers, on features that its encoders made.
+def load(folder: "str | Path", *, device: str = "cpu") -> "Predictor | Model":
+    """A run that predicts on recordings and texts, or a trained fold that does on features which its encoders made.
 
     Args:
-        folder: of the fold, such as `runs/demo/fold_0`, or a URI.
-        device: torch device.
+        folder: of the run, such as `runs/demo`, or of a fold, such as `runs/demo/fold_0`, or a URI.
+        device: torch device, of a fold.
 
     Raises:
-        StorageError: there is no bundle, it is damaged, or of another version.
+        StorageError: a fold holds no bundle, it is damaged, or of another version.
+        ConfigError: the run has no trained folds.
     """
+    from raysys.storage import named_folder
     from raysys.training.bundle import Predictor, load_bundle  # torch takes seconds
 
-    return Predictor(load_bundle(folder, device=device))
+    place = named_folder(folder)
+    if place.exists("folds.json") or place.exists("result.json"):
+        from raysys.predicting.members import load_ensemble
+        from raysys.predicting.model import Model
+
+        return Model(load_ensemble(place.uri, place))
+    return Predictor(load_bundle(place, device=device))
 
 
 def load_space(folder: "str | Path") -> "EmotionSpace":

@@ -92,6 +92,21 @@ class Heard:
     """Share of its end that holds nothing but zeros."""
 
 
+def hear(row: Utterance, path: Path, where: str) -> Heard:
+    """What is known of an utterance's audio, which is some, and sound.
+
+    Args:
+        row: `start` and `end` bound the stretch.
+        path: of the file.
+        where: what names the row, for messages.
+
+    Raises:
+        CorpusError: it cannot be used.
+    """
+    told, seconds, rate, empty = _heard(row, path, where)
+    return Heard(str(told), float(str(seconds)), int(str(rate)), float(str(empty)))
+
+
 class Digests:
     """Digests of samples and films, kept between commands: a file is read again when its size or time changes.
 

@@ -62,6 +62,7 @@ def read_manifest(
     name: str,
     targets: tuple[str, ...] = (),
     columns: Mapping[str, str] | None = None,
+    needed: tuple[str, ...] | None = None,
 ) -> RawCorpus:
     """Read one table; audio paths are relative to `root`, emotions sorted by name, targets are numbers.
 
@@ -71,11 +72,14 @@ def read_manifest(
         name: of the corpus.
         targets: columns with numbers that are predicted.
         columns: our name -> the table's.
+        needed: columns that must be there; None: utterance_id, and label where no targets are.
 
     Raises:
         CorpusError: as for `read`.
     """
-    layout, problems = _Layout(targets, columns or {}), Problems()
+    if needed is None:
+        needed = ("utterance_id", *(() if targets else ("label",)))
+    layout, problems = _Layout(targets, columns or {}, needed), Problems()
     utterances, origin = [], []
     for where, cells in table_rows(path, layout.take, problems):
         try:
@@ -106,6 +110,7 @@ class _Layout:
     targets: tuple[str, ...]
     columns: Mapping[str, str]
     """Our name -> the table's."""
+    needed: tuple[str, ...]
     metadata: list[str] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
     """The table's name -> ours."""
@@ -140,9 +145,8 @@ class _Layout:
                     f"{path}: unknown column '{name}', and no column '{meant[0]}': did you mean '{meant[0]}'? Rename "
                     f"it, or set --corpus.columns '{{{meant[0]}: {name}}}'"
                 )
-        needed = ("utterance_id", *(() if self.targets else ("label",)))
         try:
-            require_columns(ours, path, needed)
+            require_columns(ours, path, self.needed)
         except CorpusError as error:
             remedy = "rename one, or say which it is, as by --corpus.columns '{label: emotion}'"
             raise CorpusError(f"{error}: {remedy}") from error

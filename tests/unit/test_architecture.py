@@ -22,7 +22,8 @@ ORDER = [
     {"errors", "background"}, {"catalogue", "object_storage"}, {"settings", "storage", "help"},
     {"sealed"}, {"predictions"},
     {"corpus", "balance", "similarity"}, {"encoders"}, {"batches"}, {"models"}, {"losses"}, {"tasks"}, {"config"},
-    {"training", "commandline"}, {"trials"}, {"report"}, {"tracking", "cluster"}, {"search"}, {"experiments"},
+    {"training", "commandline"}, {"trials"}, {"report"}, {"tracking", "cluster"}, {"search"}, {"predicting"},
+    {"experiments"},
     {"benchmarks"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}

@@ -1,0 +1,46 @@
+"""Predict new recordings and texts with what a run has trained.
+
+python -m jobs.predict demo new/*.wav
+python -m jobs.predict runs/demo recordings/ --out emotions.csv
+python -m jobs.predict demo table.csv --columns '{audio: file}' --threshold 0.5
+python -m jobs.predict talk.wav --window 5 --step 2.5 --picture talk.png
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from raysys.commandline import run_job
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print, or write, what a run says of new utterances; 0 when all could be read, 1 when some could not."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", help="a run's name or folder, or the folder of a trained fold")
+    parser.add_argument(
+        "inputs", nargs="*", help="audio files, folders, tables (.csv, .tsv, .parquet)"
+    )
+    parser.add_argument("--text", action="append", default=[], help="what is said; once for each")
+    parser.add_argument("--columns", default="", help="our name: the table's, as {audio: file}")
+    parser.add_argument("--fold", type=int, help="predict with this fold alone")
+    parser.add_argument(
+        "--threshold", type=float, default=0.0, help="'not sure' below this confidence"
+    )
+    parser.add_argument("--window", type=float, help="cut audio into stretches of so many seconds")
+    parser.add_argument("--step", type=float, help="between their beginnings; half a window")
+    parser.add_argument("--picture", default="", help="with --window: emotion over time, as PNG")
+    parser.add_argument("--out", default="", help="file for all columns: .csv, .parquet or .jsonl")
+    parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    given = parser.parse_args(argv)
+    from raysys.predicting.command import predict_command
+
+    return predict_command(given)
+
+
+if __name__ == "__main__":
+    sys.exit(run_job(main, sys.argv[1:]))

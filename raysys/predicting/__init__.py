@@ -1,0 +1,1 @@
+"""From new recordings and texts to what a run says of them."""

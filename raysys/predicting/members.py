@@ -1,0 +1,148 @@
+"""The trained folds of a run, as one ensemble, and what each of them has learnt from.
+
+run, or the folder of a trained fold -> bundles of its folds and seeds (of a study: of its choice)
+folds.json, utterances.json -> which of them may speak of an utterance of the training corpus
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from raysys.config import Config
+from raysys.corpus.audio import Heard
+from raysys.corpus.table import Utterance, text_key
+from raysys.errors import ConfigError, StorageError
+from raysys.sealed import read_sealed
+from raysys.storage import Folder, named_folder
+from raysys.tasks.task import Task
+from raysys.training.bundle import Bundle, load_bundle
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained fold."""
+
+    fold: int
+    seed: int
+    bundle: Bundle
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Trained folds that predict together, by the mean of what they say."""
+
+    name: str
+    members: tuple[Member, ...]
+    learnt: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """Key of an utterance of the training corpus, by samples or by text -> folds that trained or validated on it."""
+
+    @property
+    def config(self) -> Config:
+        """Of the run."""
+        return self.members[0].bundle.config
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.members[0].bundle.task
+
+    def may_speak(self, row: Utterance, heard: Heard | None) -> tuple[list[int], str]:
+        """Places of the members that have not learnt from an utterance, and what its reader must know.
+
+        Args:
+            row: the utterance.
+            heard: what is known of its audio.
+        """
+        everyone = list(range(len(self.members)))
+        learnt = self.learnt.get(heard.digest[:16] if heard else text_key(row.text))
+        if not learnt:
+            return everyone, ""
+        others = [k for k in everyone if self.members[k].fold not in learnt]
+        if not others:
+            return everyone, "in the training corpus: every member has learnt from it"
+        return others, "in the training corpus: by folds that did not learn from it"
+
+
+def load_ensemble(place: str, runs: Folder, *, fold: int | None = None) -> Ensemble:
+    """Members of a run, or one trained fold.
+
+    Args:
+        place: a run's name, its folder, that of a variant of an ablation, or that of a fold.
+        runs: folder of all runs.
+        fold: to take alone; None: all.
+
+    Raises:
+        ConfigError: there is no such run or fold, or it has no trained folds.
+        StorageError: a bundle is damaged.
+    """
+    folder = _folder_of(place, runs)
+    if folder.exists("bundle.json"):
+        bundle = load_bundle(folder)
+        return Ensemble(folder.path(), (Member(0, bundle.config.seed, bundle),))
+    trial = _chosen(folder)
+    places = _folds_of(trial)
+    if not places:
+        raise ConfigError(
+            f"{folder.path()} holds no trained folds: give a finished run of jobs.cross_validate or jobs.tune, or a "
+            "variant's folder in a run of jobs.ablate"
+        )
+    known = sorted({k for _, k, _ in places})
+    if fold is not None and fold not in known:
+        raise ConfigError(f"--fold is {fold}, but {folder.path()} has the folds {known}")
+    members = tuple(
+        Member(k, seed, load_bundle(one)) for seed, k, one in places if fold in (None, k)
+    )
+    top = folder if folder.exists("folds.json") else Folder(folder.uri.rsplit("/", 1)[0])
+    return Ensemble(folder.name, members, _learnt(top))
+
+
+def _folder_of(place: str, runs: Folder) -> Folder:
+    here = named_folder(place) if "/" in place else runs / place
+    if not any(here.exists(name) for name in ("folds.json", "bundle.json", "result.json")):
+        there = [name for name in runs.names() if (runs / name).exists("folds.json")]
+        listed = f"; there are {', '.join(sorted(there)[:8])}" if there else ""
+        raise ConfigError(
+            f"{here.path()} is no run and no trained fold: give a name in {runs.path()}, or a folder{listed}"
+        )
+    return here
+
+
+def _chosen(folder: Folder) -> Folder:
+    """Folder of the trial whose folds speak: of a study that of its choice."""
+    if not folder.exists("trials"):
+        return folder
+    try:
+        name = read_sealed(folder, "result.json")["chosen"]["name"]
+    except (StorageError, KeyError) as error:
+        raise ConfigError(
+            f"the study in {folder.path()} has not ended: run it again with --resume"
+        ) from error
+    return folder / "trials" / str(name)
+
+
+def _folds_of(trial: Folder) -> list[tuple[int, int, Folder]]:
+    """(seed, fold, folder) of every trained fold."""
+    found = []
+    seeds = [name for name in trial.names() if name.startswith("seed_")]
+    for place in [trial / name for name in seeds] or [trial]:
+        for name in place.names():
+            number = name.removeprefix("fold_")
+            if name.startswith("fold_") and number.isdigit() and (place / name).exists("fold.json"):
+                seed = read_sealed(place / name, "fold.json")["seed"]
+                found.append((int(seed), int(number), place / name))
+    return sorted(found, key=lambda one: one[:2])
+
+
+def _learnt(folder: Folder) -> dict[str, frozenset[int]]:
+    if not folder.exists("utterances.json"):
+        return {}
+    parts: Sequence[Mapping[str, Sequence[str]]] = folder.read_json("folds.json")
+    by_id: dict[str, set[int]] = {}
+    for one in parts:
+        for part in ("train", "val"):
+            for name in one[part]:
+                by_id.setdefault(name, set()).add(int(str(one["fold"])))
+    found: dict[str, set[int]] = {}
+    for name, *keys in folder.read_json("utterances.json"):
+        for key in filter(None, keys):
+            found.setdefault(key, set()).update(by_id.get(name, ()))
+    return {key: frozenset(folds) for key, folds in found.items()}

@@ -1,0 +1,223 @@
+"""New utterances through an ensemble: encoded once, predicted by every member, averaged.
+
+    rows -> portions that fit into memory -> frames by the run's encoders -> members -> mean of outputs -> Answers
+
+An utterance that cannot be read costs itself alone. What the members were trained on speaks only through those that
+have not learnt from it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from raysys.batches.normalise import by_speaker
+from raysys.config import Config
+from raysys.corpus.audio import Heard, hear
+from raysys.corpus.table import Utterance
+from raysys.encoders.encoder import FRAMED, Encoder, Frames
+from raysys.encoders.extraction import Unreadable, encode_portion, portions, read_portion
+from raysys.encoders.ragged import Ragged
+from raysys.errors import ConfigError, CorpusError, FeatureError
+from raysys.predicting.members import Ensemble
+from raysys.training.arithmetic import settled
+from raysys.training.bundle import unlabelled_part
+
+_AT_ONCE = 256
+"""Utterances whose frames are in memory together."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one utterance."""
+
+    row: Utterance
+    outputs: Float32[np.ndarray, " output"] | None
+    """Mean of the members', as the task reads them; None where it could not be read."""
+    agreement: float
+    """Share of the members whose most probable output is that of the mean; NaN where outputs are no classes."""
+    members: int
+    """That spoke."""
+    note: str = ""
+    """What a reader must know, or why there is no answer."""
+
+
+def predict(
+    ensemble: Ensemble,
+    rows: Sequence[Utterance],
+    *,
+    told: Callable[[int], None] = lambda count: None,
+) -> Iterator[Answer]:
+    """Answers in the order of the rows, portion by portion.
+
+    Args:
+        ensemble: of a run.
+        rows: audio paths are absolute.
+        told: hears how many further rows are done.
+
+    Raises:
+        ConfigError: the run's model cannot read such rows.
+        FeatureError: an encoder's model cannot be used.
+    """
+    _check(ensemble, rows)
+    modalities = ensemble.config.model.modalities
+    encoders = {m: ensemble.config.features.build(m) for m in modalities}
+    size = _AT_ONCE if _apart(ensemble, rows) else max(1, len(rows))
+    for start in range(0, len(rows), size):
+        portion = rows[start : start + size]
+        yield from _portion(ensemble, encoders, portion)
+        told(len(portion))
+
+
+def dialogue_note(ensemble: Ensemble, rows: Sequence[Utterance]) -> str:
+    """That a model of dialogues is given single utterances; empty where it is not."""
+    if not ensemble.config.model.chosen.reads_dialogues or _has_dialogues(rows):
+        return ""
+    return (
+        f"{ensemble.config.model.name} reads dialogues, and none was given (columns dialogue_id, turn and speaker of a "
+        "table): each utterance is taken for a dialogue of its own"
+    )
+
+
+def _check(ensemble: Ensemble, rows: Sequence[Utterance]) -> None:
+    kinds = {"audio": "audio files", "text": "texts (--text, or a column `text`)", "video": "films"}
+    config = ensemble.config
+    if ensemble.task.reads_formats:
+        raise ConfigError(
+            f"{ensemble.name} maps ratings between label formats and reads no recordings or texts: see "
+            "raysys.load_space"
+        )
+    for modality in config.model.modalities:
+        if config.features.encoder_of(modality) == "precomputed":
+            raise ConfigError(
+                f"{ensemble.name} reads {modality} features from a file, and nothing here can make such of new "
+                "utterances: raysys.load(FOLD).predict(features) takes them"
+            )
+        if not any(getattr(row, modality, "") for row in rows):
+            raise ConfigError(
+                f"the model of {ensemble.name} reads {' and '.join(config.model.modalities)}, but no row has "
+                f"{modality}: give {kinds.get(modality, modality)} too"
+            )
+    if _knows_speakers(config) and not all(row.speaker for row in rows):
+        raise ConfigError(
+            f"{ensemble.name} normalises each speaker's frames: give a table with a column `speaker`, or take a run "
+            "with --features.normalise train"
+        )
+
+
+def _knows_speakers(config: Config) -> bool:
+    framed = set(FRAMED) & set(config.model.modalities)
+    return config.features.normalise == "speaker" and bool(framed)
+
+
+def _apart(ensemble: Ensemble, rows: Sequence[Utterance]) -> bool:
+    """Whether rows may be predicted portion by portion."""
+    config = ensemble.config
+    looks_back = (
+        any(config.features.build(m).turns_before for m in config.model.modalities)
+        or config.model.chosen.reads_dialogues
+    )
+    return not _knows_speakers(config) and not (looks_back and _has_dialogues(rows))
+
+
+def _has_dialogues(rows: Sequence[Utterance]) -> bool:
+    return len({row.dialogue_id for row in rows}) < len(rows)
+
+
+def _portion(
+    ensemble: Ensemble, encoders: dict[str, Encoder], rows: Sequence[Utterance]
+) -> list[Answer]:
+    heard, reasons = _hear(ensemble, rows)
+    frames = {m: _encode(encoder, rows, reasons) for m, encoder in encoders.items()}
+    good = [k for k in range(len(rows)) if k not in reasons]
+    answers: dict[int, Answer] = {
+        k: Answer(rows[k], None, float("nan"), 0, reason) for k, reason in reasons.items()
+    }
+    if good:
+        kept = [rows[k] for k in good]
+        outputs = _members(ensemble, {m: [f[k] for k in good] for m, f in frames.items()}, kept)
+        for place, k in enumerate(good):
+            speaking, note = ensemble.may_speak(rows[k], heard.get(k))
+            answers[k] = _answer(ensemble, rows[k], outputs[speaking, place], note)
+    return [answers[k] for k in range(len(rows))]
+
+
+def _hear(ensemble: Ensemble, rows: Sequence[Utterance]) -> tuple[dict[int, Heard], dict[int, str]]:
+    """What is known of each row's audio, where the model hears; and what cannot be used -> why."""
+    heard: dict[int, Heard] = {}
+    reasons: dict[int, str] = {}
+    modalities = ensemble.config.model.modalities
+    for k, row in enumerate(rows):
+        for modality in modalities:
+            if not getattr(row, modality, ""):
+                reasons.setdefault(
+                    k, f"{row.utterance_id} has no {modality}, which the model reads"
+                )
+        if "audio" in modalities and k not in reasons:
+            try:
+                heard[k] = hear(row, Path(row.audio), row.utterance_id)
+            except CorpusError as error:
+                reasons[k] = str(error)
+    return heard, reasons
+
+
+def _encode(
+    encoder: Encoder, rows: Sequence[Utterance], reasons: dict[int, str]
+) -> dict[int, Frames]:
+    """Frames of the rows that have no reason against them; what cannot be encoded gets one."""
+    found: dict[int, Frames] = {}
+    chosen = [k for k in range(len(rows)) if k not in reasons]
+    for portion in portions(rows, Path("/"), encoder, chosen):
+        for k, what in encode_portion(encoder, portion, read_portion(encoder, portion, Path("/"))):
+            if isinstance(what, Unreadable):
+                reasons[k] = what.reason
+            else:
+                found[k] = what
+    return found
+
+
+def _members(
+    ensemble: Ensemble, frames: dict[str, list[Frames]], rows: Sequence[Utterance]
+) -> Float32[np.ndarray, "member row output"]:
+    features: dict[str, Ragged] = {}
+    for modality, every in frames.items():
+        lengths = np.array([len(one) for one in every], dtype=np.int64)
+        features[modality] = Ragged.of(np.concatenate(every), lengths)
+    config, said = ensemble.config, []
+    if config.features.normalise == "speaker":
+        speakers = [row.speaker for row in rows]
+        features = {
+            m: by_speaker(one, speakers) if m in FRAMED else one for m, one in features.items()
+        }
+    places = _places(rows) if config.model.chosen.reads_dialogues and _has_dialogues(rows) else None
+    for member in ensemble.members:
+        for modality, dim in member.bundle.dims.items():
+            if features[modality].dim != dim:
+                raise FeatureError(
+                    f"{modality} features are {features[modality].dim} wide, but the model was trained on {dim}: its "
+                    "encoder is another one now"
+                )
+        with settled(member.bundle.config):
+            part = unlabelled_part(member.bundle, features, rows=None, places=places)
+            said.append(member.bundle.predict(part).outputs)
+    return np.stack(said)
+
+
+def _places(rows: Sequence[Utterance]) -> np.ndarray:
+    """Dialogue, turn and speaker as numbers."""
+    dialogues = np.unique([row.dialogue_id for row in rows], return_inverse=True)[1]
+    speakers = np.unique([row.speaker for row in rows], return_inverse=True)[1]
+    turns = [row.turn for row in rows]
+    return np.stack([dialogues, turns, speakers], axis=1).astype(np.int64)
+
+
+def _answer(
+    ensemble: Ensemble, row: Utterance, said: Float32[np.ndarray, "member output"], note: str
+) -> Answer:
+    mean = said.mean(axis=0, dtype=np.float64).astype(np.float32)
+    agreement = float("nan")
+    if ensemble.task.name == "classification":
+        agreement = float((said.argmax(axis=1) == mean.argmax()).mean())
+    return Answer(row, mean, agreement, len(said), note)

@@ -1,0 +1,152 @@
+"""Answers as tables: one row an utterance, for terminals, files, DataFrames and pictures."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
+
+from raysys.errors import ConfigError
+from raysys.predicting.members import Ensemble
+from raysys.predicting.predict import Answer
+from raysys.storage import as_json
+from raysys.tasks.exhibits import Table
+from raysys.tasks.task import Metric, shown
+
+ENDINGS = (".csv", ".parquet", ".jsonl")
+NOT_SURE = "not sure"
+_SHOWN = 40
+
+
+def records(
+    ensemble: Ensemble, answers: Sequence[Answer], *, threshold: float = 0.0
+) -> Iterator[dict[str, Any]]:
+    """Columns of each answer: utterance, start, end, what is predicted, agreement, members, note.
+
+    Of a classification: emotion (`not sure` where no probability reaches the threshold), confidence and p_EMOTION; of
+    others a column an output. What is not known is None.
+
+    Args:
+        ensemble: whose answers they are.
+        answers: of `predict`.
+        threshold: least confidence of an emotion.
+    """
+    names, classes = ensemble.task.outputs, ensemble.task.name == "classification"
+    for one in answers:
+        found: dict[str, Any] = {"utterance": one.row.utterance_id}
+        if one.row.start is not None or one.row.end is not None:
+            found |= {"start": one.row.start, "end": one.row.end}
+        said = None if one.outputs is None else one.outputs.astype(float).tolist()
+        values = said or [None] * len(names)
+        if classes:
+            sure = None if said is None else max(said)
+            place = None if said is None else int(np.argmax(said))
+            emotion = None if place is None else names[place]
+            if sure is not None and sure < threshold:
+                emotion = NOT_SURE
+            found |= {"emotion": emotion, "confidence": sure}
+            found |= {f"p_{name}": value for name, value in zip(names, values, strict=True)}
+            found["agreement"] = None if math.isnan(one.agreement) else one.agreement
+        else:
+            found |= dict(zip(names, values, strict=True))
+        yield {**found, "members": one.members, "note": one.note}
+
+
+def as_arrow(rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
+    """Records as a table; each column there is in any of them."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pyarrow.table({name: [row.get(name) for row in rows] for name in names})
+
+
+def check_out(file: str) -> None:
+    """Refuse a file of another kind than can be written, or in a folder that is not there.
+
+    Raises:
+        ConfigError: see the message.
+    """
+    path = Path(file).expanduser()
+    if path.suffix.lower() not in ENDINGS:
+        raise ConfigError(f"--out is {file}, but must end with {', '.join(ENDINGS)}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {file}: there is no folder {path.parent}")
+
+
+def write_table(file: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write records as CSV, Parquet or JSON Lines, by the ending, whole or not at all."""
+    path = Path(file).expanduser()
+    aside = path.with_name(f".{path.name}.part")
+    if path.suffix.lower() == ".jsonl":
+        lines = [" ".join(as_json(dict(row)).split()) for row in rows]
+        aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    elif path.suffix.lower() == ".csv":
+        pyarrow.csv.write_csv(as_arrow(rows), aside)
+    else:
+        pyarrow.parquet.write_table(as_arrow(rows), aside)
+    aside.replace(path)
+
+
+def answers_table(ensemble: Ensemble, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The first records, for a terminal."""
+    classes = ensemble.task.name == "classification"
+    outputs = ensemble.task.outputs
+    heads: tuple[str, ...]
+    cells: list[tuple[str, ...]]
+    if classes:
+        heads = ("utterance", "emotion", "confidence %", "agreement %", "next")
+        cells = [_class_cells(outputs, row) for row in rows[:_SHOWN]]
+    else:
+        heads = ("utterance", *outputs)
+        cells = [
+            (row["utterance"], *("-" if row[o] is None else f"{row[o]:.3f}" for o in outputs))
+            for row in rows[:_SHOWN]
+        ]
+    more = f"{len(rows) - _SHOWN} more: --out FILE has all. " if len(rows) > _SHOWN else ""
+    notes = dict.fromkeys(row["note"] for row in rows if row["note"] and row["members"])
+    few = list(notes)[:3]
+    told = "; ".join(few) + (f"; {len(notes) - 3} other notes" if len(notes) > 3 else "")
+    count = len(ensemble.members)
+    title = f"{ensemble.name}: mean of {count} trained folds" if count > 1 else ensemble.name
+    return Table(title, heads, cells, strong=("emotion",), note=f"{more}{told}".strip())
+
+
+def _class_cells(outputs: Sequence[str], row: Mapping[str, Any]) -> tuple[str, ...]:
+    if row["confidence"] is None:
+        return (row["utterance"], "-", "-", "-", "-")
+    ranked = sorted(outputs, key=lambda name: -row[f"p_{name}"])
+    second = ranked[1]
+    return (
+        row["utterance"],
+        row["emotion"],
+        f"{100 * row['confidence']:.1f}",
+        f"{100 * row['agreement']:.0f}",
+        f"{second} {100 * row[f'p_{second}']:.1f}",
+    )
+
+
+def scores_line(ensemble: Ensemble, answers: Sequence[Answer]) -> str:
+    """Scores of the rows that have a label among the outputs; empty where none has."""
+    task = ensemble.task
+    if task.name != "classification":
+        return ""
+    places = {name: k for k, name in enumerate(task.outputs)}
+    known = [
+        (one, places[one.row.label])
+        for one in answers
+        if one.outputs is not None and one.row.label in places
+    ]
+    if not known:
+        return ""
+    outputs = np.stack([one.outputs for one, _ in known if one.outputs is not None])
+    truth = np.array([label for _, label in known])
+    scores = task.score(outputs, truth)
+    metrics: list[Metric] = shown(task.metrics)
+    told = ", ".join(f"{metric.title} {metric.show(scores[metric.name])}" for metric in metrics)
+    inside = sum(one.note.startswith("in the training corpus: every") for one, _ in known)
+    warned = f"; {inside} of them in every member's training: not to be believed" if inside else ""
+    others = {one.row.label for one in answers if one.row.label} - set(places)
+    unknown = f"; other labels ({', '.join(sorted(others)[:3])}) are left out" if others else ""
+    return f"scores       {told} % over {len(known)} labelled rows{warned}{unknown}"
