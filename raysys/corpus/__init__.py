@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from raysys.corpus import across, demo, emodb, iemocap, manifest, meld, ratings
@@ -11,7 +12,7 @@ from raysys.corpus.demo import DemoConfig
 from raysys.corpus.files import SourceConfig
 from raysys.corpus.iemocap import IemocapConfig
 from raysys.corpus.ratings import RatingsConfig
-from raysys.corpus.table import Corpus, RawCorpus
+from raysys.corpus.table import Corpus, RawCorpus, Utterance
 from raysys.errors import lookup
 from raysys.storage import Folder
 
@@ -55,6 +56,21 @@ def read_raw(source: SourceConfig, config: SourceConfig, cache: Folder) -> RawCo
     """
     reader = lookup(READERS, source.name, kind="corpus")
     return reader(source, getattr(config, source.name, None), cache)
+
+
+def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> tuple[Utterance, ...]:
+    """Rows of a table that need neither names nor labels, as of new utterances.
+
+    Args:
+        path: of the table; audio paths in it are relative to its folder.
+        columns: our name -> the table's.
+
+    Raises:
+        CorpusError: it cannot be read.
+    """
+    return manifest.read_manifest(
+        path, root=path.parent, name=path.stem, columns=columns, needed=()
+    ).utterances
 
 
 def read_corpus(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from raysys.corpus import read_rows
 from raysys.corpus.audio import FILMS, read_audio
-from raysys.corpus.manifest import read_manifest
 from raysys.corpus.table import Utterance
 from raysys.errors import ConfigError, CorpusError
 from raysys.settings import require
@@ -91,11 +91,8 @@ def _recording(path: Path, name: str) -> Utterance:
 
 
 def _table(path: Path, columns: Mapping[str, str] | None) -> list[Utterance]:
-    raw = read_manifest(
-        path, root=path.parent, name=path.stem, columns=columns, needed=()
-    ).utterances
     rows = []
-    for number, row in enumerate(raw, start=1):
+    for number, row in enumerate(read_rows(path, columns), start=1):
         name = row.utterance_id or row.audio or f"row {number}"
         audio = str((path.parent / row.audio).resolve()) if row.audio else ""
         rows.append(
