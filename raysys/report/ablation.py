@@ -105,7 +105,7 @@ def recommend(
     if len(costed) < 2 or not known:
         return None
     used = next(m for m in next(iter(costed.values())).metrics if m.name == known[0])
-    val = {name: used.worth(1) * _by_seed(one, used.name, "val") for name, one in costed.items()}
+    val = {name: used.worth(1.0) * _by_seed(one, used.name, "val") for name, one in costed.items()}
     best = max(val, key=lambda name: float(val[name].mean()))
     apart = {name: seed_difference(val[name], val[best], folds=folds) for name in val}
     if any(np.isnan(one.low) for one in apart.values()):

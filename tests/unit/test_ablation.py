@@ -19,12 +19,13 @@ from raysys.corpus.folds import Fold
 from raysys.errors import ConfigError
 from raysys.experiments.plan import make_plan
 from raysys.experiments.variants import make_ablation
-from raysys.report.ablation import compare_variants
+from raysys.report.ablation import compare_variants, recommend
 from raysys.report.results import AblationResult, RunIds
 from raysys.report.scores import Spread
 from raysys.report.statistics import part_scores
 from raysys.report.terminal import print_result
 from raysys.settings import replaced
+from raysys.tasks.classification_summary import METRICS
 from tests.behaviour.test_bad_input import make_corpus
 
 BAD = {
@@ -62,7 +63,7 @@ BAD = {
     "the same twice": ({"a": {}, "b": {"loss.mu1": 0.0}}, "b: is the same configuration as 'a'"),
     "matrix": (
         {"a": {"loss.similarity": "s.json"}},
-        "(but not loss.similarity or loss.space or training.device or training.seeds)",
+        "(but not loss.similarity or loss.space or training.device or training.seeds or training.start_from)",
     ),
     "unknown model": ({"a": {"model.name": "multimeo"}}, "did you mean 'multiemo'"),
 }
@@ -303,3 +304,37 @@ def test_details_that_do_not_fit_beside_each_other_stand_below_each_other():
     rows = [line.split() for line in printed.splitlines() if line.strip().startswith("feeling_")]
     assert rows == [[name.removeprefix("f1/"), "10.0", "20.0"] for name in names]
     assert "1: whole; 2: less" in printed
+
+
+def costed(name: str, parameters: int, *val: list[float]) -> Any:
+    one = result(*val)
+    one.cost, one.select, one.metrics = SimpleNamespace(parameters=parameters), "ua", METRICS
+    for fold in one.folds:
+        fold.val = {"ua": fold.test["ua"], "loss": 1 - fold.test["ua"]}
+    return one
+
+
+def test_the_simplest_that_val_cannot_tell_from_the_best_is_recommended():
+    metric = next(one for one in METRICS if one.name == "ua")
+    results = {
+        "large": costed("large", 1000, [0.60, 0.62, 0.64, 0.61, 0.63]),
+        "even": costed("even", 100, [0.61, 0.60, 0.63, 0.62, 0.62]),
+        "poor": costed("poor", 10, [0.40, 0.41, 0.42, 0.40, 0.41]),
+    }
+    found = recommend(metric, results, folds(5))
+    assert found is not None
+    assert (found.name, found.best) == ("even", "large")
+    assert found.difference is not None
+    assert found.difference.low < found.difference.mean < 0 < found.difference.high
+    loss = next(one for one in METRICS if one.name == "loss")
+    by_loss = recommend(loss, results, folds(5))  # lower is better
+    assert by_loss is not None
+    assert (by_loss.name, by_loss.best) == ("even", "large")
+    assert by_loss.difference is not None
+    assert by_loss.difference.mean > 0
+    del results["even"]
+    alone = recommend(metric, results, folds(5))
+    assert alone is not None
+    assert (alone.name, alone.difference) == ("large", None)
+    one_draw = {name: costed(name, 10 * k, [0.5 + k / 9]) for k, name in enumerate("ab")}
+    assert recommend(metric, one_draw, folds(1)) is None
