@@ -156,7 +156,7 @@ def _content(client: MlflowClient, run: Run) -> dict[str, Any]:
         "status": run.info.status,
         "params": dict(run.data.params),
         "points": {
-            k: v for k, v in points.items() if "seconds" not in k and not k.startswith("cost")
+            k: v for k, v in points.items() if "seconds" not in k and not k.startswith("usage")
         },
         "inputs": inputs,
         "artifacts": sorted(_files(client, run_id, "")),

@@ -91,7 +91,7 @@ def cost_table(costs: Mapping[str, Cost]) -> Table:
 
 def cost_figures(cost: Cost | None) -> dict[str, float]:
     """By their names in MLflow."""
-    return {f"cost/{name}": float(value) for name, value in vars(cost).items()} if cost else {}
+    return {f"usage/{name}": float(value) for name, value in vars(cost).items()} if cost else {}
 
 
 def count(number: int) -> str:

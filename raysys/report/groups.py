@@ -99,15 +99,15 @@ def _scored(
     seed: int,
 ) -> GroupScores:
     metric = next(one for one in task.metrics if one.name == task.main)
-    names = sorted(set(values.tolist()), key=lambda n: -int((values == n).sum()))
+    names = sorted(set(values.tolist()), key=lambda n: (-int((values == n).sum()), n))
     few = min(len(set(speakers[values == name].tolist())) for name in names) < FEWEST
     who = [""] * len(values) if few else speakers.tolist()
     units = units_of(who, "speakers", rows=rows)
     scores = {
         name: {
             **score_shown(task, outputs[values == name], truth[values == name]),
-            "utterances": len(np.unique(rows[values == name])),
-            "speakers": len(set(speakers[values == name].tolist()) - {""}),
+            "utterances": float(len(np.unique(rows[values == name]))),
+            "speakers": float(len(set(speakers[values == name].tolist()) - {""})),
         }
         for name in names
     }

@@ -3,7 +3,7 @@
 one configuration   test/ua, test/ua_std, test/ua_seed_std, test/f1/EMOTION, test/ece, test/brier, test/nll,
                     test/ua/COLUMN VALUE, test/gap_ua/COLUMN (and _low, _high), test/vad_mantel_r, test_baseline/ua,
                     test_minus_baseline/ua (and _low, _high), test_svm_with_val/ua, test_logistic/ua, test_ensemble/ua,
-                    time/..., val_best/ua, cost/parameters, cost/seconds (an utterance), ...
+                    time/..., val_best/ua, usage/parameters, usage/seconds (an utterance), ...
 ablation            test/METRIC of the first variant, test_NAME/METRIC of the others
 study               test/..., test_by_fold/..., test_nested/..., test_untuned/... (and _std), test_difference/...,
                     test_nested_difference/... (and _low, _high), test_minus_baseline/...; of fresh seeds
@@ -55,7 +55,9 @@ def ablation_metrics(result: AblationResult) -> dict[str, float]:
         prefix = f"test_{folder_name(variant.name)}" if place else "test"
         values |= {f"{prefix}/{name}": v for name, v in variant.mean["test"].items()}
         own = f"_{folder_name(variant.name)}" if place else ""
-        values |= {f"cost{own}/{k.split('/')[1]}": v for k, v in cost_figures(variant.cost).items()}
+        values |= {
+            f"usage{own}/{k.split('/')[1]}": v for k, v in cost_figures(variant.cost).items()
+        }
     return values
 
 
