@@ -156,7 +156,9 @@ def _content(client: MlflowClient, run: Run) -> dict[str, Any]:
         "status": run.info.status,
         "params": dict(run.data.params),
         "points": {
-            k: v for k, v in points.items() if "seconds" not in k and not k.startswith("usage")
+            k: v
+            for k, v in points.items()
+            if "seconds" not in k and not k.startswith(("usage", "time"))
         },
         "inputs": inputs,
         "artifacts": sorted(_files(client, run_id, "")),

@@ -31,7 +31,7 @@ from raysys.report.statistics import (
     test_share,
     undominated,
 )
-from raysys.tasks.task import Metric, Task, shown
+from raysys.tasks.task import Metric, Task, compared
 from raysys.trials.trial import TrialOutcome
 
 
@@ -93,7 +93,9 @@ def confirm(
     """
     opened = [open_test(plan, one.folds) for one in (chosen, untuned)]
     scores = [_scores(plan.task, one) for one in opened]
-    names = [metric.name for metric in shown(plan.task.metrics)]
+    known = next(iter(scores[0].values()))
+    metrics = compared(plan.task.metrics, plan.config.objectives[0])
+    names = [metric.name for metric in metrics if metric.name in known]
     seeds = tuple(chosen.trial.seeds)
     difference, enough = {}, {}
     for name in names:
@@ -131,12 +133,16 @@ def open_choice(
     }
     parts = {name: _score(plan.task, predictions) for name, predictions in opened.items()}
     share = test_share(plan.folds)
-    difference = {
-        metric.name: paired_difference(
-            *([fold[metric.name] for fold in parts[part].folds] for part in ("test", "untuned")),
+    metrics = compared(plan.task.metrics, objective)
+    names = [metric.name for metric in metrics if metric.name in parts["test"].mean]
+    beside = [part.outputs for part in opened["untuned"].values()]
+    over_units, _ = compare_on_test(plan, opened["test"], beside, names)
+    difference = over_units or {
+        name: paired_difference(
+            *([fold[name] for fold in parts[part].folds] for part in ("test", "untuned")),
             shared=share,
         )
-        for metric in shown(plan.task.metrics)
+        for name in names
     }
     front = pareto_front(candidates, objectives)
     return HonestResult(

@@ -34,7 +34,7 @@ from raysys.search.scheduler import make_scheduler
 from raysys.search.searcher import StudySearcher
 from raysys.search.space import Space
 from raysys.storage import Folder
-from raysys.tasks.task import shown
+from raysys.tasks.task import compared
 from raysys.training.records import FoldResult
 from raysys.trials.trial import Trial, TrialOutcome
 
@@ -97,8 +97,9 @@ def search_nested(
         alone = search.train(search.untuned)
         untuned += alone.folds
         opened += (alone if choice is search.untuned else search.train(choice)).folds
-    names = [metric.name for metric in shown(plan.task.metrics)]
-    parts = [_scored(plan, results, names) for results in (opened, untuned)]
+    parts = [_scored(plan, results) for results in (opened, untuned)]
+    wanted = compared(plan.task.metrics, plan.config.objectives[0])
+    names = [metric.name for metric in wanted if metric.name in parts[0].mean]
     share = test_share(plan.folds)
     differences = {
         name: paired_difference(
@@ -118,11 +119,11 @@ def search_nested(
     )
 
 
-def _scored(plan: Plan, results: Sequence[FoldResult], names: Sequence[str]) -> PartScores:
+def _scored(plan: Plan, results: Sequence[FoldResult]) -> PartScores:
     """Of test parts, each opened here for the first time."""
     opened = open_test(plan, results)
     scores = {key: plan.task.score(one.outputs, one.truth) for key, one in opened.items()}
-    return part_scores(scores, names)
+    return part_scores(scores, list(next(iter(scores.values()))))
 
 
 class _InnerSearch:

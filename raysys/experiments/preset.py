@@ -21,7 +21,8 @@ def best_preset(config: Config, result: StudyResult, *, study: str) -> str:
     content = differences(config, Config())
     for group in ("name", "search", "storage", "tracking"):
         content.pop(group, None)
-    chosen, objective = result.chosen, config.objectives[0]
+    chosen = result.chosen
+    objective = next(m for m in result.metrics if m.name == result.objectives[0])
     main = next(m for m in result.metrics if m.name == config.task_type.main)
     score = objective.show(chosen.val[objective.name])
     test = main.show(result.test.mean[main.name])

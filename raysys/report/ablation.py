@@ -11,7 +11,7 @@ from raysys.corpus.folds import Fold
 from raysys.report.cost import cost_table
 from raysys.report.results import AblationResult, Recommendation, TrialResult, VariantResult
 from raysys.report.scores import Difference, Scores
-from raysys.report.statistics import seed_difference
+from raysys.report.statistics import seed_difference, standard_error
 from raysys.report.tables import Line, cells, interval, over, spread
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Curve, Exhibit, Table
@@ -92,7 +92,10 @@ def compare_variants(
 def recommend(
     metric: Metric, results: Mapping[str, TrialResult], folds: Sequence[Fold]
 ) -> Recommendation | None:
-    """The simplest variant that cannot be told from the best, by validation alone: no test score chooses.
+    """The simplest variant within one standard error of the best, by validation alone: no test score chooses.
+
+    The rule of Breiman et al. 1984, "Classification and regression trees": what noise alone keeps within the interval
+    of a poor variant does not make it as good.
 
     Args:
         metric: that is compared; the one that chose epochs where val has no other.
@@ -110,7 +113,8 @@ def recommend(
     apart = {name: seed_difference(val[name], val[best], folds=folds) for name in val}
     if any(np.isnan(one.low) for one in apart.values()):
         return None
-    even = [name for name in val if apart[name].high >= 0]
+    pairs = len(folds) if len(folds) > 1 else next(iter(val.values())).shape[0]
+    even = [name for name in val if apart[name].mean + standard_error(apart[name], pairs) >= 0]
     simplest = min(even, key=lambda name: costed[name].cost.parameters)  # type: ignore[union-attr]
     found = apart[simplest]
     if not used.higher_is_better:
@@ -121,9 +125,9 @@ def recommend(
 def _recommendation(result: AblationResult, found: Recommendation) -> str:
     metric = next(m for m in result.metrics if m.name == found.metric)
     if found.difference is None:
-        return f"recommended  {found.name}: the best on val, and no simpler one comes near"
+        return f"recommended  {found.name}: the best on val, and no simpler one is within one standard error of it"
     return (
-        f"recommended  {found.name}: the simplest that val cannot tell from {found.best}, the best there "
+        f"recommended  {found.name}: the simplest within one standard error of {found.best}, the best on val "
         f"({metric.title} {interval(metric, found.difference)})"
     )
 

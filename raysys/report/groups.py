@@ -7,6 +7,7 @@ all pairs of the column at once (bootstrap of the studentised maximum).
 """
 
 import itertools
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +25,8 @@ _MOST = 12
 _LEAST = 10
 """Utterances of a group that has scores."""
 _RESAMPLES = 500
+_UNUSABLE = r"[^A-Za-z0-9_\-. ]"
+"""Characters that are in no name of a metric."""
 _OWN = ("speaker", "session", "split")
 """Columns of every corpus, beside its metadata, that may be asked for."""
 
@@ -68,9 +71,11 @@ def by_group(
     for name in columns or _metadata(utterances):
         values = np.array(_values(utterances, name))
         kept = [v for v in set(values.tolist()) - {""} if len(set(rows[values == v])) >= _LEAST]
-        if len(kept) < 2 or (len(kept) > _MOST and not columns):
-            continue
         there = np.isin(values, kept)
+        if len(kept) < 2 or (len(kept) > _MOST and not columns):
+            if columns:
+                found.append(_nothing(task, name, int((~there).sum())))
+            continue
         speakers = np.array([row.speaker for row in utterances])[there]
         found.append(
             _scored(
@@ -81,6 +86,7 @@ def by_group(
                 outputs[there],
                 truth[there],
                 rows[there],
+                left_out=int((~there).sum()),
                 seed=seed,
             )
         )
@@ -96,17 +102,20 @@ def _scored(
     truth: np.ndarray,
     rows: Int64[np.ndarray, " row"],
     *,
+    left_out: int,
     seed: int,
 ) -> GroupScores:
     metric = next(one for one in task.metrics if one.name == task.main)
-    names = sorted(set(values.tolist()), key=lambda n: (-int((values == n).sum()), n))
+    names = sorted(
+        set(values.tolist()), key=lambda n: (_first_number(n), -int((values == n).sum()), n)
+    )
     few = min(len(set(speakers[values == name].tolist())) for name in names) < FEWEST
     who = [""] * len(values) if few else speakers.tolist()
     units = units_of(who, "speakers", rows=rows)
     scores = {
         name: {
             **score_shown(task, outputs[values == name], truth[values == name]),
-            "utterances": float(len(np.unique(rows[values == name]))),
+            "utterances": float((values == name).sum()),
             "speakers": float(len(set(speakers[values == name].tolist()) - {""})),
         }
         for name in names
@@ -114,7 +123,13 @@ def _scored(
     main = np.array([scores[name][task.main] for name in names])
     again = _again(task, names, values, outputs, truth, units, seed)
     best, worst, gap = _largest(metric, names, main, again)
-    return GroupScores(column, scores, task.main, best, worst, gap, units.over)
+    return GroupScores(column, scores, task.main, best, worst, gap, units.over, left_out)
+
+
+def _nothing(task: Task, column: str, left_out: int) -> GroupScores:
+    """A column that was asked for, of which no two values have enough utterances."""
+    unknown = Difference(np.nan, np.nan, np.nan)
+    return GroupScores(column, {}, task.main, "", "", unknown, "utterances", left_out)
 
 
 def _again(
@@ -166,6 +181,10 @@ def group_tables(groups: Sequence[GroupScores], metrics: Sequence[Metric]) -> li
     tables = []
     for one in groups:
         metric = next(m for m in metrics if m.name == one.metric)
+        if not one.scores:
+            why = f"no two values have {_LEAST} test utterances"
+            tables.append(Table(f"by {one.column}: {why}", ("",), []))
+            continue
         heads = (f"by {one.column}", "n", "speakers", *(m.title for m in shown(metrics)))
         rows = [
             (
@@ -176,7 +195,9 @@ def group_tables(groups: Sequence[GroupScores], metrics: Sequence[Metric]) -> li
             )
             for name, row in one.scores.items()
         ]
-        tables.append(Table("", heads, rows, note=f"{gap_line(one, metric)}."))
+        few = f"no value, or one of fewer than {_LEAST} utterances"
+        rest = f" Left out: {one.left_out} with {few}." if one.left_out else ""
+        tables.append(Table("", heads, rows, note=f"{gap_line(one, metric)}.{rest}"))
     return tables
 
 
@@ -193,13 +214,25 @@ def gap_line(one: GroupScores, metric: Metric) -> str:
 
 
 def group_figures(groups: Sequence[GroupScores]) -> dict[str, float]:
-    """By the names of MLflow's metrics: gap_METRIC/COLUMN and its ends, METRIC/COLUMN VALUE."""
+    """By the names of MLflow's metrics: gap_METRIC/COLUMN and its ends, METRIC/COLUMN VALUE.
+
+    What MLflow takes in no name is `_` there; of names that are then alike the later ones are counted.
+    """
     found: dict[str, float] = {}
-    for one in groups:
+
+    def put(metric: str, name: str, value: float) -> None:
+        key = plain = f"{metric}/{re.sub(_UNUSABLE, '_', name)}"
+        number = 1
+        while key in found:
+            number += 1
+            key = f"{plain} {number}"
+        found[key] = value
+
+    for one in [one for one in groups if one.scores]:
         for end, value in (("", one.gap.mean), ("_low", one.gap.low), ("_high", one.gap.high)):
-            found[f"gap_{one.metric}{end}/{one.column}"] = value
+            put(f"gap_{one.metric}{end}", one.column, value)
         for name, row in one.scores.items():
-            found[f"{one.metric}/{one.column} {name}"] = row[one.metric]
+            put(one.metric, f"{one.column} {name}", row[one.metric])
     return found
 
 
@@ -214,12 +247,18 @@ def _values(rows: Sequence[Utterance], column: str) -> list[str]:
     if len(numbers) <= _MOST or any(np.isnan(n) for n in numbers.values()):
         return values
     edges = np.unique(np.percentile([numbers[v] for v in values if v], [0, 25, 50, 75, 100]))
-    bands = [f"{a:g} to {b:g}" for a, b in itertools.pairwise(edges)]
+    bands = [f"{a:.3g} to {b:.3g}" for a, b in itertools.pairwise(edges)]
     places = {
         v: min(int(np.searchsorted(edges, n, side="right")) - 1, len(bands) - 1)
         for v, n in numbers.items()
     }
     return [bands[places[v]] if v else "" for v in values]
+
+
+def _first_number(value: str) -> float:
+    """That a value begins with, so that numbers and bands stand in their order; 0 for words."""
+    found = _number(value.split(" to ")[0])
+    return 0.0 if np.isnan(found) else found
 
 
 def _value(row: Utterance, column: str) -> str:

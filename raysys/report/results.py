@@ -139,10 +139,10 @@ class VariantResult:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The simplest variant that validation cannot tell from the best one."""
+    """The simplest variant that is about as good on validation as the best one."""
 
     name: str
-    """Of fewest parameters among those that the interval of the difference from the best does not exclude."""
+    """Of fewest parameters among those within one standard error of the best."""
     best: str
     """Of highest mean validation score."""
     metric: str

@@ -115,3 +115,5 @@ class GroupScores:
     """Best - worst; its interval holds for all pairs of values at once."""
     over: Over
     """What the interval varies."""
+    left_out: int = 0
+    """Utterances without a value, or with one that too few have."""

@@ -89,6 +89,11 @@ def seed_difference(
     return paired_difference(scores[:, 0], others[:, 0], shared=0.0)
 
 
+def standard_error(difference: Difference, pairs: int) -> float:
+    """Of a difference whose 95 % interval is Student's over so many pairs."""
+    return (difference.high - difference.low) / 2 / _quantile(pairs)
+
+
 def bootstrap_difference(
     task: Task,
     ours: Sequence[np.ndarray],

@@ -10,7 +10,7 @@ from raysys.report.scores import PartScores, Spread
 from raysys.report.tables import Line, interval, spread_cells
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table
-from raysys.tasks.task import Metric, shown
+from raysys.tasks.task import Metric, compared
 
 _CLAIM = "difference, confirmed"
 
@@ -49,7 +49,9 @@ def study_lines(result: StudyResult) -> Iterator[Line]:
 
 def score_table(result: StudyResult) -> Table:
     """Chosen, nested, untuned, baseline, and the paired differences."""
-    task, metrics = TASKS[result.task], shown(result.metrics)
+    task, objective = TASKS[result.task], result.objectives[0]
+    chosen_by = next(m for m in result.metrics if m.name == objective)
+    metrics = [m for m in compared(result.metrics, chosen_by) if m.name in result.difference]
     parts: Mapping[str, PartScores | Spread] = {
         "chosen": result.test,
         "chosen fold by fold": result.by_fold,
@@ -66,7 +68,8 @@ def score_table(result: StudyResult) -> Table:
         differences = (interval(m, result.nested.difference[m.name]) for m in metrics)
         rows.append(("nested - untuned", *differences))
     if result.over_baseline:
-        differences = (interval(m, result.over_baseline[m.name]) for m in metrics)
+        known = result.over_baseline
+        differences = (interval(m, known[m.name]) if m.name in known else "-" for m in metrics)
         rows.append((f"chosen - {task.baseline_name}", *differences))
     claim = result.confirmed
     if claim:
@@ -81,7 +84,11 @@ def score_table(result: StudyResult) -> Table:
     several = len(result.by_fold_choice) > 1
     deviation = ", mean +- std over folds" if several else ""
     title = f"{result.corpus}, {result.model}: test scores {task.caption}{deviation}"
-    note = "Differences over folds with their 95 % interval (Nadeau & Bengio 2003)."
+    note = (
+        "Differences over folds with their 95 % interval (Nadeau & Bengio 2003)."
+        if several
+        else "One test part: the difference's 95 % interval is over what was tested (paired bootstrap)."
+    )
     heads = ("", *(metric.title for metric in metrics))
     return Table(title, heads, rows, strong=(_CLAIM if claim else "chosen",), note=note)
 

@@ -44,10 +44,38 @@ class _Fitted:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         def fits(table: Table) -> bool:
-            found = Measurement.get(console, options.update(max_width=_ANY), _drawn(table))
-            return found.minimum <= options.max_width
+            return _least(table) <= options.max_width
 
-        yield from map(_drawn, _pieces(self.table, fits))
+        def drawn(table: Table) -> RichTable:
+            natural = _drawn(table)
+            wide = Measurement.get(console, options.update(max_width=_ANY), natural).maximum
+            if wide <= options.max_width:
+                return natural
+            # Rich would take from the numbers first; they stay whole, and names are broken.
+            least, *numbers = _narrow(table)
+            names = options.max_width - sum(numbers) - _around(table)
+            return _drawn(table, (max(names, least), *numbers))
+
+        yield from map(drawn, _pieces(self.table, fits))
+
+
+def _narrow(table: Table) -> list[int]:
+    """Least width of each column: heads and names are broken between words, numbers are not."""
+    found = []
+    for place, head in enumerate(table.columns):
+        cells = [row[place] for row in table.rows if row]
+        whole = [*(cells if place else " ".join(cells).split()), *head.split()]
+        found.append(max(map(len, whole), default=0))
+    return found
+
+
+def _around(table: Table) -> int:
+    """What edges, gaps and padding take."""
+    return 2 * len(table.columns) + 1
+
+
+def _least(table: Table) -> int:
+    return sum(_narrow(table)) + _around(table)
 
 
 def _pieces(table: Table, fits: Callable[[Table], bool]) -> list[Table]:
@@ -103,20 +131,20 @@ def _abbreviated(table: Table) -> Table:
     return replace(table, columns=columns, note=note, strong=strong, faint=faint)
 
 
-def _drawn(table: Table) -> RichTable:
+def _drawn(table: Table, widths: Sequence[int] | None = None) -> RichTable:
     drawn = RichTable(
         title=Text(table.title, style="italic") if table.title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
+    least = _narrow(table)
     for place, head in enumerate(table.columns):
         style = "bold" if head in table.strong else "dim" if head in table.faint else ""
         justify: Literal["left", "right"] = "right" if place else "left"
-        cells = [row[place] for row in table.rows if row]
-        whole = [*(cells if place else " ".join(cells).split()), *head.split()]
+        width = widths[place] if widths else None
         drawn.add_column(
-            Text(head), justify=justify, style=style, min_width=max(map(len, whole), default=0)
+            Text(head), justify=justify, style=style, width=width, min_width=least[place]
         )
     for row in table.rows:
         if not row:
@@ -178,7 +206,7 @@ def baseline_table(result: TrialResult) -> Table:
     main = next(metric for metric in result.metrics if metric.name == task.main)
     rows = [
         (
-            f"{one.name}, fitted on {one.fitted_on}",
+            f"{'tuned ' if one.settings else ''}{one.name}, fitted on {one.fitted_on}",
             *spread_cells(metrics, one.mean, one.std),
             interval(main, one.difference[main.name]),
             *([interval(main, one.over_units[main.name])] if one.units else []),
@@ -206,11 +234,21 @@ def verdict(result: TrialResult) -> str:
     if not known:
         return "One draw: nothing can be told from noise."
     metric = next(metric for metric in result.metrics if metric.name == main)
-    rivals = [one for one, found in known if not _is_better(metric, found)]
-    if not rivals:
+    worse, even = list[str](), list[str]()
+    for one, found in known:
+        if not _is_better(metric, found):
+            is_worse = found.high < 0 if metric.higher_is_better else found.low > 0
+            (worse if is_worse else even).append(f"{_title(one)}")
+    if not worse and not even:
         return f"{result.model} is better than each of them."
-    named = " and ".join(f"{one.name} on {one.fitted_on}" for one in rivals)
-    return f"{result.model} cannot be told from {named}, or is worse: the simpler one is to be preferred."
+    told = [f"is worse than {' and '.join(worse)}"] if worse else []
+    told += [f"cannot be told from {' and '.join(even)}"] if even else []
+    return f"{result.model} {' and '.join(told)}: of such, the simplest is to be preferred."
+
+
+def _title(one: BaselineResult) -> str:
+    tuned = "the tuned " if one.settings else ""
+    return f"{tuned}{one.name} ({one.fitted_on})"
 
 
 def _widest(one: BaselineResult, metric: str) -> Difference | None:
@@ -247,8 +285,8 @@ def spread_cells(
 
 def spread(metric: Metric, mean: Mapping[str, float], std: Mapping[str, float]) -> str:
     """Mean +- standard deviation, where there is one: a single training has none."""
-    deviation = metric.show(std[metric.name])
-    score = metric.show(mean[metric.name])
+    deviation = metric.show(std.get(metric.name))
+    score = metric.show(mean.get(metric.name))
     return score if deviation == "-" else f"{score} +- {deviation}"
 
 

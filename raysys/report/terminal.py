@@ -47,6 +47,17 @@ def result_lines(result: Result) -> Iterator[Line]:
     return ablation_lines(result) if isinstance(result, AblationResult) else study_lines(result)
 
 
+def _calibrated(result: TrialResult) -> Iterator[str]:
+    """What was fitted on val parts to make outputs mean what they say."""
+    for name in result.folds[0].calibrated:
+        values = [fold.calibrated[name] for fold in result.folds]
+        mean = sum(values) / len(values)
+        yield (
+            f"{name:<12} {mean:.2f}, fitted on each fold's val part ({min(values):.2f} to {max(values):.2f}); the "
+            "probabilities above are with it"
+        )
+
+
 def _trial_lines(result: TrialResult) -> Iterator[Line]:
     yield score_table(result)
     if len(result.seeds) > 1:
@@ -55,6 +66,7 @@ def _trial_lines(result: TrialResult) -> Iterator[Line]:
         yield baseline_table(result)
     yield from result.summary.tables()
     yield from group_tables(result.groups, result.metrics)
+    yield from _calibrated(result)
     seconds = result.seconds
     if result.kind == "trial":  # one of several beside each other
         return

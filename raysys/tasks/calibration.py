@@ -96,7 +96,7 @@ def calibration(
         ece,
         max(0.0, float(low)),
         max(0.0, float(high)),
-        float(brier_score_loss(truth, exact, labels=classes)),
+        float(brier_score_loss(truth, exact, labels=classes, scale_by_half=False)),
         float(log_loss(truth, exact, labels=classes)),
         float(confidence.mean()),
         float(right.mean()),

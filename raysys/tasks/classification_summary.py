@@ -16,7 +16,7 @@ METRICS = (
     Metric("weighted_f1", "F1"),
     Metric("macro_f1", "macro F1", in_tables=False),
     Metric("worst_recall", "worst recall", in_tables=False),
-    Metric("vad_distance", "1 - S", "number", higher_is_better=False, in_tables=False),
+    Metric("vad_distance", "VAD distance", "number", higher_is_better=False, in_tables=False),
     LOSS,
 )
 """WA is accuracy, UA the mean recall over the classes that occur, weighted F1 the mean F1 weighted by count, macro F1

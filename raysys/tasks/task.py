@@ -340,6 +340,12 @@ def shown(metrics: Sequence[Metric]) -> list[Metric]:
     return [metric for metric in metrics if metric.in_tables]
 
 
+def compared(metrics: Sequence[Metric], objective: Metric) -> list[Metric]:
+    """Those that stand in tables, and the one that chose; the loss is no score of a test part."""
+    chosen = objective.in_tables or objective.name == LOSS.name
+    return shown(metrics) if chosen else [*shown(metrics), objective]
+
+
 def by_speaker(
     task: Task, outputs: np.ndarray, truth: np.ndarray, speakers: Sequence[str]
 ) -> dict[str, dict[str, int | float]]:

@@ -18,6 +18,7 @@ from raysys.report.cost import cost_figures
 from raysys.report.groups import group_figures
 from raysys.report.results import AblationResult, StudyResult, TrialResult
 
+_NO_SECONDS = ("efficiency", "utilisation", "workers")
 _ENDS = {"": "mean", "_low": "low", "_high": "high"}
 
 
@@ -42,10 +43,18 @@ def trial_metrics(result: TrialResult) -> dict[str, float]:
                 values[f"test_minus_baseline/{name}{end}"] = getattr(found, key)
     if result.ensemble:
         values |= {f"test_ensemble/{name}": value for name, value in result.ensemble.mean.items()}
-    values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}
+    values |= _times(result.seconds)
     values |= cost_figures(result.cost)
     details = {**result.summary.scores(), **result.summary.figures()}
     return values | _details({**details, **group_figures(result.groups)})
+
+
+def _times(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds, and the shares and counts that stand beside them."""
+    return {
+        f"time/{name}{'' if name in _NO_SECONDS else '_seconds'}": value
+        for name, value in seconds.items()
+    }
 
 
 def ablation_metrics(result: AblationResult) -> dict[str, float]:
@@ -82,7 +91,7 @@ def study_metrics(result: StudyResult) -> dict[str, float]:
         for name, found in difference.items():
             values |= {f"{part}/{name}{end}": getattr(found, key) for end, key in _ENDS.items()}
     values |= {f"val_best/{name}": value for name, value in result.chosen.val.items()}
-    values |= {f"time/{name}_seconds": value for name, value in result.seconds.items()}
+    values |= _times(result.seconds)
     values |= cost_figures(result.cost)
     details = {**result.summary.scores(), **result.summary.figures()}
     return values | _details({**details, **group_figures(result.groups)})
@@ -92,7 +101,10 @@ def _details(scores: Mapping[str, float]) -> dict[str, float]:
     """Under the output's name where MLflow takes it, else under its place among the outputs."""
     named = {}
     for place, (key, value) in enumerate(scores.items()):
-        metric, _, output = key.partition("/")
+        metric, slash, output = key.partition("/")
+        if not slash:
+            named[f"test/{metric}"] = value
+            continue
         usable = re.fullmatch(r"[\w\-. ]+", output, re.ASCII)
         named[f"test/{metric}/{output if usable else f'class_{place}'}"] = value
     return named

@@ -1,5 +1,6 @@
 """Calibration and groups, against independent computations; a planted gap is found, and none where there is none."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.metrics import recall_score
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import ConfigError
 from raysys.predictions import Predictions
-from raysys.report.groups import by_group, check_groups
+from raysys.report.groups import by_group, check_groups, group_figures, group_tables
 from raysys.similarity.psychology import vad_similarity
 from raysys.tasks.calibration import calibration, fit_temperature
 from raysys.tasks.classification import Classification
@@ -182,3 +183,38 @@ def test_a_mistake_counts_by_how_alike_the_emotions_are():
     assert 1 - s[0, 1] < 1 - s[0, 2]
     unrated = Classification(("anger", "mirth"))
     assert "vad_distance" not in unrated.score(np.eye(2), np.array([0, 1]))
+
+
+def test_the_brier_score_of_two_classes_goes_to_two_as_that_of_more():
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)
+    truth = np.array([0, 0, 1])
+    expected = np.mean(((p - np.eye(2)[truth]) ** 2).sum(axis=1))
+    assert calibration(p, truth, alone(3)).brier == pytest.approx(expected, abs=1e-7)
+
+
+def test_names_of_groups_become_names_of_metrics_that_differ():
+    corpus, outputs, truth = people(0.2, speakers=20)
+    odd = {"female": "a/b %", "male": "a?b %"}
+    rows = tuple(
+        replace(row, metadata={"mic/type": odd[(row.metadata or {})["gender"]]})
+        for row in corpus.utterances
+    )
+    corpus = replace(corpus, utterances=rows)
+    found = group_figures(by_group(TASK, corpus, np.arange(len(truth)), outputs, truth))
+    names = [name for name in found if name.startswith("ua/")]
+    assert names == ["ua/mic_type a_b _", "ua/mic_type a_b _ 2"]
+    assert "gap_ua/mic_type" in found
+
+
+def test_what_was_asked_for_and_cannot_be_shown_is_said():
+    corpus, outputs, truth = people(0.0, speakers=4)
+    rows = tuple(replace(row, metadata={"take": str(k)}) for k, row in enumerate(corpus.utterances))
+    corpus = replace(corpus, utterances=rows)
+    rowwise = np.arange(len(truth))
+    assert not by_group(TASK, corpus, rowwise[:40], outputs[:40], truth[:40])
+    names = [replace(r, metadata={"take": f"t{k}"}) for k, r in enumerate(rows)]
+    corpus = replace(corpus, utterances=tuple(names))
+    found = by_group(TASK, corpus, rowwise, outputs, truth, columns=("take",))
+    (told,) = group_tables(found, TASK.metrics)
+    assert told.title == "by take: no two values have 10 test utterances"
+    assert group_figures(found) == {}

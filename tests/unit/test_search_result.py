@@ -43,7 +43,9 @@ UA, WA, WORST, LOSS = (
 
 def opened(candidates: list[TrialOutcome]) -> HonestResult:
     task = Classification(("calm", "joy"))
-    plan: Any = SimpleNamespace(task=task, folds=FOLDS)  # all that a choice asks of it
+    plan: Any = SimpleNamespace(
+        task=task, folds=FOLDS, tested_units=None
+    )  # all that a choice asks of it
     return open_choice(plan, candidates, [UA])
 
 
