@@ -89,8 +89,16 @@ def small_study(config: Config, **search: object) -> Config:
 
 def numbers(result: Any) -> Any:
     """What of a command's result is the same when it is done again."""
-    left_out = ("seconds", "mlflow", "audit", "cost")
-    return json.loads(as_json({k: v for k, v in plain(result).items() if k not in left_out}))
+    left_out = ("seconds", "mlflow", "audit")
+    content = {k: v for k, v in plain(result).items() if k not in left_out}
+    return without_cost(json.loads(as_json(content)))
+
+
+def without_cost(content: Any) -> Any:
+    """Without what models cost, wherever that stands: seconds and memory are others each time."""
+    if isinstance(content, dict):
+        return {k: without_cost(v) for k, v in content.items() if k != "cost"}
+    return [without_cost(one) for one in content] if isinstance(content, list) else content
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from raysys.report.results import plain
 from raysys.settings import replaced
 from raysys.storage import as_json
 from tests.conftest import with_training
+from tests.here import without_cost
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
 
@@ -133,11 +134,6 @@ def test_every_variant_is_scored_on_the_same_test_utterances(
         assert all((one == labels[0]).all() for one in labels)
 
 
-def scores(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of the variants, without what they cost: a fold that is trained again takes other seconds."""
-    return [{k: v for k, v in one.items() if k != "cost"} for one in content["variants"]]
-
-
 def test_a_killed_ablation_resumes_to_the_same_numbers(config: Config, result: dict[str, Any]):
     """As after a kill: no result, a fold lost, its trial's run unfinished."""
     folder = Path(config.storage.runs) / "small"
@@ -147,7 +143,7 @@ def test_a_killed_ablation_resumes_to_the_same_numbers(config: Config, result: d
     shutil.rmtree(folder / "text" / "seed_1" / "fold_3")
     kept = {f: f.stat().st_mtime_ns for f in folder.glob("*/seed_*/fold_*/fold.json")}
     resumed = run(ablate, config, resume=True)
-    assert scores(resumed) == scores(result)
+    assert without_cost(resumed["variants"]) == without_cost(result["variants"])
     assert resumed["mlflow"] == result["mlflow"]
     assert {f: f.stat().st_mtime_ns for f in kept} == kept
     assert not folder.with_name("small-2").exists()
