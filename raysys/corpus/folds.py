@@ -7,7 +7,7 @@ The validation part chooses epochs and configurations; the test part is read onc
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from raysys.corpus.names import clean_name, natural_key
-from raysys.corpus.table import Corpus
+from raysys.corpus.table import Corpus, text_key
 from raysys.errors import CorpusError, nearest
 from raysys.settings import require
 
@@ -270,6 +270,20 @@ def _checked(fold: Fold, remedy: str = "set fewer --folds.n_splits") -> Fold:
         if len(indices) == 0:
             raise CorpusError(f"fold {fold.index} has an empty {part} part: {remedy}")
     return fold
+
+
+def learnt_record(folds: Sequence[Fold], corpus: Corpus) -> dict[str, list[int]]:
+    """What `learnt.json` holds: 16 hex digits of an utterance's samples, or of its text -> folds that learnt from it.
+
+    By these it is known again, whatever it is called; utterances that are alike count as one.
+    """
+    found: dict[str, set[int]] = {}
+    for fold in folds:
+        for k in np.concatenate([fold.train, fold.val]):
+            for key in (corpus.audio_digests[k][:16], text_key(corpus.utterances[k].text)):
+                if key:
+                    found.setdefault(key, set()).add(fold.index)
+    return {key: sorted(numbers) for key, numbers in found.items()}
 
 
 def folds_record(folds: tuple[Fold, ...], corpus: Corpus) -> list[dict[str, object]]:

@@ -200,15 +200,6 @@ class Corpus:
         return digest(self.name, self.emotions, self.targets, rows, self.video_digests, *more)
 
 
-def utterances_record(corpus: Corpus) -> list[tuple[str, str, str]]:
-    """Of every utterance its id, and 16 hex digits each of its samples and its text: by them it is known again."""
-    heard = corpus.audio_digests
-    return [
-        (row.utterance_id, heard[k][:16], text_key(row.text))
-        for k, row in enumerate(corpus.utterances)
-    ]
-
-
 def text_key(text: str) -> str:
     """16 hex digits of what is said, whatever its case and blanks; empty where nothing is."""
     plain = " ".join(text.lower().split())

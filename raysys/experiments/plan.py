@@ -22,8 +22,8 @@ from raysys.config import Config
 from raysys.corpus import read_corpus
 from raysys.corpus.audit import audit_folds
 from raysys.corpus.finding import Finding
-from raysys.corpus.folds import Fold, folds_record, inner_folds, make_folds
-from raysys.corpus.table import Corpus, utterances_record
+from raysys.corpus.folds import Fold, folds_record, inner_folds, learnt_record, make_folds
+from raysys.corpus.table import Corpus
 from raysys.encoders import prepare_features, seen_in
 from raysys.encoders.cost import EncoderCost, encoder_cost
 from raysys.encoders.encoder import FRAMED, STREAMS, digest_of_code
@@ -34,6 +34,7 @@ from raysys.experiments.space import resolve_space
 from raysys.experiments.starts import check_start, find_start
 from raysys.models import model_names
 from raysys.report.groups import check_groups
+from raysys.sealed import write_sealed
 from raysys.settings import digest, flat, to_dict
 from raysys.similarity.prior import Origin
 from raysys.storage import Folder, resolve_folder
@@ -333,10 +334,10 @@ def _inner(
 
 
 def write_plan(plan: Plan, folder: Folder) -> None:
-    """config.json, folds.json, utterances.json, audit.json, and quarantine.json if there is one, in the run folder."""
+    """config.json, folds.json, learnt.json, audit.json, and quarantine.json if there is one, in the run folder."""
     folder.write_json("config.json", to_dict(plan.config))
     folder.write_json("folds.json", folds_record(plan.folds, plan.corpus))
-    folder.write_json("utterances.json", utterances_record(plan.corpus))
+    write_sealed(folder, "learnt.json", {"learnt": learnt_record(plan.folds, plan.corpus)})
     folder.write_json("audit.json", [asdict(finding) for finding in plan.audit])
     if plan.corpus.quarantine:
         folder.write_json("quarantine.json", [asdict(item) for item in plan.corpus.quarantine])

@@ -4,7 +4,7 @@ run, or the folder of a trained fold -> bundles of its folds and seeds (of a stu
 folds.json, utterances.json -> which of them may speak of an utterance of the training corpus
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from raysys.config import Config
@@ -133,16 +133,7 @@ def _folds_of(trial: Folder) -> list[tuple[int, int, Folder]]:
 
 
 def _learnt(folder: Folder) -> dict[str, frozenset[int]]:
-    if not folder.exists("utterances.json"):
+    if not folder.exists("learnt.json"):  # of an earlier raysys
         return {}
-    parts: Sequence[Mapping[str, Sequence[str]]] = folder.read_json("folds.json")
-    by_id: dict[str, set[int]] = {}
-    for one in parts:
-        for part in ("train", "val"):
-            for name in one[part]:
-                by_id.setdefault(name, set()).add(int(str(one["fold"])))
-    found: dict[str, set[int]] = {}
-    for name, *keys in folder.read_json("utterances.json"):
-        for key in filter(None, keys):
-            found.setdefault(key, set()).update(by_id.get(name, ()))
-    return {key: frozenset(folds) for key, folds in found.items()}
+    learnt = read_sealed(folder, "learnt.json")["learnt"]
+    return {key: frozenset(folds) for key, folds in learnt.items()}
