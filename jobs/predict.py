@@ -1,9 +1,7 @@
 """Predict new recordings and texts with what a run has trained.
 
-python -m jobs.predict demo new/*.wav
-python -m jobs.predict runs/demo recordings/ --out emotions.csv
-python -m jobs.predict demo table.csv --columns '{audio: file}' --threshold 0.5
-python -m jobs.predict talk.wav --window 5 --step 2.5 --picture talk.png
+python -m jobs.predict demo new/*.wav --threshold 0.5
+python -m jobs.predict runs/demo table.csv --out emotions.parquet
 """
 
 import argparse
