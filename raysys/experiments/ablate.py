@@ -34,7 +34,7 @@ from raysys.report.results import (
     TrialResult,
     write_result,
 )
-from raysys.report.scores import Difference
+from raysys.report.scores import Difference, OnTest
 from raysys.report.statistics import mean_and_std
 from raysys.report.terminal import print_result
 from raysys.report.view import TrialsView
@@ -83,7 +83,7 @@ class _Ended:
     failed: list[str] = field(default_factory=list)
     """A line a trial that failed."""
     opened: dict[str, Mapping[FoldKey, Predictions]] = field(default_factory=dict)
-    """Variant -> its test predictions."""
+    """Variant -> its test predictions, where there is one test part, on which variants are compared."""
     baseline: Scores = ()
     """On the modalities of the first variant that is left."""
 
@@ -112,7 +112,8 @@ def _run(
                 else:
                     opened = _open(session, outcome, folder, log)
                     ended.results[outcome.name] = opened.result
-                    ended.opened[outcome.trial.variant] = opened.predictions
+                    if plan.tested_units is not None:  # else nothing asks for them
+                        ended.opened[outcome.trial.variant] = opened.predictions
         whole = [trial for trial in trials if trial.name in ended.results]
         if not whole:
             raise FoldFailedError(f"no variant has all its folds: {ended.failed[0]}")
@@ -157,12 +158,7 @@ def _report(
             plan.config,
             ended.results,
             plan.folds,
-            on_test=lambda one, other: compare_on_test(
-                plan,
-                ended.opened[one],
-                [part.outputs for part in ended.opened[other].values()],
-                names,
-            ),
+            on_test=lambda one, other: _on_test(plan, ended, one, other),
         ),
         failed=tuple(ended.failed),
         recommended=recommend(plan.config.compared, ended.results, plan.folds),
@@ -181,6 +177,15 @@ def _report(
     pictures = [*ablation_pictures(result, ablation.curve), *_beside(plan, ended)]
     log.ablation_result(result, paper.export_text(), pictures)
     return result
+
+
+def _on_test(plan: Plan, ended: _Ended, one: str, other: str) -> OnTest | None:
+    """One variant - another on the one test part; None with several folds."""
+    if not ended.opened:
+        return None
+    names = [metric.name for metric in shown(plan.task.metrics)]
+    others = [part.outputs for part in ended.opened[other].values()]
+    return compare_on_test(plan, ended.opened[one], others, names)
 
 
 def _beside(plan: Plan, ended: _Ended) -> list[Exhibit]:

@@ -106,9 +106,8 @@ def confirm(
         difference[name] = seed_difference(*tests, folds=plan.folds)
         enough[name] = enough_to_tell(tests[0] - tests[1], gap, folds=plan.folds)
     ours, others = (part_scores(one, names) for one in scores)
-    beside = [part.outputs for part in opened[1].values()]
-    over_units = compare_on_test(plan, opened[0], beside, names)
-    return Confirmation(seeds, ours, others, difference, enough, *over_units)
+    on_test = compare_on_test(plan, opened[0], _outputs(opened[1]), names)
+    return Confirmation(seeds, ours, others, difference, enough, on_test)
 
 
 def open_choice(
@@ -131,25 +130,13 @@ def open_choice(
         ),
         "untuned": open_test(plan, untuned.folds),
     }
-    parts = {name: _score(plan.task, predictions) for name, predictions in opened.items()}
-    share = test_share(plan.folds)
-    metrics = compared(plan.task.metrics, objective)
-    names = [metric.name for metric in metrics if metric.name in parts["test"].mean]
-    beside = [part.outputs for part in opened["untuned"].values()]
-    over_units, _ = compare_on_test(plan, opened["test"], beside, names)
-    difference = over_units or {
-        name: paired_difference(
-            *([fold[name] for fold in parts[part].folds] for part in ("test", "untuned")),
-            shared=share,
-        )
-        for name in names
-    }
+    parts = {name: score_parts(plan.task, predictions) for name, predictions in opened.items()}
     front = pareto_front(candidates, objectives)
     return HonestResult(
         chosen,
         tuple(by_fold),
         **parts,
-        difference=difference,
+        difference=differences(plan, opened["test"], opened["untuned"], objective),
         pareto=tuple(
             {"name": c.name, **{o.name: c.mean(o.name) for o in objectives}} for c in front
         ),
@@ -157,7 +144,41 @@ def open_choice(
     )
 
 
-def _score(task: Task, opened: Mapping[FoldKey, Predictions]) -> PartScores:
+def differences(
+    plan: Plan,
+    ours: Mapping[FoldKey, Predictions],
+    others: Mapping[FoldKey, Predictions],
+    objective: Metric,
+) -> dict[str, Difference]:
+    """Metric -> ours - others, with its interval over folds; over what was tested, where there is one fold.
+
+    Args:
+        plan: of the study.
+        ours: test predictions of one configuration, or of one for each fold.
+        others: the same of the untuned one.
+        objective: that chose; compared beside the scores that stand in tables.
+    """
+    parts = [score_parts(plan.task, one) for one in (ours, others)]
+    metrics = compared(plan.task.metrics, objective)
+    names = [metric.name for metric in metrics if metric.name in parts[0].mean]
+    on_test = compare_on_test(plan, ours, _outputs(others), names)
+    if on_test is not None:
+        return on_test.difference
+    return {
+        name: paired_difference(
+            *([fold[name] for fold in part.folds] for part in parts),
+            shared=test_share(plan.folds),
+        )
+        for name in names
+    }
+
+
+def _outputs(opened: Mapping[FoldKey, Predictions]) -> list[np.ndarray]:
+    return [part.outputs for part in opened.values()]
+
+
+def score_parts(task: Task, opened: Mapping[FoldKey, Predictions]) -> PartScores:
+    """Every score of opened test predictions, fold by fold and over them."""
     scores = _scores(task, opened)
     return part_scores(scores, list(next(iter(scores.values()))))
 

@@ -5,8 +5,7 @@ Bioinformatics 7).
     -> that configuration trained on fold k's train part, its epoch by fold k's val -> fold k's test, opened once
 
 The studies run one after the other over the command's pool, each with its journal in nested_K/ of the run folder:
-what was killed goes on there. Nothing of a fold's test part, nor of its val part's scores on other folds, steers what
-is proposed, pruned or chosen for it.
+what was killed goes on there. Nothing of a fold's test part steers what is proposed, pruned or chosen for it.
 """
 
 from collections.abc import Sequence
@@ -17,24 +16,18 @@ from rich.console import Console
 
 from raysys.config import Config
 from raysys.corpus.folds import Fold
-from raysys.errors import DamagedError, FoldFailedError
-from raysys.experiments.choice import choose
+from raysys.errors import FoldFailedError
+from raysys.experiments.choice import choose, differences, score_parts
 from raysys.experiments.opening import open_test
-from raysys.experiments.plan import Plan
-from raysys.experiments.recall import longest_training, recalled
+from raysys.experiments.recall import recall_trials
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import Session
-from raysys.experiments.sources import ListSource, SearchSource, concurrency
+from raysys.experiments.sources import ListSource, search_source
 from raysys.report.results import UNTUNED, NestedChoice, NestedResult
-from raysys.report.scores import PartScores
-from raysys.report.statistics import paired_difference, part_scores, test_share
 from raysys.report.view import TrialsView
 from raysys.search.journal import Journal
-from raysys.search.scheduler import make_scheduler
-from raysys.search.searcher import StudySearcher
 from raysys.search.space import Space
 from raysys.storage import Folder
-from raysys.tasks.task import compared
 from raysys.training.records import FoldResult
 from raysys.trials.trial import Trial, TrialOutcome
 
@@ -97,33 +90,14 @@ def search_nested(
         alone = search.train(search.untuned)
         untuned += alone.folds
         opened += (alone if choice is search.untuned else search.train(choice)).folds
-    parts = [_scored(plan, results) for results in (opened, untuned)]
-    wanted = compared(plan.task.metrics, plan.config.objectives[0])
-    names = [metric.name for metric in wanted if metric.name in parts[0].mean]
-    share = test_share(plan.folds)
-    differences = {
-        name: paired_difference(
-            *([one[name] for one in part.folds] for part in parts),
-            shared=share,
-        )
-        for name in names
-    }
-    trainings = sum(len(folds) for folds in plan.inner) * (plan.config.search.num_trials + 1)
-    seeds = plan.config.training.seeds
+    tested, others = open_test(plan, opened), open_test(plan, untuned)
     return NestedResult(
         len(plan.inner[0]),
         tuple(chosen),
-        parts[0],
-        differences,
-        seeds * (trainings + len(plan.folds)),
+        score_parts(plan.task, tested),
+        differences(plan, tested, others, plan.config.objectives[0]),
+        nested_cost(plan.config, plan.inner).nested,
     )
-
-
-def _scored(plan: Plan, results: Sequence[FoldResult]) -> PartScores:
-    """Of test parts, each opened here for the first time."""
-    opened = open_test(plan, results)
-    scores = {key: plan.task.score(one.outputs, one.truth) for key, one in opened.items()}
-    return part_scores(scores, list(next(iter(scores.values()))))
 
 
 class _InnerSearch:
@@ -154,48 +128,30 @@ class _InnerSearch:
 
     def choose(self) -> TrialOutcome:
         """Do what is left of the study; its best configuration by mean inner validation."""
-        config, search = self._config, self._config.search
-        trainings, untuned = len(self._inner) * config.training.seeds, f"{self._name}_{UNTUNED}"
-        records, done = [], dict[str, TrialOutcome]()
-        for record in self._journal.read():
-            kept = None
-            if record.has_ended:
-                try:
-                    kept = recalled(record, self._base, self._journal.folder, len(self._inner))
-                except DamagedError as damage:
-                    self._console.print(f"note: {damage}: {record.name} is done again")
-            records.append(record if kept or not record.has_ended else record.begun())
-            if kept:
-                done[record.name] = kept
-        longest = longest_training(self._base.config, search)
-        scheduler = make_scheduler(
-            search,
-            config.objectives[0],
-            max_epochs=longest,
-            chooser=config.chooser,
-            ended=list(done.values()),
+        config, untuned = self._config, f"{self._name}_{UNTUNED}"
+
+        def note(what: str) -> None:
+            self._console.print(f"note: {what}", highlight=False, soft_wrap=True, markup=False)
+
+        for path in self._journal.damaged():
+            note(f"{path} and its copy are damaged: the trial is done again")
+        records, done = recall_trials(
+            self._journal.read(), self._base, self._journal.folder, len(self._inner), note
         )
-        searcher = StudySearcher(
+        source = search_source(
+            config,
             self._space,
-            config.objectives,
-            seed=config.seed,
-            numbers=range(search.num_trials),
-            records=records,
-            points=self._space.published_points(),
-        )
-        source = SearchSource(
-            self._base,
-            searcher,
-            scheduler,
             self._journal,
+            self._base,
             round_number=1,
-            in_flight=lambda: concurrency(
-                config, self._session.pool.workers, 1 if scheduler.in_turn else trainings
-            ),
-            most_epochs=lambda one: one.epochs * trainings,
+            records=records,
+            ended=list(done.values()),
+            points=self._space.published_points(),
+            n_folds=len(self._inner),
+            workers=lambda: self._session.pool.workers,
             beside=replace(self._base, name=untuned),
         )
-        with self._view(search.num_trials, (untuned,)) as view:
+        with self._view(config.search.num_trials, (untuned,)) as view:
             for outcome in done.values():
                 view.recalled(outcome)
             runner = self._runner(self._journal.folder, view)

@@ -18,9 +18,9 @@ from raysys.report.groups import by_group
 from raysys.report.results import RunIds, TrialResult, write_result
 from raysys.report.scores import (
     BaselineResult,
-    Difference,
     FoldScores,
     GroupScores,
+    OnTest,
     PartScores,
 )
 from raysys.report.statistics import (
@@ -34,7 +34,6 @@ from raysys.sealed import digests_of
 from raysys.storage import Folder
 from raysys.tasks.baseline import Baseline
 from raysys.tasks.exhibits import Exhibit, File
-from raysys.tasks.resampling import Over
 from raysys.tasks.task import Task, shown
 from raysys.training.bundle import load_bundle
 from raysys.training.records import FoldResult
@@ -185,7 +184,6 @@ def compare_baseline(
         own = np.array([[folds[seed, k].test[name] for k in numbers] for seed in seeds])
         other = np.broadcast_to([one[name] for one in baseline.test], own.shape)
         differences[name] = seed_difference(own, other, folds=plan.folds)
-    over_units = compare_on_test(plan, opened, baseline.outputs, names)
     return BaselineResult(
         baseline.name,
         baseline.fitted_on,
@@ -193,7 +191,7 @@ def compare_baseline(
         over.mean,
         over.std,
         differences,
-        *over_units,
+        compare_on_test(plan, opened, baseline.outputs, names),
     )
 
 
@@ -202,8 +200,8 @@ def compare_on_test(
     opened: Mapping[FoldKey, Predictions],
     others: Sequence[np.ndarray],
     names: Sequence[str],
-) -> tuple[dict[str, Difference], Over | None]:
-    """Differences on the one test part over what was tested, and what that is; nothing with several folds.
+) -> OnTest | None:
+    """Differences on the one test part over what was tested; None with several folds, or nothing to compare with.
 
     Args:
         plan: of the command.
@@ -213,12 +211,12 @@ def compare_on_test(
     """
     units = plan.tested_units
     if units is None or not others:
-        return {}, None
+        return None
     parts = list(opened.values())
     ours, seed = [part.outputs for part in parts], plan.config.seed
     truth = parts[0].truth
     found = bootstrap_difference(plan.task, ours, others, truth, units, names=names, seed=seed)
-    return found, units.over
+    return OnTest(found, units.over)
 
 
 def _show_model(task: Task, folds: Sequence[FoldResult]) -> list[Exhibit]:

@@ -1,5 +1,6 @@
 """Trials of a study that had ended before its command was resumed."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from raysys.config import Config
@@ -38,6 +39,34 @@ def recalled(record: TrialRecord, base: Trial, folder: Folder, n_folds: int) -> 
         (),
         record.reason,
     )
+
+
+def recall_trials(
+    records: Sequence[TrialRecord],
+    base: Trial,
+    folder: Folder,
+    n_folds: int,
+    note: Callable[[str], None],
+) -> tuple[list[TrialRecord], dict[str, TrialOutcome]]:
+    """Records to go on with, and what became of the trials that have ended; one that is damaged is begun anew.
+
+    Args:
+        records: of the journal.
+        base: the configuration without any proposal.
+        folder: of the trials.
+        n_folds: of each.
+        note: told what is done again.
+    """
+    kept, ended = list[TrialRecord](), dict[str, TrialOutcome]()
+    for record in records:
+        if record.has_ended:
+            try:
+                ended[record.name] = recalled(record, base, folder, n_folds)
+            except DamagedError as damage:
+                note(f"{damage}: {record.name} is done again")
+        lost = record.has_ended and record.name not in ended
+        kept.append(record.begun() if lost else record)
+    return kept, ended
 
 
 def longest_training(config: Config, search: SearchConfig) -> int:

@@ -21,20 +21,18 @@ from raysys.background import Background
 from raysys.config import Config
 from raysys.config.running import SearchConfig
 from raysys.corpus.finding import Finding
-from raysys.errors import DamagedError, FoldFailedError
+from raysys.errors import FoldFailedError
 from raysys.experiments.choice import choose
 from raysys.experiments.nested import search_nested
 from raysys.experiments.opening import RECORD, write_files
 from raysys.experiments.plan import Plan
-from raysys.experiments.recall import longest_training, recalled
+from raysys.experiments.recall import recall_trials
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import Scores, Session, open_session
-from raysys.experiments.sources import ListSource, SearchSource, concurrency
+from raysys.experiments.sources import ListSource, search_source
 from raysys.report.results import UNTUNED, NestedResult, TrialRecord
 from raysys.report.view import TrialsView
 from raysys.search.journal import Journal
-from raysys.search.scheduler import make_scheduler
-from raysys.search.searcher import StudySearcher
 from raysys.search.space import Space
 from raysys.settings import replaced
 from raysys.similarity.prior import similarity_from_record
@@ -222,42 +220,28 @@ class _Rounds:
 
     def _round(self, number: int, base: Trial, before: TrialOutcome | None) -> list[TrialOutcome]:
         """The trials of one round that have all their folds, in the order of their numbers."""
-        search, config = self._search, self._config
-        numbers = range((number - 1) * search.num_trials, number * search.num_trials)
-        records = [record for record in self._journal.read() if record.round == number]
-        ended = [record for record in records if record.has_ended]
-        recallable = {record.name: self._recalled(record, base) for record in ended}
-        lost = [name for name, outcome in recallable.items() if outcome is None]
-        records = [record if record.name not in lost else record.begun() for record in records]
-        outcomes = {name: self._recall(one) for name, one in recallable.items() if one is not None}
-        max_epochs = longest_training(base.config, search)
-        points = self._space.published_points() if before is None else [dict(before.trial.values)]
-        trainings = len(self._plan.folds) * config.training.seeds
-        scheduler = make_scheduler(
-            search,
-            config.objectives[0],
-            max_epochs=max_epochs,
-            chooser=config.chooser,
-            ended=list(outcomes.values()),
-        )
-        searcher = StudySearcher(
-            self._space,
-            config.objectives,
-            seed=config.seed,
-            numbers=numbers,
-            records=records,
-            points=points,
-        )
-        source = SearchSource(
+        n_folds = len(self._plan.folds)
+        records, ended = recall_trials(
+            [record for record in self._journal.read() if record.round == number],
             base,
-            searcher,
-            scheduler,
+            self._journal.folder,
+            n_folds,
+            self._view.note,
+        )
+        outcomes = {name: self._recall(outcome) for name, outcome in ended.items()}
+        source = search_source(
+            self._config,
+            self._space,
             self._journal,
+            base,
             round_number=number,
-            in_flight=lambda: concurrency(
-                config, self._session.pool.workers, 1 if scheduler.in_turn else trainings
+            records=records,
+            ended=list(outcomes.values()),
+            points=(
+                self._space.published_points() if before is None else [dict(before.trial.values)]
             ),
-            most_epochs=lambda one: one.epochs * trainings,
+            n_folds=n_folds,
+            workers=lambda: self._session.pool.workers,
             deadline=self._deadline,
             beside=Trial(UNTUNED, base.config, self._plan.prior) if number == 1 else None,
         )
@@ -267,20 +251,12 @@ class _Rounds:
             elif outcome.state == "COMPLETE":
                 outcomes[outcome.name] = outcome
             self._finish(outcome)
-        if searcher.is_exhausted:
+        if source.is_exhausted:
             self._view.note("every configuration of search.space was tried: no further trial")
         for future in self._finishing:
             future.result()
         done = [o for o in outcomes.values() if o.state == "COMPLETE"]
         return sorted(done, key=lambda outcome: outcome.name)
-
-    def _recalled(self, record: TrialRecord, base: Trial) -> TrialOutcome | None:
-        """A trial that an earlier command has ended; None where something of it is lost, so that it is done again."""
-        try:
-            return recalled(record, base, self._journal.folder, len(self._plan.folds))
-        except DamagedError as damage:
-            self._view.note(f"{damage}: {record.name} is done again")
-            return None
 
     def _recall(self, outcome: TrialOutcome) -> TrialOutcome:
         """Logged where MLflow lacks it."""

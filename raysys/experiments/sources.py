@@ -4,13 +4,16 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from raysys.config import Config
 from raysys.errors import ConfigError, FoldFailedError
+from raysys.experiments.recall import longest_training
 from raysys.report.results import TrialRecord
 from raysys.search.journal import Journal, trial_name
-from raysys.search.scheduler import Scheduler
+from raysys.search.scheduler import Scheduler, make_scheduler
 from raysys.search.searcher import StudySearcher
+from raysys.search.space import Space
 from raysys.settings import replaced
 from raysys.trials.curve import MeanCurve, Point
 from raysys.trials.trial import State, Trial, TrialOutcome
@@ -87,6 +90,11 @@ class SearchSource:
         self._records: dict[str, TrialRecord] = {}
         self._ids: dict[str, str] = {}
         """Trial -> what the searcher knows it by."""
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the space has no configuration any more that was not proposed."""
+        return self._searcher.is_exhausted
 
     @property
     def in_flight(self) -> int:
@@ -179,6 +187,67 @@ class SearchSource:
     @property
     def _is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
+
+
+def search_source(
+    config: Config,
+    space: Space,
+    journal: Journal,
+    base: Trial,
+    *,
+    round_number: int,
+    records: Sequence[TrialRecord],
+    ended: Sequence[TrialOutcome],
+    points: Sequence[dict[str, Any]],
+    n_folds: int,
+    workers: Callable[[], int],
+    deadline: float | None = None,
+    beside: Trial | None = None,
+) -> SearchSource:
+    """The trials of one search: proposals by its space, judged by its scheduler.
+
+    Args:
+        config: of the study.
+        space: what is searched.
+        journal: of the study.
+        base: see `SearchSource`, as round_number, deadline and beside.
+        round_number: from 1.
+        records: of the round, those that have not ended begun anew.
+        ended: what became of the others.
+        points: values to try first.
+        n_folds: of a trial.
+        workers: of the pool, now.
+        deadline: see above.
+        beside: see above.
+    """
+    search, trainings = config.search, n_folds * config.training.seeds
+    scheduler = make_scheduler(
+        search,
+        config.objectives[0],
+        max_epochs=longest_training(base.config, search),
+        chooser=config.chooser,
+        ended=ended,
+    )
+    first = (round_number - 1) * search.num_trials
+    searcher = StudySearcher(
+        space,
+        config.objectives,
+        seed=config.seed,
+        numbers=range(first, first + search.num_trials),
+        records=records,
+        points=points,
+    )
+    return SearchSource(
+        base,
+        searcher,
+        scheduler,
+        journal,
+        round_number=round_number,
+        in_flight=lambda: concurrency(config, workers(), 1 if scheduler.in_turn else trainings),
+        most_epochs=lambda one: one.epochs * trainings,
+        deadline=deadline,
+        beside=beside,
+    )
 
 
 def concurrency(config: Config, workers: int, at_once: int) -> int:

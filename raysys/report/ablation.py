@@ -10,12 +10,11 @@ from raysys.config.names import symbol
 from raysys.corpus.folds import Fold
 from raysys.report.cost import cost_table
 from raysys.report.results import AblationResult, Recommendation, TrialResult, VariantResult
-from raysys.report.scores import Difference, Scores
+from raysys.report.scores import Difference, OnTest, Scores
 from raysys.report.statistics import seed_difference, standard_error
 from raysys.report.tables import Line, cells, interval, over, spread
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Curve, Exhibit, Table
-from raysys.tasks.resampling import Over
 from raysys.tasks.task import Metric, shown
 
 _SELECTED = {"test": "best on test", "val": "best on val", "unknown": "how chosen?"}
@@ -39,7 +38,7 @@ def compare_variants(
     results: Mapping[str, TrialResult],
     folds: Sequence[Fold],
     *,
-    on_test: Callable[[str, str], tuple[dict[str, Difference], Over | None]] | None = None,
+    on_test: Callable[[str, str], OnTest | None] = lambda one, other: None,
 ) -> tuple[VariantResult, ...]:
     """Means, spreads and differences of every variant, in their order.
 
@@ -47,8 +46,7 @@ def compare_variants(
         config: of the ablation: variants, columns, their settings and published figures.
         results: name of a variant (and column) -> its result; those that failed are left out.
         folds: of all of them.
-        on_test: names of two variants -> their differences over what was tested, see `BaselineResult.over_units`; None:
-            they are not known.
+        on_test: names of two variants -> their differences over what was tested; None with several folds.
 
     Returns:
         Means and deviations as of each result; `difference`, metric by metric, from the first variant, or with columns
@@ -83,7 +81,7 @@ def compare_variants(
                 one.summary.scores(),
                 one.keep,
                 one.cost,
-                *(on_test(cell.name, base[0]) if on_test and base else ({}, None)),
+                on_test(cell.name, base[0]) if base else None,
             )
         )
     return tuple(compared)
@@ -154,8 +152,8 @@ def ablation_lines(result: AblationResult) -> Iterator[Line]:
     yield f"difference   from {first}{with_interval}"
     if result.recommended:
         yield _recommendation(result, result.recommended)
-    if drawn := [one.units for one in result.variants if one.units]:
-        yield on_test_table(result, main, drawn[0])
+    if found := {one.name: one.on_test for one in result.variants if one.on_test}:
+        yield on_test_table(found, main)
     yield _detail_table(result)
     if costs := {one.name: one.cost for one in result.variants if one.cost}:
         yield cost_table(costs)
@@ -196,13 +194,10 @@ def variant_table(result: AblationResult, metric: Metric) -> Table:
     return Table(_title(result, metric), heads, rows, faint=(published,))
 
 
-def on_test_table(result: AblationResult, metric: Metric, units: Over) -> Table:
+def on_test_table(variants: Mapping[str, OnTest], metric: Metric) -> Table:
     """The differences with the interval over what was tested: what another test part would change."""
-    rows = [
-        (one.name, interval(metric, one.over_units[metric.name]))
-        for one in result.variants
-        if one.units
-    ]
+    rows = [(name, interval(metric, one.difference[metric.name])) for name, one in variants.items()]
+    units = next(iter(variants.values())).units
     title = f"{metric.title}, over the {units} of the test part (95 %, paired bootstrap)"
     return Table(title, ("variant", "difference"), rows)
 

@@ -23,6 +23,7 @@ from raysys.report.scores import (
     Difference,
     FoldScores,
     GroupScores,
+    OnTest,
     PartScores,
     Scores,
     Spread,
@@ -30,7 +31,6 @@ from raysys.report.scores import (
 from raysys.sealed import read_sealed, write_sealed
 from raysys.storage import Folder, Number
 from raysys.tasks import TASKS
-from raysys.tasks.resampling import Over
 from raysys.tasks.task import Metric
 from raysys.trials.curve import Point
 from raysys.trials.trial import TrialOutcome
@@ -132,9 +132,8 @@ class VariantResult:
     keep: Keep = "best"
     """As of a `TrialResult`."""
     cost: Cost | None = None
-    over_units: dict[str, Difference] = field(default_factory=dict)
+    on_test: OnTest | None = None
     """As of a `BaselineResult`."""
-    units: Over | None = None
 
 
 @dataclass(frozen=True)
@@ -231,9 +230,8 @@ class Confirmation:
     """Over folds, each the mean of its seeds; over seeds where there is one fold."""
     enough: dict[str, tuple[int, int] | None]
     """Folds x seeds with which a difference of 0.01 would be told from noise; None: no number that can be had."""
-    over_units: dict[str, Difference] = field(default_factory=dict)
+    on_test: OnTest | None = None
     """As of a `BaselineResult`."""
-    units: Over | None = None
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,16 @@ class FoldScores:
 
 
 @dataclass(frozen=True)
+class OnTest:
+    """Differences on the one test part of an official split."""
+
+    difference: dict[str, Difference]
+    """With the interval of a paired bootstrap: what another test part of the kind would change."""
+    units: Over
+    """What that drew."""
+
+
+@dataclass(frozen=True)
 class BaselineResult:
     """A simple rival, tuned on the same validation parts."""
 
@@ -71,10 +81,8 @@ class BaselineResult:
     std: Scores
     difference: dict[str, Difference]
     """The model minus it, on the same folds."""
-    over_units: dict[str, Difference] = field(default_factory=dict)
-    """Where there is one fold: the same with the interval of a paired bootstrap of what was tested."""
-    units: Over | None = None
-    """What that drew."""
+    on_test: OnTest | None = None
+    """The same over what was tested; None with several folds."""
 
 
 @dataclass(frozen=True)

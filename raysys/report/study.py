@@ -112,9 +112,9 @@ def _claim(result: StudyResult, metric: Metric) -> Iterator[str]:
         f"confirmed    {title} {interval(metric, found)} on {len(claim.seeds)} seeds that took no part in the choice: "
         f"it {told}; the searched seed said {searched}"
     )
-    if claim.units:
-        over_units = interval(metric, claim.over_units[metric.name])
-        yield f"tested       {title} {over_units} over the {claim.units} of the test part"
+    if on_test := claim.on_test:
+        told = interval(metric, on_test.difference[metric.name])
+        yield f"tested       {title} {told} over the {on_test.units} of the test part"
     point = "one point" if metric.format == "percent" else "0.01"
     enough = claim.enough[metric.name]
     what = f"{enough[0]} folds x {enough[1]} seeds" if enough else "more than can be trained"

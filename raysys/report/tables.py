@@ -209,11 +209,11 @@ def baseline_table(result: TrialResult) -> Table:
             f"{'tuned ' if one.settings else ''}{one.name}, fitted on {one.fitted_on}",
             *spread_cells(metrics, one.mean, one.std),
             interval(main, one.difference[main.name]),
-            *([interval(main, one.over_units[main.name])] if one.units else []),
+            *([interval(main, one.on_test.difference[main.name])] if one.on_test else []),
         )
         for one in result.baselines
     ]
-    units = next((one.units for one in result.baselines if one.units), None)
+    units = next((one.on_test.units for one in result.baselines if one.on_test), None)
     heads = (
         "",
         *(metric.title for metric in metrics),
@@ -253,7 +253,7 @@ def _title(one: BaselineResult) -> str:
 
 def _widest(one: BaselineResult, metric: str) -> Difference | None:
     """The interval that promises least, over seeds or folds and over what was tested; None where there is none."""
-    both = [one.difference[metric], one.over_units.get(metric)]
+    both = [one.difference[metric], one.on_test and one.on_test.difference[metric]]
     known = [found for found in both if found and found.low == found.low]
     if not known:
         return None

@@ -31,7 +31,7 @@ class Meter:
 
     def __init__(self, device: str) -> None:
         self._on_gpu = device.startswith("cuda")
-        self._begin = _forget_peak()
+        self._forgets = _forget_peak()
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats()
 
@@ -69,7 +69,7 @@ class Meter:
 
     def _peak(self) -> float:
         """Highest resident memory since `_forget_peak`, or of the process' life where that is all that is told."""
-        if self._begin:
+        if self._forgets:
             status = Path("/proc/self/status").read_text(encoding="ascii")
             line = next(one for one in status.splitlines() if one.startswith("VmHWM"))
             return int(line.split()[1]) * 1024 / _GB
