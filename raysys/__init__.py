@@ -16,7 +16,8 @@ def load(folder: "str | Path", *, device: str = "cpu") -> "Predictor | Model":
     """A run that predicts on recordings and texts, or a trained fold that does on features which its encoders made.
 
     Args:
-        folder: of the run, such as `runs/demo`, or of a fold, such as `runs/demo/fold_0`, or a URI.
+        folder: of the run, such as `runs/demo`, or of a fold, such as `runs/demo/fold_0`; a URI of object storage; or a
+            model in MLflow (`models:/NAME@champion`, `runs:/ID`), whose server MLFLOW_TRACKING_URI names.
         device: torch device, of a fold.
 
     Raises:
@@ -26,6 +27,11 @@ def load(folder: "str | Path", *, device: str = "cpu") -> "Predictor | Model":
     from raysys.storage import named_folder
     from raysys.training.bundle import Predictor, load_bundle  # torch takes seconds
 
+    if str(folder).startswith(("models:/", "runs:/")):
+        from raysys.predicting.members import load_ensemble
+        from raysys.predicting.model import Model
+
+        return Model(load_ensemble(str(folder), named_folder("runs")))
     place = named_folder(folder)
     if place.exists("folds.json") or place.exists("result.json"):
         from raysys.predicting.members import load_ensemble

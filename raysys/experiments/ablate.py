@@ -10,6 +10,7 @@ import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -19,9 +20,10 @@ from raysys.config import Config
 from raysys.config.names import folder_name
 from raysys.corpus.folds import FoldKey
 from raysys.errors import FoldFailedError
-from raysys.experiments.command import carry_out
+from raysys.experiments.command import Command, carry_out
 from raysys.experiments.opening import Opened, compare_on_test, open_trial
 from raysys.experiments.plan import Plan
+from raysys.experiments.reporting import write_report
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import Scores, Session, open_session
 from raysys.experiments.sources import ListSource
@@ -63,15 +65,24 @@ def ablate(config: Config, *, resume: bool | None, console: Console) -> Ablation
     begun = time.monotonic()
     plan, trials = make_ablation(config)
 
-    def work(folder: Folder, log: CommandLog) -> AblationResult:
-        ended = _run(plan, trials, folder, log, console)
-        result = _report(plan, ended, folder, log, begun)
-        if ended.failed:  # so the run is not finished, and --resume tries these again
-            print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
-            raise FoldFailedError(f"{len(ended.failed)} trial(s) failed: {ended.failed[0]}")
-        return result
+    return carry_out(
+        plan,
+        kind="ablation",
+        resume=resume,
+        console=console,
+        begun=begun,
+        work=partial(_work, trials),
+    )
 
-    return carry_out(plan, kind="ablation", resume=resume, console=console, work=work)
+
+def _work(trials: Sequence[Trial], command: Command) -> AblationResult:
+    ended = _run(command, trials)
+    result = _report(command, ended)
+    if ended.failed:  # so the run is not finished, and --resume tries these again
+        ui = ui_command(command.log.uri)
+        print_result(command.console, result, folder=command.folder.path(), ui=ui)
+        raise FoldFailedError(f"{len(ended.failed)} trial(s) failed: {ended.failed[0]}")
+    return result
 
 
 @dataclass
@@ -88,16 +99,15 @@ class _Ended:
     """On the modalities of the first variant that is left."""
 
 
-def _run(
-    plan: Plan, trials: Sequence[Trial], folder: Folder, log: CommandLog, console: Console
-) -> _Ended:
+def _run(command: Command, trials: Sequence[Trial]) -> _Ended:
     """The part that needs Ray."""
+    plan, folder, log = command.plan, command.folder, command.log
     n_folds, seeds, ended = len(plan.folds), plan.config.training.seeds, _Ended()
     with open_session(plan, most_tasks=len(trials) * n_folds * seeds) as session:
         for trial in trials:
             session.baselines.begin(trial.config.model.modalities)
         view = TrialsView(
-            console,
+            command.console,
             plan.config.compared,
             total=len(trials),
             n_folds=n_folds,
@@ -141,10 +151,9 @@ def _open(session: Session, outcome: TrialOutcome, folder: Folder, log: CommandL
     return opened
 
 
-def _report(
-    plan: Plan, ended: _Ended, folder: Folder, log: CommandLog, begun: float
-) -> AblationResult:
+def _report(command: Command, ended: _Ended) -> AblationResult:
     """Compare the variants and write down what was found."""
+    plan, folder, log = command.plan, command.folder, command.log
     ablation, names = plan.config.ablation, [m.name for m in shown(plan.task.metrics)]
     result = AblationResult(
         task=plan.task.name,
@@ -167,14 +176,15 @@ def _report(
             name: Difference(-found.mean, -found.high, -found.low)
             for name, found in next(iter(ended.results.values())).baselines[0].difference.items()
         },
-        seconds={"total": time.monotonic() - begun},
+        seconds={"total": time.monotonic() - command.begun},
         audit=plan.audit,
         mlflow=RunIds(log.experiment_id, log.run_id),
     )
     write_result(folder, result)
+    pictures = [*ablation_pictures(result, ablation.curve), *_beside(plan, ended)]
+    write_report(folder, pictures=pictures)
     paper = Console(file=io.StringIO(), width=_TABLE_WIDTH, record=True)
     print_result(paper, result, folder=folder.path(), ui=ui_command(log.uri))
-    pictures = [*ablation_pictures(result, ablation.curve), *_beside(plan, ended)]
     log.ablation_result(result, paper.export_text(), pictures)
     return result
 

@@ -21,8 +21,7 @@ from raysys.corpus.folds import FoldKey
 from raysys.experiments.opening import compare_on_test, open_test
 from raysys.experiments.plan import Plan
 from raysys.predictions import Predictions
-from raysys.report.results import Confirmation
-from raysys.report.scores import Difference, PartScores
+from raysys.report.scores import Confirmation, Difference, PartScores
 from raysys.report.statistics import (
     enough_to_tell,
     paired_difference,

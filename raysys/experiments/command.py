@@ -1,9 +1,10 @@
 """What every command that trains does around its work: its folder, its MLflow run, `--resume`, its report.
 
-Plan -> run folder -> MLflow run -> work -> result.json -> terminal
+Plan -> Command (run folder, MLflow run) -> work -> result.json, report.html -> terminal
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rich.console import Console
@@ -12,16 +13,33 @@ from raysys.cluster.session import check_cluster
 from raysys.config import Config
 from raysys.errors import DamagedError, StorageError, TrackingError
 from raysys.experiments.plan import Plan, deciding, write_plan
+from raysys.experiments.reporting import PAGE
 from raysys.experiments.run_folder import choose_folder, read_record, recorded
 from raysys.report.results import Result, read_result
 from raysys.report.terminal import print_audit, print_result
 from raysys.sealed import check_files
 from raysys.storage import Folder, resolve_folder
-from raysys.tracking.client import connect, tracking_uri, ui_command
-from raysys.tracking.command_log import CommandLog, has_ended
+from raysys.tracking.client import connect, has_ended, tracking_uri, ui_command
+from raysys.tracking.command_log import CommandLog
 from raysys.training.fold import read_result as read_fold
 
 R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that has begun: what it does, where, and who is told."""
+
+    plan: Plan
+    runs: Folder
+    """Of all runs."""
+    folder: Folder
+    """Its own run folder."""
+    log: CommandLog
+    """Its MLflow run."""
+    console: Console
+    begun: float
+    """`time.monotonic()` when it was given."""
 
 
 def is_finished(folder: Folder) -> bool:
@@ -80,7 +98,8 @@ def carry_out(
     kind: str,
     resume: bool | None,
     console: Console,
-    work: Callable[[Folder, CommandLog], R],
+    begun: float,
+    work: Callable[[Command], R],
     finished: Callable[[Folder], bool] = is_finished,
 ) -> R:
     """Do a command's work in its folder, or show the result of the one that is resumed and has ended.
@@ -90,7 +109,8 @@ def carry_out(
         kind: cross_validation, ablation or study.
         resume: go on with the latest run of the same identity; None: where there is one.
         console: for audit and report.
-        work: from the run folder and the open MLflow run to the result, which it has written.
+        begun: `time.monotonic()` when the command was given.
+        work: to the result, which it has written.
         finished: whether a resumed folder needs no more work.
 
     Raises:
@@ -137,7 +157,8 @@ def carry_out(
             write_plan(plan, folder)
             for name in ("folds.json", "audit.json"):
                 log.log.json(folder.read_json(name), name)
-            result = work(folder, log)
+            result = work(Command(plan, runs, folder, log, console, begun))
+            log.log.file(folder.read_bytes(PAGE), PAGE)
             # Before FINISHED stands in run.json, and before anything is printed.
             try:
                 log.finish("FINISHED")

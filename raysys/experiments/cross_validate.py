@@ -7,17 +7,15 @@ from rich.console import Console
 from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.errors import FoldFailedError
-from raysys.experiments.command import carry_out, look_ahead
-from raysys.experiments.opening import open_trial
-from raysys.experiments.plan import Plan, make_plan
+from raysys.experiments.command import Command, carry_out, look_ahead
+from raysys.experiments.opening import model_of, open_trial
+from raysys.experiments.plan import make_plan
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import open_session
 from raysys.experiments.sources import ListSource
 from raysys.report.results import RunIds, TrialResult
 from raysys.report.seconds import account_seconds
 from raysys.report.view import TrialsView
-from raysys.storage import Folder, resolve_folder
-from raysys.tracking.command_log import CommandLog
 from raysys.trials.trial import Trial
 
 
@@ -40,15 +38,15 @@ def cross_validate(config: Config, *, resume: bool | None, console: Console) -> 
         kind="cross_validation",
         resume=resume,
         console=console,
-        work=lambda folder, log: _run(plan, folder, log, console, begun),
+        begun=begun,
+        work=_run,
     )
 
 
-def _run(
-    plan: Plan, folder: Folder, log: CommandLog, console: Console, begun: float
-) -> TrialResult:
+def _run(command: Command) -> TrialResult:
+    plan, folder, log, console = command.plan, command.folder, command.log, command.console
     config, n_folds = plan.config, len(plan.folds)
-    runs, trial = resolve_folder(config.storage.runs), Trial(folder.name, config, plan.prior)
+    trial = Trial(folder.name, config, plan.prior)
     log.log.exhibits(plan.show_balance(config))
     seeds = config.training.seeds
     with open_session(plan, most_tasks=n_folds * seeds) as session:
@@ -61,7 +59,7 @@ def _run(
             seeds=seeds,
             workers=session.pool.workers,
         )
-        runner = TrialRunner(session.pool, runs, n_folds=n_folds, listeners=[view, log])
+        runner = TrialRunner(session.pool, command.runs, n_folds=n_folds, listeners=[view, log])
         with view:
             (outcome,) = runner.run(ListSource([trial]))
         if outcome.state == "FAILED":
@@ -78,7 +76,7 @@ def _run(
         baselines=baselines,
         seconds=account_seconds(
             outcome.seconds,
-            total=time.monotonic() - begun,
+            total=time.monotonic() - command.begun,
             startup=startup,
             wall=clock.span_seconds,
             workers=max(1, round(clock.workers)),
@@ -86,9 +84,6 @@ def _run(
         mlflow=RunIds(log.experiment_id, log.run_id),
         folder=folder,
     )
-    log.trial_result(trial.name, opened.result, opened.shown)
-    for fold in outcome.folds:
-        for name in ("bundle.json", "weights.safetensors"):
-            place = trial.seed_folder(Folder("/folds"), fold.seed) / f"fold_{fold.fold}" / name
-            log.log.file(Folder(fold.folder).read_bytes(name), place.uri.removeprefix("/"))
+    model = model_of(log, opened.result, config, plan.task, folder)
+    log.trial_result(trial.name, opened.result, opened.shown, model)
     return opened.result

@@ -23,7 +23,8 @@ from raysys.experiments.recall import recall_trials
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import Session
 from raysys.experiments.sources import ListSource, search_source
-from raysys.report.results import UNTUNED, NestedChoice, NestedResult
+from raysys.report.results import UNTUNED
+from raysys.report.scores import NestedChoice, NestedResult
 from raysys.report.view import TrialsView
 from raysys.search.journal import Journal
 from raysys.search.space import Space

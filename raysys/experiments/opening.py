@@ -5,17 +5,23 @@ TrialOutcome -> open_trial -> TrialResult, exhibits
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
+from raysys.config import Config
 from raysys.corpus.folds import FoldKey
 from raysys.experiments.attention import show_attention
 from raysys.experiments.plan import Plan
+from raysys.experiments.reporting import write_report
+from raysys.predicting.export import answer_columns, export_run
 from raysys.predictions import Predictions, read_predictions
 from raysys.report.cost import cost_of
 from raysys.report.groups import by_group
-from raysys.report.results import RunIds, TrialResult, write_result
+from raysys.report.page import svg
+from raysys.report.pictures import draw
+from raysys.report.results import Result, RunIds, TrialResult, write_result
 from raysys.report.scores import (
     BaselineResult,
     FoldScores,
@@ -33,8 +39,10 @@ from raysys.report.utterances import PARQUET, predictions_files, predictions_tab
 from raysys.sealed import digests_of
 from raysys.storage import Folder
 from raysys.tasks.baseline import Baseline
-from raysys.tasks.exhibits import Exhibit, File
+from raysys.tasks.exhibits import Attention, Exhibit, File
 from raysys.tasks.task import Task, shown
+from raysys.tracking.command_log import CommandLog
+from raysys.tracking.models import ModelLog
 from raysys.training.bundle import load_bundle
 from raysys.training.records import FoldResult
 from raysys.trials.trial import TrialOutcome
@@ -122,14 +130,32 @@ def open_trial(
         mlflow=mlflow,
     )
     write_result(folder, result)
+    maps = show_attention(plan, config, outcome.folds, opened)
+    write_files(folder, maps)
+    write_report(folder)
     exhibits = [
         *measured,
         *task.show_summary(summary, predictions, plan.corpus.name),
-        *show_attention(plan, config, outcome.folds, opened),
+        *maps,
         *_show_model(task, outcome.folds),
         *table,
     ]
     return Opened(result, exhibits, opened)
+
+
+def model_of(
+    log: CommandLog, result: Result, config: Config, task: Task, folder: Folder
+) -> ModelLog:
+    """What a command has trained, for MLflow.
+
+    Args:
+        log: of the command.
+        result: written already.
+        config: of what was trained.
+        task: what it predicts.
+        folder: of the run.
+    """
+    return log.model(result, config, answer_columns(task), partial(export_run, folder))
 
 
 def score_groups(plan: Plan, predictions: Sequence[Predictions]) -> tuple[GroupScores, ...]:
@@ -152,8 +178,11 @@ def score_groups(plan: Plan, predictions: Sequence[Predictions]) -> tuple[GroupS
 
 
 def write_files(folder: Folder, shown: Sequence[Exhibit]) -> None:
-    """What later commands read of what is shown, in the run folder too: the table of predictions, and the matrices."""
+    """What later commands read of what is shown, in the run folder too: predictions, matrices, attention maps."""
     for one in shown:
+        if isinstance(one, Attention):
+            place, name = one.path.removesuffix(".png").split("/", 1)
+            (folder / place).write_bytes(f"{name.replace('/', '_')}.svg", svg(draw(one)).encode())
         if isinstance(one, File) and one.path == PARQUET:
             folder.write_bytes(one.path, one.content)
         if isinstance(one, File) and one.path == RECORD:

@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from raysys.background import Background
 from raysys.config import Config
@@ -23,20 +22,21 @@ from raysys.config.running import SearchConfig
 from raysys.corpus.finding import Finding
 from raysys.errors import FoldFailedError
 from raysys.experiments.choice import choose
+from raysys.experiments.command import Command
 from raysys.experiments.nested import search_nested
 from raysys.experiments.opening import RECORD, write_files
-from raysys.experiments.plan import Plan
 from raysys.experiments.recall import recall_trials
 from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import Scores, Session, open_session
 from raysys.experiments.sources import ListSource, search_source
-from raysys.report.results import UNTUNED, NestedResult, TrialRecord
+from raysys.report.results import UNTUNED, TrialRecord
+from raysys.report.scores import NestedResult
 from raysys.report.view import TrialsView
 from raysys.search.journal import Journal
 from raysys.search.space import Space
 from raysys.settings import replaced
 from raysys.similarity.prior import similarity_from_record
-from raysys.storage import Folder, resolve_folder
+from raysys.storage import resolve_folder
 from raysys.tasks.exhibits import Tree
 from raysys.tracking.command_log import CommandLog
 from raysys.tracking.priors import resolve_prior
@@ -79,23 +79,19 @@ class Searched:
     """The chosen and the untuned configuration with fresh seeds; empty where there is nothing to confirm."""
 
 
-def search_rounds(
-    plan: Plan, space: Space, folder: Folder, log: CommandLog, console: Console
-) -> Searched:
+def search_rounds(command: Command, space: Space) -> Searched:
     """Run the untuned configuration and all rounds over one pool, and the nested search where one is wanted.
 
     Args:
-        plan: of the study.
+        command: the study.
         space: what is searched.
-        folder: of the run.
-        log: of the command.
-        console: for progress.
 
     Raises:
         PoolError: the pool has no workers, or has ended.
         FoldFailedError: a fold of the untuned configuration failed, or of one that was to be confirmed; or no trial
             of the search has all its folds, so that there is nothing to choose.
     """
+    plan, folder, log, console = command.plan, command.folder, command.log, command.console
     config, search, n_folds = plan.config, plan.config.search, len(plan.folds)
     journal = Journal(folder)
     in_flight = search.concurrency + 1 if search.concurrency else _NO_LIMIT

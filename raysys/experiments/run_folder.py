@@ -19,7 +19,8 @@ from raysys.errors import RaysysError, StorageError, TrackingError
 from raysys.sealed import is_stored, read_sealed, write_sealed
 from raysys.settings import flat
 from raysys.storage import Folder
-from raysys.tracking.command_log import CommandLog, git_commit
+from raysys.tracking.command_log import CommandLog
+from raysys.tracking.provenance import git_commit
 
 _GIVE_UP_SECONDS = 5.0
 """For MLflow, after an error: what ended the command is more important than what MLflow says."""

@@ -18,24 +18,18 @@ from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.errors import ConfigError, lookup
 from raysys.experiments.choice import choose, confirm, open_choice
-from raysys.experiments.command import carry_out, is_finished, look_ahead
+from raysys.experiments.command import Command, carry_out, is_finished, look_ahead
 from raysys.experiments.nested import nested_cost
-from raysys.experiments.opening import score_groups, write_files
+from raysys.experiments.opening import model_of, score_groups, write_files
 from raysys.experiments.plan import Plan, make_plan
 from raysys.experiments.preset import best_preset
+from raysys.experiments.reporting import write_report
 from raysys.experiments.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
 from raysys.experiments.starts import started_alike
 from raysys.models import model_names
 from raysys.report.cost import cost_of
-from raysys.report.results import (
-    Choice,
-    Effort,
-    RoundResult,
-    RunIds,
-    StudyResult,
-    TrialRecord,
-    write_result,
-)
+from raysys.report.results import RunIds, StudyResult, TrialRecord, write_result
+from raysys.report.scores import Choice, Effort, RoundResult
 from raysys.report.statistics import mean_and_std, paired_difference, test_share
 from raysys.report.study_pictures import study_figures
 from raysys.report.utterances import PARQUET, predictions_files, predictions_table
@@ -46,7 +40,6 @@ from raysys.search.space import Space, make_space
 from raysys.settings import digest, replaced, to_dict
 from raysys.storage import Folder
 from raysys.tasks.task import Metric, shown
-from raysys.tracking.command_log import CommandLog
 
 
 @ray_kept()
@@ -66,26 +59,28 @@ def tune(config: Config, *, resume: bool | None, console: Console) -> StudyResul
     _check(config)
     plan = _make_plan(config)
 
-    def work(folder: Folder, log: CommandLog) -> StudyResult:
-        if plan.inner:
-            console.print(nested_cost(config, plan.inner).line(), soft_wrap=True, markup=False)
-        searched = search_rounds(plan, space, folder, log, console)
-        return _report(plan, space, searched, folder, log, begun)
-
     return carry_out(
         plan,
         kind="study",
         resume=resume,
         console=console,
-        work=work,
+        begun=begun,
+        work=partial(_work, space),
         finished=partial(_is_finished, config=config),
     )
 
 
-def _report(
-    plan: Plan, space: Space, searched: Searched, folder: Folder, log: CommandLog, begun: float
-) -> StudyResult:
+def _work(space: Space, command: Command) -> StudyResult:
+    plan = command.plan
+    if plan.inner:
+        line = nested_cost(plan.config, plan.inner).line()
+        command.console.print(line, soft_wrap=True, markup=False)
+    return _report(command, space, search_rounds(command, space))
+
+
+def _report(command: Command, space: Space, searched: Searched) -> StudyResult:
     """Choose, open the choice's test scores, write them down."""
+    plan, folder, log = command.plan, command.folder, command.log
     config, task, ends = plan.config, plan.task, searched.ends
     objectives, records = config.objectives, searched.journal.read()
     honest = open_choice(plan, searched.candidates, objectives)
@@ -121,6 +116,7 @@ def _report(
         pareto=honest.pareto,
         summary=summary,
         untuned_values=space.base_values(),
+        untuned_val={name: searched.candidates[0].mean(name) for name in val},
         baseline=mean_and_std(searched.baseline, names),
         files=digests_of(folder, [PARQUET]),
         groups=score_groups(plan, honest.predictions),
@@ -137,7 +133,7 @@ def _report(
         rounds=tuple(_round_row(end, objectives[0]) for end in ends),
         trials=tuple(records),
         epochs=_effort(records),
-        seconds={"total": time.monotonic() - begun, **searched.seconds},
+        seconds={"total": time.monotonic() - command.begun, **searched.seconds},
         audit=(*plan.audit, *(end.finding for end in ends if end.finding)),
         mlflow=RunIds(log.experiment_id, log.run_id),
     )
@@ -145,15 +141,17 @@ def _report(
     preset = best_preset(replaced(base, dict(chosen.trial.values)), result, study=folder.path())
     folder.write_bytes("best.yaml", preset.encode())
     write_result(folder, result)
+    write_report(folder)
     figures = study_figures(
         space.settings,
         records,
         objectives,
-        untuned=searched.candidates[0].mean(objectives[0].name),
+        untuned=result.untuned_val[objectives[0].name],
         importances=importances(space, records, objectives[0]),
     )
     exhibits = [*task.show_summary(summary, honest.predictions, plan.corpus.name), *table]
-    log.study_result(result, exhibits, figures, preset)
+    model = model_of(log, result, chosen.trial.config, task, folder)
+    log.study_result(result, exhibits, figures, preset, model)
     _drop_unfinished(records, searched.journal)
     return result
 

@@ -3,11 +3,16 @@
 INPUT... -> rows as of a corpus, named apart;   --window cuts the audio of each into stretches
 """
 
+import base64
 import glob
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +21,9 @@ from raysys.corpus.audio import FILMS, read_audio
 from raysys.corpus.table import Utterance
 from raysys.errors import ConfigError, CorpusError
 from raysys.settings import require
+
+if TYPE_CHECKING:
+    import pandas
 
 SOUNDS = {
     ".wav",
@@ -40,8 +48,9 @@ def read_inputs(
     """Rows of everything that is named; audio paths are absolute, names differ.
 
     Args:
-        inputs: audio files, folders with such, tables (their audio relative to them), or patterns as of a shell.
-        texts: each an utterance without audio; or, with as many audio files, what is said in each.
+        inputs: audio files, folders with such, tables (their audio relative to them), or patterns as of a shell; `-`
+            takes such from standard input, one a line.
+        texts: each an utterance without audio; or, with as many audio files, what is said in each; `-` as above.
         columns: our name -> a table's.
 
     Raises:
@@ -50,7 +59,12 @@ def read_inputs(
     """
     rows: list[Utterance] = []
     for one in inputs:
-        rows += _rows(one, columns)
+        rows += (
+            [row for line in _said_on_stdin() for row in _rows(line, columns)]
+            if one == "-"
+            else _rows(one, columns)
+        )
+    texts = [text for one in texts for text in (_said_on_stdin() if one == "-" else [one])]
     if texts and rows:
         if len(texts) != len(rows):
             raise ConfigError(
@@ -62,6 +76,65 @@ def read_inputs(
     if not rows:
         raise ConfigError("nothing to predict: give audio files, a folder, a table, or --text")
     return list(_named_apart(rows))
+
+
+@contextmanager
+def rows_of_frame(
+    frame: "pandas.DataFrame", *, columns: Mapping[str, str] | None = None
+) -> Iterator[list[Utterance]]:
+    """Rows of a DataFrame; sound that it holds as bytes is in files for as long as the context is open.
+
+    Args:
+        frame: columns as of a table; `audio_base64` holds the bytes of an audio file.
+        columns: our name -> the frame's.
+
+    Raises:
+        ConfigError: it has no rows, or bytes that are no base64.
+        CorpusError: see `read_inputs`.
+    """
+    if not len(frame):
+        raise ConfigError("nothing to predict: the table has no rows")
+    frame = frame.rename(columns={theirs: ours for ours, theirs in (columns or {}).items()})
+    with tempfile.TemporaryDirectory() as folder:
+        if "audio" in frame:
+            frame = frame.assign(audio=[_absolute(one) for one in frame["audio"]])
+        if "audio_base64" in frame:
+            bytes_of = frame["audio_base64"]
+            there = frame["audio"] if "audio" in frame else [""] * len(frame)
+            kept = [
+                _kept(given, Path(folder) / f"{number}.audio", number) or path
+                for number, (given, path) in enumerate(zip(bytes_of, there, strict=True), start=1)
+            ]
+            names = frame["utterance_id"] if "utterance_id" in frame else [None] * len(frame)
+            named = [n if _is_given(n) else f"row {k}" for k, n in enumerate(names, start=1)]
+            frame = frame.assign(audio=kept, utterance_id=named).drop(columns="audio_base64")
+        table = Path(folder) / "inputs.parquet"
+        frame.to_parquet(table)
+        yield read_inputs([str(table)])
+
+
+def _is_given(cell: object) -> bool:
+    return cell is not None and cell == cell and cell != ""
+
+
+def _absolute(cell: object) -> str:
+    return str(Path(str(cell)).expanduser().resolve()) if _is_given(cell) else ""
+
+
+def _kept(cell: object, file: Path, number: int) -> str:
+    """The file with the bytes of a cell; empty where it holds none."""
+    if not _is_given(cell):
+        return ""
+    try:
+        file.write_bytes(base64.b64decode(str(cell), validate=True))
+    except ValueError as error:
+        raise ConfigError(f"row {number}: audio_base64 is no base64") from error
+    return str(file)
+
+
+def _said_on_stdin() -> list[str]:
+    """Lines that are not blank: files, or texts."""
+    return [line for line in (one.strip() for one in sys.stdin) if line]
 
 
 def _rows(one: str, columns: Mapping[str, str] | None) -> list[Utterance]:

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from raysys.config import Config
+from raysys.config.running import TrackingConfig
 from raysys.corpus.audio import Heard
 from raysys.corpus.table import Utterance, text_key
 from raysys.errors import ConfigError, StorageError
 from raysys.sealed import read_sealed
 from raysys.storage import Folder, named_folder
 from raysys.tasks.task import Task
+from raysys.tracking.models import fetch_model, find_model, is_model_uri, reading_client
 from raysys.training.bundle import Bundle, load_bundle
 
 
@@ -66,7 +68,8 @@ def load_ensemble(place: str, runs: Folder, *, fold: int | None = None) -> Ensem
     """Members of a run, or one trained fold.
 
     Args:
-        place: a run's name, its folder, that of a variant of an ablation, or that of a fold.
+        place: a run's name, its folder, that of a variant of an ablation, or that of a fold; or in MLflow: runs:/ID,
+            models:/NAME@ALIAS, models:/NAME/VERSION.
         runs: folder of all runs.
         fold: to take alone; None: all.
 
@@ -74,12 +77,12 @@ def load_ensemble(place: str, runs: Folder, *, fold: int | None = None) -> Ensem
         ConfigError: there is no such run or fold, or it has no trained folds.
         StorageError: a bundle is damaged.
     """
-    folder = _folder_of(place, runs)
+    folder = run_of(place, runs)
     if folder.exists("bundle.json"):
         bundle = load_bundle(folder)
         return Ensemble(folder.path(), (Member(0, bundle.config.seed, bundle),))
-    trial = _chosen(folder)
-    places = _folds_of(trial)
+    trial = chosen_trial(folder)
+    places = trained_folds(trial)
     if not places:
         raise ConfigError(
             f"{folder.path()} holds no trained folds: give a finished run of jobs.cross_validate or jobs.tune, or a "
@@ -92,10 +95,24 @@ def load_ensemble(place: str, runs: Folder, *, fold: int | None = None) -> Ensem
         Member(k, seed, load_bundle(one)) for seed, k, one in places if fold in (None, k)
     )
     top = folder if folder.exists("folds.json") else Folder(folder.uri.rsplit("/", 1)[0])
-    return Ensemble(folder.name, members, _learnt(top))
+    is_handed_on = folder.exists("folds.json") and not folder.exists("run.json")
+    name = members[0].bundle.config.name if is_handed_on else folder.name
+    return Ensemble(name, members, _learnt(top))
 
 
-def _folder_of(place: str, runs: Folder) -> Folder:
+def run_of(place: str, runs: Folder) -> Folder:
+    """The folder of a run, or of a trained fold.
+
+    Args:
+        place: as of `load_ensemble`.
+        runs: folder of all runs.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if is_model_uri(place):
+        client = reading_client(TrackingConfig(), runs)
+        return fetch_model(client, find_model(client, place))
     here = named_folder(place) if "/" in place else runs / place
     if not any(here.exists(name) for name in ("folds.json", "bundle.json", "result.json")):
         there = [name for name in runs.names() if (runs / name).exists("folds.json")]
@@ -106,8 +123,12 @@ def _folder_of(place: str, runs: Folder) -> Folder:
     return here
 
 
-def _chosen(folder: Folder) -> Folder:
-    """Folder of the trial whose folds speak: of a study that of its choice."""
+def chosen_trial(folder: Folder) -> Folder:
+    """Folder of the trial whose folds speak: of a study that of its choice.
+
+    Raises:
+        ConfigError: the study has not ended.
+    """
     if not folder.exists("trials"):
         return folder
     try:
@@ -119,7 +140,7 @@ def _chosen(folder: Folder) -> Folder:
     return folder / "trials" / str(name)
 
 
-def _folds_of(trial: Folder) -> list[tuple[int, int, Folder]]:
+def trained_folds(trial: Folder) -> list[tuple[int, int, Folder]]:
     """(seed, fold, folder) of every trained fold."""
     found = []
     seeds = [name for name in trial.names() if name.startswith("seed_")]

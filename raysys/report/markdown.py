@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from raysys.report.results import Result, StudyResult, TrialResult
-from raysys.report.tables import spread
+from raysys.report.results import RefitResult, Result, StudyResult, TrialResult
+from raysys.report.tables import interval, over, spread, verdict
 from raysys.report.terminal import result_lines
 from raysys.similarity.prior import SAW_TEST_LABELS
 from raysys.tasks import TASKS
@@ -21,6 +21,8 @@ def headline(result: Result) -> str:
     if isinstance(result, StudyResult):
         parts = result.confirmed.chosen if result.confirmed else result.test
         mean, std = parts.mean, parts.std
+    elif isinstance(result, RefitResult):
+        mean, std = result.expected.mean, result.expected.std
     else:
         one = result if isinstance(result, TrialResult) else result.variants[0]
         mean, std = one.mean["test"], one.std["test"]
@@ -32,8 +34,47 @@ def headline(result: Result) -> str:
     return f"{main.title} {spread(main, mean, std)}{mark}"
 
 
-def as_markdown(result: Result) -> str:
-    """The headline, then tables and lines; whole parts are left out at the end where it would be too long."""
+def sentence(result: Result) -> str:
+    """What came out, in one sentence."""
+    score = headline(result)
+    if isinstance(result, TrialResult):
+        first = next(iter(result.baselines), None)
+        metric = next(one for one in result.metrics if one.name == TASKS[result.task].main)
+        told = ""
+        if first is not None:
+            name = f"{'the tuned ' if first.settings else ''}{first.name}"
+            told = f"; {metric.title} minus that of {name}: {interval(metric, first.difference[metric.name])}"
+        known = over(len(result.seeds), len({fold.fold for fold in result.folds}))
+        return f"{result.model} on {result.corpus}: test {score} ({known}){told}. {verdict(result)}"
+    if isinstance(result, StudyResult):
+        found = result.confirmed or result
+        wanted = (result.objectives[0], TASKS[result.task].main)
+        main = next(
+            m for name in wanted for m in result.metrics if m.name == name in found.difference
+        )
+        told = interval(main, found.difference[main.name])
+        seeds = "on fresh seeds" if result.confirmed else "on the seed that was searched with"
+        return (
+            f"The search on {result.corpus} chose {result.chosen.name}: test {score} {seeds}; {main.title} minus the "
+            f"untuned configuration's: {told}."
+        )
+    if isinstance(result, RefitResult):
+        return (
+            f"{result.model}, trained on all {result.utterances} utterances of {result.corpus}; it was never tested "
+            f"itself. The folds of {result.source}: test {score}."
+        )
+    chosen = result.recommended
+    best = f" Recommended: {chosen.name}." if chosen else ""
+    return f"{len(result.variants)} variants on {result.corpus}; {result.variants[0].name}: test {score}.{best}"
+
+
+def as_markdown(result: Result, *, most: int | None = _MOST) -> str:
+    """The headline, then tables and lines; whole parts are left out at the end where it would be too long.
+
+    Args:
+        result: of any kind.
+        most: characters; None: any number.
+    """
     what = (
         "chosen, on fresh seeds" if isinstance(result, StudyResult) and result.confirmed else "test"
     )
@@ -42,7 +83,7 @@ def as_markdown(result: Result) -> str:
     parts = [f"**{score}** ({what}{over_folds}), {result.corpus}"]
     for line in result_lines(result):
         part = _table(line) if isinstance(line, Table) else " ".join(line.split())
-        if sum(map(len, parts)) + len(part) > _MOST:
+        if most is not None and sum(map(len, parts)) + len(part) > most:
             break
         parts.append(part)
     return "\n\n".join(parts)
@@ -51,7 +92,8 @@ def as_markdown(result: Result) -> str:
 def _table(table: Table) -> str:
     rows = [table.columns, ["---"] + ["---:"] * (len(table.columns) - 1), *filter(None, table.rows)]
     note = ["", table.note] if table.note else []
-    return "\n".join([f"**{table.title}**", "", *map(_row, rows), *note])
+    title = [f"**{table.title}**", ""] if table.title else []
+    return "\n".join([*title, *map(_row, rows), *note])
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -19,17 +19,22 @@ from raysys.corpus.finding import Finding
 from raysys.errors import StorageError
 from raysys.report.scores import (
     BaselineResult,
+    Choice,
+    Confirmation,
     Cost,
     Difference,
+    Effort,
     FoldScores,
     GroupScores,
+    NestedResult,
     OnTest,
     PartScores,
+    RoundResult,
     Scores,
     Spread,
 )
 from raysys.sealed import read_sealed, write_sealed
-from raysys.storage import Folder, Number
+from raysys.storage import Folder
 from raysys.tasks import TASKS
 from raysys.tasks.task import Metric
 from raysys.trials.curve import Point
@@ -209,78 +214,6 @@ class TrialRecord:
         return replace(self, scores=dict(outcome.scores), **told)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The configuration that a study chose, on validation alone."""
-
-    name: str
-    round: int
-    values: dict[str, Any]
-    val: Scores
-
-
-@dataclass(frozen=True)
-class Confirmation:
-    """The chosen and the untuned configuration, trained again with seeds that took no part in the choice."""
-
-    seeds: tuple[int, ...]
-    chosen: PartScores
-    untuned: PartScores
-    difference: dict[str, Difference]
-    """Over folds, each the mean of its seeds; over seeds where there is one fold."""
-    enough: dict[str, tuple[int, int] | None]
-    """Folds x seeds with which a difference of 0.01 would be told from noise; None: no number that can be had."""
-    on_test: OnTest | None = None
-    """As of a `BaselineResult`."""
-
-
-@dataclass(frozen=True)
-class RoundResult:
-    """One search of a study."""
-
-    round: int
-    name: str | None
-    """The best trial, if one has all its folds."""
-    best: float | None
-    moved: float | None
-    """How far its averaged matrix is from the round's S (Frobenius)."""
-
-
-@dataclass(frozen=True)
-class NestedChoice:
-    """What the search of one fold chose, of which its test part knew nothing."""
-
-    fold: int
-    name: str
-    values: dict[str, Any]
-    val: Number
-    """Mean over the inner folds of the objective."""
-
-
-@dataclass(frozen=True)
-class NestedResult:
-    """What searching like this gives on data that took no part in it."""
-
-    inner_folds: int
-    choices: tuple[NestedChoice, ...]
-    """Fold by fold."""
-    test: PartScores
-    """Of the choices, each trained and tested on its fold."""
-    difference: dict[str, Difference]
-    """Nested - untuned, fold by fold."""
-    trainings: int
-    """That it took."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """Epochs of folds that trials did, could have done at most, and the share that the scheduler saved."""
-
-    done: int
-    most: int
-    saved: float
-
-
 @dataclass(frozen=True, kw_only=True)
 class StudyResult(CommandResult):
     """A search: chosen on validation, opened on test once, beside the untuned one and what its folds would choose."""
@@ -311,6 +244,8 @@ class StudyResult(CommandResult):
     """As of a `TrialResult`; of the chosen configuration."""
     nested: NestedResult | None = None
     """With `search.nested`."""
+    untuned_val: Scores = field(default_factory=dict)
+    """Validation scores of the untuned configuration."""
     over_baseline: dict[str, Difference] = field(default_factory=dict)
     """Chosen - baseline, fold by fold."""
     groups: tuple[GroupScores, ...] = ()
@@ -319,12 +254,31 @@ class StudyResult(CommandResult):
     """The same."""
 
 
-Result = TrialResult | AblationResult | StudyResult
+@dataclass(frozen=True, kw_only=True)
+class RefitResult(CommandResult):
+    """A configuration trained on all utterances: a model to be used, which was never tested itself."""
+
+    model: str
+    source: str
+    """The run whose folds say what to expect of it; its result is in the folder `of`."""
+    utterances: int
+    """That it was trained on."""
+    epochs: int
+    """Of every training; where they were not given, the median of the epochs that the folds kept."""
+    seeds: tuple[int, ...]
+    expected: PartScores
+    """Test scores of the source's folds."""
+    cost: Cost | None = None
+    kind: str = "refit"
+
+
+Result = TrialResult | AblationResult | StudyResult | RefitResult
 _KINDS: Mapping[str, type[Result]] = {
     "cross_validation": TrialResult,
     "trial": TrialResult,
     "ablation": AblationResult,
     "study": StudyResult,
+    "refit": RefitResult,
 }
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from raysys.storage import Number
 from raysys.tasks.resampling import Over
@@ -125,3 +126,75 @@ class GroupScores:
     """What the interval varies."""
     left_out: int = 0
     """Utterances without a value, or with one that too few have."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The configuration that a study chose, on validation alone."""
+
+    name: str
+    round: int
+    values: dict[str, Any]
+    val: Scores
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The chosen and the untuned configuration, trained again with seeds that took no part in the choice."""
+
+    seeds: tuple[int, ...]
+    chosen: PartScores
+    untuned: PartScores
+    difference: dict[str, Difference]
+    """Over folds, each the mean of its seeds; over seeds where there is one fold."""
+    enough: dict[str, tuple[int, int] | None]
+    """Folds x seeds with which a difference of 0.01 would be told from noise; None: no number that can be had."""
+    on_test: OnTest | None = None
+    """As of a `BaselineResult`."""
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """One search of a study."""
+
+    round: int
+    name: str | None
+    """The best trial, if one has all its folds."""
+    best: float | None
+    moved: float | None
+    """How far its averaged matrix is from the round's S (Frobenius)."""
+
+
+@dataclass(frozen=True)
+class NestedChoice:
+    """What the search of one fold chose, of which its test part knew nothing."""
+
+    fold: int
+    name: str
+    values: dict[str, Any]
+    val: Number
+    """Mean over the inner folds of the objective."""
+
+
+@dataclass(frozen=True)
+class NestedResult:
+    """What searching like this gives on data that took no part in it."""
+
+    inner_folds: int
+    choices: tuple[NestedChoice, ...]
+    """Fold by fold."""
+    test: PartScores
+    """Of the choices, each trained and tested on its fold."""
+    difference: dict[str, Difference]
+    """Nested - untuned, fold by fold."""
+    trainings: int
+    """That it took."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Epochs of folds that trials did, could have done at most, and the share that the scheduler saved."""
+
+    done: int
+    most: int
+    saved: float

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from raysys.config.names import describe
 from raysys.report.cost import cost_line
 from raysys.report.groups import group_tables
-from raysys.report.results import UNTUNED, RoundResult, StudyResult
-from raysys.report.scores import PartScores, Spread
+from raysys.report.results import UNTUNED, StudyResult
+from raysys.report.scores import PartScores, RoundResult, Spread
 from raysys.report.tables import Line, interval, spread_cells
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Table

@@ -88,7 +88,7 @@ def _parallel_coordinates(
     names = list(space)
     figure, axes = _blank(max(5.5, 2.5 + 1.5 * len(names)), 4.5, "values of the trials")
     colours = _colours(records, objective)
-    heights = np.array([[_height(space, n, r.values[n]) for n in names] for r in records])
+    heights = np.array([[height(space, n, r.values[n]) for n in names] for r in records])
     order = np.argsort([record.state == "COMPLETE" for record in records], kind="stable")
     for k in order:
         complete = records[k].state == "COMPLETE"
@@ -168,10 +168,11 @@ def _colours(records: Sequence[TrialRecord], objective: Metric) -> ScalarMappabl
     return ScalarMappable(Normalize(min(scores), max(scores)), cmap=_COLOURS)
 
 
-def _height(space: Space, name: str, value: Any) -> float:
+def height(space: Space, name: str, value: Any) -> float:
     """Where a value stands between the ends of its range, or among its choices: 0 to 1."""
     item = space[name]
     if item.choices:
+        value = tuple(value) if isinstance(value, list) else value  # as JSON has it
         return item.choices.index(value) / max(len(item.choices) - 1, 1)
     low, high = float(item.low or 0.0), float(item.high or 0.0)
     if item.log:

@@ -8,9 +8,16 @@ from raysys.corpus.finding import Finding
 from raysys.report.ablation import ablation_lines
 from raysys.report.cost import cost_line
 from raysys.report.groups import group_tables
-from raysys.report.results import AblationResult, Result, StudyResult, TrialResult
+from raysys.report.results import (
+    AblationResult,
+    RefitResult,
+    Result,
+    StudyResult,
+    TrialResult,
+)
 from raysys.report.study import study_lines
-from raysys.report.tables import Line, as_rich, baseline_table, score_table
+from raysys.report.tables import Line, as_rich, baseline_table, score_table, spread
+from raysys.tasks.task import shown
 
 
 def print_result(console: Console, result: Result, *, folder: str, ui: str) -> None:
@@ -44,7 +51,24 @@ def result_lines(result: Result) -> Iterator[Line]:
     """Tables and lines of a result of any kind."""
     if isinstance(result, TrialResult):
         return _trial_lines(result)
+    if isinstance(result, RefitResult):
+        return _refit_lines(result)
     return ablation_lines(result) if isinstance(result, AblationResult) else study_lines(result)
+
+
+def _refit_lines(result: RefitResult) -> Iterator[str]:
+    seeds = f"{len(result.seeds)} seeds" if len(result.seeds) > 1 else f"seed {result.seeds[0]}"
+    yield (
+        f"trained      {result.model} on all {result.utterances} utterances of {result.corpus}, {result.epochs} "
+        f"epochs, {seeds}"
+    )
+    known = [metric for metric in shown(result.metrics) if metric.name in result.expected.mean]
+    scores = ", ".join(
+        f"{m.title} {spread(m, result.expected.mean, result.expected.std)}" for m in known
+    )
+    yield f"expected     {scores}: the test scores of {result.source}; this model was never tested itself"
+    if result.cost:
+        yield cost_line(result.cost)
 
 
 def _calibrated(result: TrialResult) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What a classification shows: matrices, confusions, reliability, bars, and what was added to the train parts."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -62,17 +63,30 @@ def matrix_exhibits(
         aggregate: the matrices.
         origin: what they rest on.
     """
-    average, low, high = aggregate.average, aggregate.low, aggregate.high
-    folds = len(aggregate.per_fold)
-    title = (
-        f"{origin.corpus}: class similarity, mean of {folds} folds, intervals over {aggregate.over}"
-    )
     arrays = ("average", "unbiased", "per_fold", "low", "high")
     return [
         File("similarity/average.json", similarity_record(aggregate, emotions, origin)),
         *(npy(f"similarity/{name}.npy", getattr(aggregate, name)) for name in arrays),
+        *matrix_pictures(emotions, {**vars(aggregate)}, origin.corpus),
+    ]
+
+
+def matrix_pictures(
+    emotions: Sequence[str], found: Mapping[str, Any], corpus: str
+) -> list[HeatMap | Tree]:
+    """Heat map and dendrogram.
+
+    Args:
+        emotions: the classes.
+        found: average, low, high, per_fold and over, as of a `SimilaritySummary` or of what results hold of it.
+        corpus: its name.
+    """
+    average, low, high = (np.array(found[name], dtype=float) for name in ("average", "low", "high"))
+    folds = len(found["per_fold"])
+    title = f"{corpus}: class similarity, mean of {folds} folds, intervals over {found['over']}"
+    return [
         HeatMap("similarity/heat_map.png", title, emotions, average, low, high),
-        Tree("similarity/dendrogram.png", f"{origin.corpus}: emotions", emotions, average),
+        Tree("similarity/dendrogram.png", f"{corpus}: emotions", emotions, average),
     ]
 
 

@@ -39,11 +39,16 @@ from raysys.similarity.psychology import agreement_with_vad, vad_distance
 from raysys.similarity.summary import SimilaritySummary, summarise_folds
 from raysys.tasks.baseline import Baseline, Pooled
 from raysys.tasks.calibration import calibration, fit_temperature
-from raysys.tasks.class_exhibits import balance_exhibits, matrix_exhibits, summary_exhibits
+from raysys.tasks.class_exhibits import (
+    balance_exhibits,
+    matrix_exhibits,
+    matrix_pictures,
+    summary_exhibits,
+)
 from raysys.tasks.class_scores import score_each_class
 from raysys.tasks.classification_summary import METRICS, ClassificationSummary
 from raysys.tasks.classifiers import tuned_classifiers
-from raysys.tasks.exhibits import ConfusionRow, Exhibit
+from raysys.tasks.exhibits import ConfusionRow, Exhibit, Picture
 from raysys.tasks.resampling import units_of
 from raysys.tasks.task import (
     LOSS,
@@ -331,6 +336,10 @@ class Classification(Task):
     ) -> list[Exhibit]:
         """Confusions, reliability, and scores by emotion and speaker."""
         return summary_exhibits(summary, corpus)
+
+    def show_similarity(self, summary: ClassificationSummary, corpus: str) -> list[Picture]:
+        """Heat map and dendrogram of the averaged matrix."""
+        return [*matrix_pictures(self.outputs, summary.similarity, corpus)]
 
 
 def score_classes(

@@ -27,7 +27,7 @@ from raysys.predictions import Aggregation, Predictions
 from raysys.similarity.matrix import SimilarityConfig
 from raysys.similarity.prior import Origin
 from raysys.tasks.baseline import Baseline, Pooled
-from raysys.tasks.exhibits import Exhibit, Table
+from raysys.tasks.exhibits import Exhibit, Picture, Table
 
 Scores = Mapping[str, float]
 """Metric name -> value."""
@@ -329,6 +329,10 @@ class Task(Rules):
         self, summary: Any, predictions: Sequence[Predictions], corpus: str
     ) -> list[Exhibit]:
         """What opened test predictions look like."""
+
+    def show_similarity(self, summary: Any, corpus: str) -> list[Picture]:
+        """Pictures of the similarity of what is predicted, from a stored summary; none where there is no such thing."""
+        return []
 
     def show_model(self, model: nn.Module) -> list[Exhibit]:
         """What a trained model looks like, where the task shows that."""

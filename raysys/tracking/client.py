@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from raysys.aside import aside_name, is_left
@@ -80,7 +81,7 @@ def connect(config: TrackingConfig, runs: Folder) -> MlflowClient:
         TrackingError: no server answers, or the database cannot be opened.
     """
     uri = tracking_uri(config, runs)
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     # Another folder that is not there may be a slip.
     if file is not None and file.parent == runs.local_path:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +109,8 @@ def connect(config: TrackingConfig, runs: Folder) -> MlflowClient:
     return client
 
 
-def _sqlite_file(uri: str) -> Path | None:
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a tracking URI that names one."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
@@ -205,3 +207,33 @@ def ui_command(uri: str) -> str:
         return f"open {without_password(uri)}"
     program = Path(sys.executable).with_name("mlflow")
     return shlex.join([str(program), "ui", "--backend-store-uri", uri])
+
+
+def has_ended(config: TrackingConfig, runs: Folder, run_id: str) -> bool:
+    """Whether MLflow has a command's run, and its end; where it does not answer, that is believed.
+
+    Args:
+        config: where MLflow is.
+        runs: the folder of all runs.
+        run_id: of the command's run.
+    """
+    try:
+        run = kept_run(connect(config, runs), run_id)
+    except (MlflowException, TrackingError):
+        return True
+    return run is not None and run.info.status == "FINISHED"
+
+
+def kept_run(client: MlflowClient, run_id: str) -> Run | None:
+    """The run; None where it was deleted, or MLflow is another one.
+
+    Raises:
+        MlflowException: it does not answer.
+    """
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return run if run.info.lifecycle_stage == "active" else None

@@ -10,41 +10,50 @@ A cross-validation is one trial, and logs it into the command's own run. No tria
 the study opens the chosen one's, on the parent.
 """
 
-import getpass
 import json
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-import raysys
 from raysys.config import Config
 from raysys.config.names import symbol
-from raysys.config.running import TrackingConfig
 from raysys.corpus.folds import Fold, FoldKey
 from raysys.corpus.table import Corpus
 from raysys.errors import TrackingError
 from raysys.report.markdown import as_markdown, headline
-from raysys.report.results import AblationResult, Result, StudyResult, TrialResult, plain
+from raysys.report.results import (
+    AblationResult,
+    RefitResult,
+    Result,
+    StudyResult,
+    TrialResult,
+    plain,
+)
 from raysys.report.utterances import SHOWN
-from raysys.settings import digest, flat, to_dict, without_password
+from raysys.settings import digest, to_dict, without_password
 from raysys.similarity.prior import SAW_TEST_LABELS
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Exhibit
-from raysys.tracking.client import connect, experiment_id
+from raysys.tracking.client import connect, experiment_id, kept_run
 from raysys.tracking.metrics import ablation_metrics, study_metrics, trial_metrics
+from raysys.tracking.models import ModelLog
+from raysys.tracking.provenance import flat_settings, git_commit, user_name
 from raysys.tracking.runs import RunLog, Writer
 from raysys.training.records import EpochRecord
 from raysys.trials.curve import Point
 from raysys.trials.listener import Listener
 from raysys.trials.trial import Trial, TrialOutcome
 
-JOBS = {"cross_validation": "cross_validate", "study": "tune", "ablation": "ablate"}
+JOBS = {
+    "cross_validation": "cross_validate",
+    "study": "tune",
+    "ablation": "ablate",
+    "refit": "refit",
+}
 """Kind -> the job's verb."""
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED", "STOPPED": "KILLED"}
 """Trial state -> MLflow status. A stopped trial is KILLED there: MLflow has no word for it."""
@@ -90,6 +99,7 @@ class CommandLog(Listener):
         self.log = RunLog(self._writer, lambda: self.run_id, resumed=self._resumed)
         ids = [row.utterance_id for row in corpus.utterances]
         self._corpus = corpus.name
+        self._dataset = (corpus.name, corpus.digest[:36])
         self._parts = [
             {part: digest([ids[k] for k in rows]) for part, rows in fold.parts().items()}
             for fold in folds
@@ -102,6 +112,32 @@ class CommandLog(Listener):
         self.log.corpus(corpus.name, corpus.digest, source, context="cross_validation")
         self.log.corpus(f"{corpus.name} folds", digest(self._parts), "folds.json", context="folds")
         self.log.json(to_dict(config), "config.json")
+
+    def model(
+        self,
+        result: Result,
+        config: Config,
+        outputs: Mapping[str, str],
+        export: Callable[[Folder], None],
+    ) -> ModelLog:
+        """What a command has trained, as an MLflow model that its result is told with.
+
+        Args:
+            result: its scores become the model's.
+            config: of what was trained.
+            outputs: columns of its answers -> MLflow's types.
+            export: writes the folder that `raysys.load` reads.
+        """
+        return ModelLog(
+            self.client,
+            self.experiment_id,
+            self._name,
+            self._dataset,
+            config.model.modalities,
+            outputs,
+            as_markdown(result),
+            export,
+        )
 
     @property
     def uri(self) -> str:
@@ -181,10 +217,16 @@ class CommandLog(Listener):
         if outcome.state != "STOPPED":  # such a trial may go on; last: the trial is whole
             log.tags({"raysys.state": outcome.state.lower()})
 
-    def trial_result(self, trial: str, result: TrialResult, shown: Iterable[Exhibit]) -> None:
-        """Opened test scores of a trial."""
+    def trial_result(
+        self,
+        trial: str,
+        result: TrialResult,
+        shown: Iterable[Exhibit],
+        model: ModelLog | None = None,
+    ) -> None:
+        """Opened test scores of a trial, and what was trained as an MLflow model."""
         log = self._open[trial]
-        self._tell(log, trial, result, trial_metrics(result))
+        self._tell(log, trial, result, trial_metrics(result), model=model)
         for fold in result.folds:
             values = {f"test/{name}": value for name, value in fold.test.items()}
             self._folds[trial, (fold.seed, fold.fold)].metrics(values)
@@ -197,16 +239,23 @@ class CommandLog(Listener):
         self.log.file(table.encode(), "table.txt")
         self.log.exhibits(shown)
 
+    def refit_result(self, result: RefitResult, model: ModelLog) -> None:
+        """A model that was trained on everything, with what is expected of it."""
+        expected = {f"test_of_folds/{name}": value for name, value in result.expected.mean.items()}
+        self._tell(self.log, self._name, result, expected, model=model)
+
     def study_result(
         self,
         result: StudyResult,
         shown: Iterable[Exhibit],
         figures: Mapping[str, Any],
         best: str,
+        model: ModelLog | None = None,
     ) -> None:
-        """The end of a study: what it shows of its choice, its pictures, and its preset."""
+        """The end of a study: what it shows of its choice, its pictures, its preset, and its choice as a model."""
         # A study that was extended has a result at each of its lengths.
-        self._tell(self.log, self._name, result, study_metrics(result), step=len(result.trials))
+        step = len(result.trials)
+        self._tell(self.log, self._name, result, study_metrics(result), step=step, model=model)
         _show(self.log, shown)
         self.log.json(plain(result.trials), "trials.json")
         self.log.file(best.encode(), "best.yaml")
@@ -221,9 +270,14 @@ class CommandLog(Listener):
         result: Result,
         metrics: Mapping[str, float],
         step: int = 0,
+        model: ModelLog | None = None,
     ) -> None:
-        """A result in numbers, as its run's description, in its name, and whole."""
-        log.metrics(metrics, step=step)
+        """A result in numbers, as its run's description, in its name, and whole; also as those of its model."""
+        if model is not None:
+            log.begin_model(model)
+        log.metrics(metrics, step=step, model=model)
+        if model is not None:
+            log.finish_model(model)
         log.json(plain(result), "result.json")
         named = f"{name}: {headline(result)}"
         log.tags({"mlflow.note.content": as_markdown(result), "mlflow.runName": named})
@@ -248,7 +302,7 @@ class CommandLog(Listener):
             "raysys.identity": identity,
             "raysys.folder": name,
             "raysys.kind": self._kind,
-            "mlflow.user": _user(),
+            "mlflow.user": user_name(),
             **self._source(),
         }
         try:
@@ -265,7 +319,7 @@ class CommandLog(Listener):
         A command that died between MLflow's run and run.json left a run that only its tags tell.
         """
         try:
-            run = _kept_run(self.client, run_id) if run_id else self._left_over(identity, name)
+            run = kept_run(self.client, run_id) if run_id else self._left_over(identity, name)
             if run is None or run.info.experiment_id != self.experiment_id:
                 return ""
             self.client.update_run(run.info.run_id, status="RUNNING")
@@ -308,32 +362,6 @@ class CommandLog(Listener):
         return str(run.info.run_id)
 
 
-def has_ended(config: TrackingConfig, runs: Folder, run_id: str) -> bool:
-    """Whether MLflow has a command's run, and its end; where it does not answer, that is believed.
-
-    Args:
-        config: where MLflow is.
-        runs: the folder of all runs.
-        run_id: of the command's run.
-    """
-    try:
-        run = _kept_run(connect(config, runs), run_id)
-    except (MlflowException, TrackingError):
-        return True
-    return run is not None and run.info.status == "FINISHED"
-
-
-def _kept_run(client: MlflowClient, run_id: str) -> Run | None:
-    """The run; None where it was deleted, or MLflow is another one."""
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-    return run if run.info.lifecycle_stage == "active" else None
-
-
 def _curve(point: Point | EpochRecord) -> dict[str, float]:
     values = {f"val/{name}": value for name, value in point.val.items()}
     return {**values, "train/loss": point.train_loss}
@@ -345,43 +373,3 @@ def _show(log: RunLog, shown: Iterable[Exhibit]) -> None:
         log.exhibits([one])
         if one.path == SHOWN:
             log.tags({"mlflow.loggedArtifacts": json.dumps([{"path": SHOWN, "type": "table"}])})
-
-
-def flat_settings(config: Config) -> dict[str, Any]:
-    """Dotted name -> value of every setting that a result depends on; a study's or ablation's only when it is one.
-
-    MLflow sorts them by name: those that differ from the defaults come first; under `with_defaults/` are all.
-    """
-    content = to_dict(config)
-    for group, used in (("search", config.search.space), ("ablation", config.ablation.variants)):
-        if not used:
-            del content[group]
-    if config.ablation.variants:  # their names may hold what MLflow takes in no key
-        content["ablation"]["variants"] = ", ".join(config.ablation.variants)
-    every, usual = flat(content), flat(to_dict(Config()))
-    different = {name: value for name, value in every.items() if value != usual.get(name)}
-    return {**different, **{f"with_defaults/{name}": value for name, value in every.items()}}
-
-
-@cache
-def git_commit() -> str:
-    """Of the checkout that raysys runs from; empty where there is none."""
-    file = Path(str(raysys.__file__))
-    try:
-        for command in (["ls-files", "--error-unmatch", file.name], ["rev-parse", "HEAD"]):
-            done = subprocess.run(
-                ["git", "-C", str(file.parent), *command],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return "unknown"

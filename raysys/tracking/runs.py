@@ -26,6 +26,7 @@ from raysys.settings import without_password
 from raysys.storage import as_json
 from raysys.tasks.exhibits import Exhibit, File
 from raysys.tracking.client import remedy, said
+from raysys.tracking.models import ModelLog
 
 _ARTIFACTS = "artifacts"
 _BATCH = 500
@@ -162,11 +163,26 @@ class RunLog:
         entities = [RunTag(key, value) for key, value in values.items()]
         self._put(lambda: self._client.log_batch(self.run_id, tags=entities))
 
-    def metrics(self, values: Mapping[str, float], *, step: int = 0) -> None:
-        """Points of one step; NaN is left out, since MLflow's stores differ on it."""
+    def metrics(
+        self, values: Mapping[str, float], *, step: int = 0, model: ModelLog | None = None
+    ) -> None:
+        """Points of one step, also those of a model; NaN is left out, since MLflow's stores differ on it."""
         now = int(time.time() * 1000)
-        points = [Metric(k, float(v), now, step) for k, v in values.items() if v == v]
-        self._put(lambda: self._log_points(points))
+        known = {k: float(v) for k, v in values.items() if v == v}
+
+        def write() -> None:
+            of = {} if model is None else model.origin
+            self._log_points([Metric(k, v, now, step, **of) for k, v in known.items()])
+
+        self._put(write)
+
+    def begin_model(self, model: ModelLog) -> None:
+        """Find or begin the run's model, which metrics may name from now on."""
+        self._put(lambda: model.begin(self.run_id))
+
+    def finish_model(self, model: ModelLog) -> None:
+        """Upload the model's files."""
+        self._put(model.finish, kind=_ARTIFACTS)
 
     def corpus(self, name: str, digest: str, source: str, *, context: str) -> None:
         """A corpus, or a part of it, as a dataset input of the run."""

@@ -141,7 +141,7 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
     if not trained.stopped:
         bundle = _bundle(config, data, trained.learner, normalisers)
         if config.training.temperature:
-            calibrated = data.task.calibrate(bundle.predict(part(fold.val)))
+            calibrated = fold_task.calibrated or data.task.calibrate(bundle.predict(part(fold.val)))
             result = replace(result, calibrated=calibrated)
             more = {name: torch.tensor(value, device=device) for name, value in calibrated.items()}
             bundle = replace(bundle, fitted={**bundle.fitted, **more})

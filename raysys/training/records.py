@@ -24,6 +24,8 @@ class FoldTask:
     """Epochs after which the fold makes room for folds of its trial that are behind."""
     seed: int = 0
     """That of the config."""
+    calibrated: Mapping[str, float] | None = None
+    """What is taken instead of fitting it on the val part, such as a temperature."""
 
     @property
     def key(self) -> tuple[str, FoldKey]:

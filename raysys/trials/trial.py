@@ -36,6 +36,8 @@ class Trial:
     """The line of an ablation that it belongs to."""
     folds: tuple[int, ...] | None = None
     """That it trains, with a prior for each; None: all of the command."""
+    calibrated: Mapping[str, float] | None = None
+    """See `FoldTask`."""
 
     @property
     def seeds(self) -> range:
@@ -60,6 +62,7 @@ class Trial:
                 prior,
                 self.milestones,
                 seed,
+                self.calibrated,
             )
             for seed in self.seeds
             for fold, prior in zip(folds, priors, strict=True)

@@ -17,7 +17,7 @@ from raysys.errors import ConfigError
 from raysys.experiments.variants import variant_configs
 from raysys.help import OPTIONS, USUAL, help_page, topic_of
 from raysys.settings import differences, digest, field_names, from_dict, replaced, to_dict, value_of
-from raysys.tracking.command_log import flat_settings
+from raysys.tracking.provenance import flat_settings
 from tests.unit.test_guides import GUIDES
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,34 @@
+"""Compare finished runs on the same folds: settings, scores with intervals, emotions, groups.
+
+python -m jobs.compare demo demo-2
+python -m jobs.compare demo demo-2 --page comparison.html
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from raysys.commandline import run_job
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print what differs between runs, the others against the first."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", nargs="+", help="names or folders of runs, or models in MLflow")
+    parser.add_argument("--page", default="", help="also write it as a page, FILE.html")
+    parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    given = parser.parse_args(argv)
+    from raysys.predicting.compare import compare_command
+    from raysys.storage import resolve_folder
+
+    compare_command(given.run, page=given.page, runs=resolve_folder(given.runs))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_job(main, sys.argv[1:]))

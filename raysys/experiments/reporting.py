@@ -1,0 +1,106 @@
+"""A run's report, from what is in its folder: report.html, one page that needs nothing else, and report.md.
+
+run folder -> result, settings, stored predictions -> pictures, sections -> page
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from raysys.config import Config
+from raysys.errors import lookup
+from raysys.predicting.members import chosen_trial, trained_folds
+from raysys.predictions import read_predictions
+from raysys.report.markdown import as_markdown
+from raysys.report.page import page
+from raysys.report.results import AblationResult, RefitResult, Result, StudyResult, read_result
+from raysys.report.sections import Material, report_lines, report_sections, report_title
+from raysys.report.study_pictures import study_figures
+from raysys.sealed import read_sealed
+from raysys.search.searcher import importances
+from raysys.search.space import Space, make_space
+from raysys.settings import flat, from_dict, to_dict
+from raysys.storage import Folder
+from raysys.tasks import TASKS
+from raysys.tasks.exhibits import Exhibit, Picture
+from raysys.tasks.task import Task
+from raysys.tracking.command_log import JOBS
+
+PAGE, MARKDOWN = "report.html", "report.md"
+
+
+def write_report(folder: Folder, *, pictures: Sequence[Exhibit] = ()) -> str:
+    """Write report.html and report.md beside a run's result.json.
+
+    Args:
+        folder: of a run that has ended.
+        pictures: of what is not in the folder.
+
+    Returns:
+        The page.
+
+    Raises:
+        StorageError: the run has not ended, or is damaged.
+    """
+    result = read_result(folder)
+    made_of = _material(folder, result, pictures)
+    lines, title = report_lines(result), report_title(result, made_of)
+    found = page(title, lines, report_sections(result, made_of))
+    folder.write_bytes(PAGE, found.encode())
+    folder.write_bytes(MARKDOWN, f"# {title}\n\n{as_markdown(result, most=None)}\n".encode())
+    return found
+
+
+def _material(folder: Folder, result: Result, pictures: Sequence[Exhibit]) -> Material:
+    top = folder if folder.exists("config.json") else Folder(folder.uri.rsplit("/", 1)[0])
+    config = from_dict(Config, top.read_json("config.json"))
+    usual = flat(to_dict(Config()))
+    settings = {k: v for k, v in flat(to_dict(config)).items() if v != usual.get(k)}
+    space: Space | None = make_space(config) if isinstance(result, StudyResult) else None
+    maps = folder / "attention"
+    drawn = [
+        maps.read_bytes(name).decode() for name in sorted(maps.names()) if name.endswith(".svg")
+    ]
+    return Material(
+        folder.name,
+        settings,
+        JOBS[result.kind if result.kind != "trial" else "cross_validation"],
+        folder.path(),
+        pictures=[
+            *_pictures(folder, result),
+            *(one for one in pictures if isinstance(one, Picture)),
+        ],
+        drawn=drawn,
+        figures=None if space is None else _figures(space, result),
+        space=None if space is None else space.settings,
+    )
+
+
+def _pictures(folder: Folder, result: Result) -> list[Picture]:
+    """What the task shows of opened test predictions."""
+    if isinstance(result, AblationResult | RefitResult):
+        return []
+    places = trained_folds(chosen_trial(folder))
+    task = _task(places[0][2])
+    opened = [read_predictions(place, task.stored) for _, _, place in places]
+    shown: list[Any] = [*task.show_summary(result.summary, opened, result.corpus)]
+    shown += task.show_similarity(result.summary, result.corpus)
+    return [one for one in shown if isinstance(one, Picture)]
+
+
+def _task(place: Folder) -> Task:
+    known = dict(read_sealed(place, "bundle.json")["task"])
+    kind: Any = lookup(TASKS, known.pop("name"), kind="task")
+    return from_dict(kind, known)
+
+
+def _figures(space: Space, result: Result) -> dict[str, Any]:
+    assert isinstance(result, StudyResult)
+    objectives = [next(m for m in result.metrics if m.name == name) for name in result.objectives]
+    first = objectives[0]
+    return study_figures(
+        space.settings,
+        result.trials,
+        objectives,
+        untuned=result.untuned_val.get(first.name, float("nan")),
+        importances=importances(space, result.trials, first),
+    )
