@@ -6,6 +6,7 @@ An utterance that cannot be read costs itself alone. What the members were train
 have not learnt from it.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ def predict(
     rows: Sequence[Utterance],
     *,
     told: Callable[[int], None] = lambda count: None,
+    most_seconds: float = math.inf,
 ) -> Iterator[Answer]:
     """Answers in the order of the rows, portion by portion.
 
@@ -56,6 +58,7 @@ def predict(
         ensemble: of a run.
         rows: audio paths are absolute.
         told: hears how many further rows are done.
+        most_seconds: of a recording; longer ones are not predicted.
 
     Raises:
         ConfigError: the run's model cannot read such rows.
@@ -67,7 +70,7 @@ def predict(
     size = _AT_ONCE if _apart(ensemble, rows) else max(1, len(rows))
     for start in range(0, len(rows), size):
         portion = rows[start : start + size]
-        yield from _portion(ensemble, encoders, portion)
+        yield from _portion(ensemble, encoders, portion, most_seconds)
         told(len(portion))
 
 
@@ -81,9 +84,22 @@ def dialogue_note(ensemble: Ensemble, rows: Sequence[Utterance]) -> str:
     )
 
 
-def _check(ensemble: Ensemble, rows: Sequence[Utterance]) -> None:
-    kinds = {"audio": "audio files", "text": "texts (--text, or a column `text`)", "video": "films"}
+def check_reads(ensemble: Ensemble, *, alone: bool = False) -> None:
+    """Refuse what predicts no recordings or texts.
+
+    Args:
+        ensemble: of a run.
+        alone: whether each utterance comes by itself, so that nobody knows its speaker's others.
+
+    Raises:
+        ConfigError: it maps ratings, or reads features from a file, or needs all of a speaker.
+    """
     config = ensemble.config
+    if alone and _knows_speakers(config):
+        raise ConfigError(
+            f"{ensemble.name} normalises each speaker's frames, and one utterance does not tell how its speaker "
+            "speaks: take a run with --features.normalise train"
+        )
     if ensemble.task.reads_formats:
         raise ConfigError(
             f"{ensemble.name} maps ratings between label formats and reads no recordings or texts: see "
@@ -95,6 +111,13 @@ def _check(ensemble: Ensemble, rows: Sequence[Utterance]) -> None:
                 f"{ensemble.name} reads {modality} features from a file, and nothing here can make such of new "
                 "utterances: raysys.load(FOLD).predict(features) takes them"
             )
+
+
+def _check(ensemble: Ensemble, rows: Sequence[Utterance]) -> None:
+    check_reads(ensemble)
+    kinds = {"audio": "audio files", "text": "texts (--text, or a column `text`)", "video": "films"}
+    config = ensemble.config
+    for modality in config.model.modalities:
         if not any(getattr(row, modality, "") for row in rows):
             raise ConfigError(
                 f"the model of {ensemble.name} reads {' and '.join(config.model.modalities)}, but no row has "
@@ -127,9 +150,17 @@ def _has_dialogues(rows: Sequence[Utterance]) -> bool:
 
 
 def _portion(
-    ensemble: Ensemble, encoders: dict[str, Encoder], rows: Sequence[Utterance]
+    ensemble: Ensemble,
+    encoders: dict[str, Encoder],
+    rows: Sequence[Utterance],
+    most_seconds: float,
 ) -> list[Answer]:
     heard, reasons = _hear(ensemble, rows)
+    for k, one in heard.items():
+        if one.seconds > most_seconds:
+            reasons[k] = (
+                f"{rows[k].utterance_id}: {one.seconds:.1f} s of audio, and at most {most_seconds:g} s are taken"
+            )
     frames = {m: _encode(encoder, rows, reasons) for m, encoder in encoders.items()}
     good = [k for k in range(len(rows)) if k not in reasons]
     answers: dict[int, Answer] = {
