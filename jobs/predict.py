@@ -18,11 +18,20 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", help="a run's name or folder, or the folder of a trained fold")
     parser.add_argument(
-        "inputs", nargs="*", help="audio files, folders, tables (.csv, .tsv, .parquet)"
+        "run", help="a run's name or folder, a model in MLflow (models:/NAME@champion), or a fold"
     )
-    parser.add_argument("--text", action="append", default=[], help="what is said; once for each")
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        help="audio files, folders, tables (.csv, .tsv, .parquet); - reads names",
+    )
+    parser.add_argument(
+        "--text", action="append", default=[], help="what is said, once for each; - reads lines"
+    )
+    parser.add_argument(
+        "--transcribe", default="", help="Whisper model that writes down what has no text"
+    )
     parser.add_argument("--columns", default="", help="our name: the table's, as {audio: file}")
     parser.add_argument("--fold", type=int, help="predict with this fold alone")
     parser.add_argument(
@@ -32,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--step", type=float, help="between their beginnings; half a window")
     parser.add_argument("--picture", default="", help="with --window: emotion over time, as PNG")
     parser.add_argument("--out", default="", help="file for all columns: .csv, .parquet or .jsonl")
+    parser.add_argument("--workers", type=int, help="of Ray, with --out; from 2000 rows by itself")
     parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(argv)

@@ -89,7 +89,7 @@ def on_workers(
             rows = iter(pipeline.iter_rows())
             row = next(rows, None)
         while row is not None:
-            result = ray.cloudpickle.loads(row["portion"])
+            result = content_of(row["portion"])
             if isinstance(result, RaysysError):
                 raise result
             yield result
@@ -118,7 +118,7 @@ def _pipeline(
 ) -> "Dataset":
     import ray.data  # takes a second
 
-    _quiet()
+    quiet()
     workers = max(1, min(cluster.workers or slots(cluster), len(portions)))
     gpus = cluster.gpus_per_fold
     there = int(ray.cluster_resources().get("GPU", 0.0))
@@ -145,8 +145,8 @@ def _pipeline(
 
 
 def _read(job: _Job, row: Row) -> Row:
-    portion, _ = ray.cloudpickle.loads(row["portion"][0])
-    return _row((portion, read_portion(job.encoder, portion, job.root)))
+    portion, _ = content_of(row["portion"][0])
+    return as_row((portion, read_portion(job.encoder, portion, job.root)))
 
 
 class _Encode:
@@ -166,14 +166,14 @@ class _Encode:
     def __call__(self, row: Row) -> Row:
         """An encoded portion, or why the model cannot be used."""
         if self._unusable:
-            return _row(self._unusable)
-        portion, items = ray.cloudpickle.loads(row["portion"][0])
+            return as_row(self._unusable)
+        portion, items = content_of(row["portion"][0])
         if items is None:
             items = read_portion(self._encoder, portion, self._job.root)
         try:
-            return _row(encode_portion(self._encoder, portion, items))
+            return as_row(encode_portion(self._encoder, portion, items))
         except RaysysError as error:
-            return _row(error)
+            return as_row(error)
 
     def _check(self) -> None:
         if self._encoder.fingerprint() != self._job.fingerprint:
@@ -188,14 +188,20 @@ def _encoder(features: FeaturesConfig, modality: str) -> Encoder:
     return features.build(modality)
 
 
-def _row(content: Any) -> Row:
+def as_row(content: Any) -> Row:
+    """A batch of one row that holds anything."""
     cell = np.empty(1, dtype=object)
     cell[0] = ray.cloudpickle.dumps(content)
     return {"portion": cell}
 
 
-def _quiet() -> None:
-    """The bar is ours."""
+def content_of(cell: bytes) -> Any:
+    """What `as_row` has put there."""
+    return ray.cloudpickle.loads(cell)
+
+
+def quiet() -> None:
+    """Keep Ray Data from printing: the bar is ours."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

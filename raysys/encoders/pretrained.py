@@ -8,7 +8,8 @@ Weights must be safetensors; nothing is unpickled.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,20 @@ _HUB_SECONDS = 15.0
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
 """Of a model's folder: weights, settings, tokenizer."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep transformers from the terminal."""
+    from transformers.utils import logging  # takes seconds
+
+    logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 class PretrainedModel:
@@ -176,16 +191,11 @@ class PretrainedModel:
         """
         import transformers  # takes seconds
 
-        logging = transformers.utils.logging
-        logging.disable_progress_bar()
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()
         try:
-            return getattr(transformers, loader).from_pretrained(str(self.folder), **options)
+            with quietly():
+                return getattr(transformers, loader).from_pretrained(str(self.folder), **options)
         except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
             raise self.unusable(error) from error
-        finally:
-            logging.set_verbosity(verbosity)
 
     def load_weights(self) -> Any:
         """The model, ready to encode on its device.

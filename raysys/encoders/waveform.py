@@ -38,10 +38,21 @@ def read_waveform(row: Utterance, root: Path, rate_hz: int, *, remedy: str) -> S
             f"{path} has {rate} Hz, below the {rate_hz} Hz of the encoder: the upper bands would be empty: "
             f"{remedy.format(rate=rate)}"
         )
+    return resampled(samples, rate, rate_hz)
+
+
+def resampled(samples: Samples, rate: int, rate_hz: int) -> Samples:
+    """Samples at another rate.
+
+    Args:
+        samples: mono.
+        rate: in Hz, that they have.
+        rate_hz: that they shall have.
+    """
     if rate == rate_hz:
         return samples
-    resampled = torchaudio().functional.resample(torch.from_numpy(samples), rate, rate_hz)
-    return np.asarray(resampled.numpy())
+    found = torchaudio().functional.resample(torch.from_numpy(samples), rate, rate_hz)
+    return np.asarray(found.numpy())
 
 
 def seconds(row: Utterance, root: Path) -> float:

@@ -4,12 +4,14 @@ run folder -> result, settings, stored predictions -> pictures, sections -> page
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from raysys.config import Config
-from raysys.errors import lookup
-from raysys.predicting.members import chosen_trial, trained_folds
+from raysys.errors import ConfigError, StorageError, lookup
+from raysys.predicting.members import chosen_trial, run_of, trained_folds
 from raysys.predictions import read_predictions
+from raysys.report.headline import sentence
 from raysys.report.markdown import as_markdown
 from raysys.report.page import page
 from raysys.report.results import AblationResult, RefitResult, Result, StudyResult, read_result
@@ -28,6 +30,31 @@ from raysys.tracking.command_log import JOBS
 PAGE, MARKDOWN = "report.html", "report.md"
 
 
+def report_command(place: str, *, out: str, runs: Folder) -> None:
+    """`jobs.report`: write a run's report, and say what came out and where it is.
+
+    Args:
+        place: the run's name or folder, or a variant's folder.
+        out: a further file, .html or .md; empty for none.
+        runs: folder of all runs.
+
+    Raises:
+        ConfigError: no such run, or another kind of file.
+        StorageError: it has not ended, or is damaged.
+    """
+    folder, file = run_of(place, runs), Path(out).expanduser()
+    if out and file.suffix.lower() not in (".html", ".md"):
+        raise ConfigError(f"--out is {out}, but must end with .html or .md")
+    if out and not file.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {file.parent}")
+    write_report(folder)
+    if out:
+        name = MARKDOWN if file.suffix.lower() == ".md" else PAGE
+        file.write_bytes(folder.read_bytes(name))
+    print(sentence(read_result(folder)))
+    print(f"report       {file if out else folder.path(PAGE)}")
+
+
 def write_report(folder: Folder, *, pictures: Sequence[Exhibit] = ()) -> str:
     """Write report.html and report.md beside a run's result.json.
 
@@ -41,6 +68,10 @@ def write_report(folder: Folder, *, pictures: Sequence[Exhibit] = ()) -> str:
     Raises:
         StorageError: the run has not ended, or is damaged.
     """
+    if not folder.exists("result.json"):
+        raise StorageError(
+            f"{folder.path()} has no result.json: the same command with --resume finishes the run"
+        )
     result = read_result(folder)
     made_of = _material(folder, result, pictures)
     lines, title = report_lines(result), report_title(result, made_of)

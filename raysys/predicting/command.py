@@ -1,7 +1,9 @@
 """`jobs.predict`: from names on a command line to a table, a file, a picture."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,24 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import Progress
 
+from raysys.corpus.table import Utterance
 from raysys.errors import ConfigError
 from raysys.predicting.inputs import in_windows, read_inputs
+from raysys.predicting.large import Source, predict_into
 from raysys.predicting.members import Ensemble, load_ensemble
-from raysys.predicting.predict import Answer, dialogue_note, predict
-from raysys.predicting.table import answers_table, check_out, records, scores_line, write_table
+from raysys.predicting.predict import check_reads, dialogue_note, predict
+from raysys.predicting.table import answers_table, check_out, records, scores_line
+from raysys.predicting.transcribe import Transcriber, with_texts
 from raysys.report.tables import as_rich
 from raysys.settings import require
 from raysys.storage import resolve_folder
+
+_NAMED = 10
+"""Reasons that are printed."""
+_MANY = 50
+"""Rows whose progress is shown."""
+_FIRST = 5000
+"""Records that are kept for the terminal and the picture."""
 
 
 def predict_command(given: argparse.Namespace) -> int:
@@ -33,43 +45,101 @@ def predict_command(given: argparse.Namespace) -> int:
         RaysysError: no such run or input, or nothing that its model reads.
     """
     console = Console()
+    _check(given)
+    runs = resolve_folder(given.runs)
+    ensemble = load_ensemble(given.run, runs, fold=given.fold)
+    check_reads(ensemble)
+    rows = _rows(given, console)
+    if note := dialogue_note(ensemble, rows):
+        _say(console, f"note: {note}")
+    with _bar(console, len(rows)) as told:
+        if given.out:
+            source = Source(given.run, runs.uri, given.fold, given.threshold)
+            file = Path(given.out).expanduser().resolve()
+            found = Found()
+            for table in predict_into(
+                file, ensemble, rows, source, workers=given.workers, told=told
+            ):
+                found.take(table.to_pylist())
+        else:
+            answers = list(predict(ensemble, rows, told=told))
+            shown = records(ensemble, answers, threshold=given.threshold)
+            labels = [one.row.label for one in answers]
+            found = Found()
+            found.take([{**r, "label": one} for r, one in zip(shown, labels, strict=True)])
+    if given.out:
+        _say(console, f"{len(rows)} rows in {given.out}")
+    else:
+        console.print(as_rich(answers_table(ensemble, found.first)))
+    if given.picture:
+        over_time(ensemble, found.first).savefig(Path(given.picture).expanduser(), dpi=120)
+        _say(console, f"picture      {given.picture}")
+    if line := scores_line(ensemble, found.labelled):
+        _say(console, line)
+    for reason in found.reasons[:_NAMED]:
+        _say(console, f"not read     {reason}")
+    if len(found.reasons) > _NAMED:
+        _say(console, f"             and {len(found.reasons) - _NAMED} more")
+    if not given.out:
+        _say(console, "next         the same with --out FILE.csv keeps every column")
+    return 1 if found.reasons else 0
+
+
+@dataclass
+class Found:
+    """What is kept of the records of many rows."""
+
+    first: list[dict[str, Any]] = field(default_factory=list)
+    labelled: list[dict[str, Any]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    """Why rows could not be read."""
+
+    def take(self, records: Sequence[dict[str, Any]]) -> None:
+        """Keep of some more what is shown: the first ones, those with a label, and what could not be read."""
+        self.first += records[: max(0, _FIRST - len(self.first))]
+        self.labelled += [row for row in records if row["label"]]
+        self.reasons += [row["note"] for row in records if not row["members"]]
+
+
+def _check(given: argparse.Namespace) -> None:
     require(0 <= given.threshold <= 1, "--threshold", given.threshold, "from 0 to 1")
     if given.out:
         check_out(given.out)
     if (given.step is not None or given.picture) and given.window is None:
         raise ConfigError("--step and --picture go with --window SECONDS")
-    ensemble = load_ensemble(given.run, resolve_folder(given.runs), fold=given.fold)
+    if given.workers is not None:
+        require(given.workers >= 0, "--workers", given.workers, "0 or more")
+        if not given.out:
+            raise ConfigError("--workers goes with --out FILE: what they find is written there")
+
+
+def _rows(given: argparse.Namespace, console: Console) -> list[Utterance]:
+    """What is to be predicted: cut into stretches and written down where that is wanted."""
     rows = read_inputs(given.inputs, given.text, columns=_columns(given.columns))
-    unheard: dict[str, str] = {}
     if given.window is not None:
         step = given.window / 2 if given.step is None else given.step
-        rows, unheard = in_windows(rows, seconds=given.window, step=step)
-    if note := dialogue_note(ensemble, rows):
-        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
-    answers: list[Answer] = []
-    with Progress(console=console, transient=True, disable=len(rows) < 50) as bar:
-        task = bar.add_task("predicting", total=len(rows))
-        answers += predict(ensemble, rows, told=lambda count: bar.advance(task, count))
-    found = list(records(ensemble, answers, threshold=given.threshold))
-    found += [{"utterance": name, "members": 0, "note": why} for name, why in unheard.items()]
-    bad = [one for one in found if not one["members"]]
-    if given.out:
-        write_table(given.out, found)
-        console.print(f"{len(found)} rows in {given.out}", highlight=False, markup=False)
-    else:
-        whole = [
-            row for row in found if "confidence" in row or ensemble.task.name != "classification"
-        ]
-        console.print(as_rich(answers_table(ensemble, whole)))
-    if given.picture:
-        over_time(ensemble, found).savefig(Path(given.picture).expanduser(), dpi=120)
-    for line in filter(None, [scores_line(ensemble, answers)]):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-    for one in bad[:10]:
-        console.print(f"not read     {one['note']}", soft_wrap=True, markup=False, highlight=False)
-    if len(bad) > 10:
-        console.print(f"             and {len(bad) - 10} more", markup=False, highlight=False)
-    return 1 if bad else 0
+        rows = in_windows(rows, seconds=given.window, step=step)
+    if given.transcribe:
+        transcriber = Transcriber(given.transcribe)
+        with _bar(console, len(rows), "transcribing") as told:
+            rows = list(with_texts(rows, transcriber, told))
+        if not any(row.text for row in rows):
+            raise ConfigError(
+                f"--transcribe {given.transcribe} found no words in any of {len(rows)} recordings: give --text, or a "
+                "table with texts"
+            )
+    return rows
+
+
+@contextmanager
+def _bar(console: Console, total: int, what: str = "predicting") -> Iterator[Callable[[int], None]]:
+    with Progress(console=console, transient=True, disable=total < _MANY) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _columns(given: str) -> Mapping[str, str]:

@@ -58,12 +58,8 @@ def read_inputs(
         CorpusError: a table cannot be read.
     """
     rows: list[Utterance] = []
-    for one in inputs:
-        rows += (
-            [row for line in _said_on_stdin() for row in _rows(line, columns)]
-            if one == "-"
-            else _rows(one, columns)
-        )
+    given = [name for one in inputs for name in (_said_on_stdin() if one == "-" else [one])]
+    rows += [row for name in given for row in _rows(name, columns)]
     texts = [text for one in texts for text in (_said_on_stdin() if one == "-" else [one])]
     if texts and rows:
         if len(texts) != len(rows):
@@ -182,33 +178,30 @@ def _named_apart(rows: Sequence[Utterance]) -> Iterator[Utterance]:
         yield row if counts[name] == 1 else replace(row, utterance_id=f"{name} ({number})")
 
 
-def in_windows(
-    rows: Sequence[Utterance], *, seconds: float, step: float
-) -> tuple[list[Utterance], dict[str, str]]:
+def in_windows(rows: Sequence[Utterance], *, seconds: float, step: float) -> list[Utterance]:
     """Stretches of the audio of each row; one of less than `seconds` stays whole, the last ends with it.
+
+    So does one that cannot be heard: who predicts it says why.
 
     Args:
         rows: with audio.
         seconds: length of a stretch.
         step: from the beginning of one to that of the next.
 
-    Returns:
-        The stretches, and rows that cannot be heard -> why.
-
     Raises:
         ConfigError: lengths that make no sense.
     """
     require(seconds > 0, "--window", seconds, "above 0 s")
     require(0 < step <= seconds, "--step", step, "above 0 s, at most --window")
-    found, unheard = [], {}
+    found = []
     for row in rows:
         if not row.audio:
             found.append(row)
             continue
         try:
             samples, rate = read_audio(row, Path(row.audio), row.utterance_id)
-        except CorpusError as error:
-            unheard[row.utterance_id] = str(error)
+        except CorpusError:
+            found.append(row)
             continue
         begin, length = row.start or 0.0, len(samples) / rate
         count = 1 + max(0, int(np.ceil((length - seconds) / step - 1e-9)))
@@ -217,4 +210,4 @@ def in_windows(
             end = min(start + seconds, length)
             name = f"{row.utterance_id} {begin + start:.2f}-{begin + end:.2f}"
             found.append(replace(row, utterance_id=name, start=begin + start, end=begin + end))
-    return found, unheard
+    return found

@@ -6,6 +6,7 @@ An utterance that cannot be read costs itself alone. What the members were train
 have not learnt from it.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,9 +68,12 @@ def predict(
     _check(ensemble, rows)
     modalities = ensemble.config.model.modalities
     encoders = {m: ensemble.config.features.build(m) for m in modalities}
-    size = _AT_ONCE if _apart(ensemble, rows) else max(1, len(rows))
-    for start in range(0, len(rows), size):
-        portion = rows[start : start + size]
+    portions: list[list[Utterance]] = [[]]
+    for group in together(ensemble, rows):
+        if portions[-1] and len(portions[-1]) + len(group) > _AT_ONCE:
+            portions.append([])
+        portions[-1].extend(group)
+    for portion in portions:
         yield from _portion(ensemble, encoders, portion, most_seconds)
         told(len(portion))
 
@@ -135,14 +139,25 @@ def _knows_speakers(config: Config) -> bool:
     return config.features.normalise == "speaker" and bool(framed)
 
 
-def _apart(ensemble: Ensemble, rows: Sequence[Utterance]) -> bool:
-    """Whether rows may be predicted portion by portion."""
+def together(ensemble: Ensemble, rows: Sequence[Utterance]) -> list[list[Utterance]]:
+    """Rows in groups that must be predicted together: all of a speaker, whole dialogues, or each by itself.
+
+    Args:
+        ensemble: what its model looks at decides.
+        rows: any.
+    """
     config = ensemble.config
+    if _knows_speakers(config):
+        return [list(rows)]
     looks_back = (
         any(config.features.build(m).turns_before for m in config.model.modalities)
         or config.model.chosen.reads_dialogues
     )
-    return not _knows_speakers(config) and not (looks_back and _has_dialogues(rows))
+    if not looks_back:
+        return [[row] for row in rows]
+    runs = [list(run) for _, run in itertools.groupby(rows, key=lambda row: row.dialogue_id)]
+    in_one_piece = len(runs) == len({row.dialogue_id for row in rows})
+    return runs if in_one_piece else [list(rows)]
 
 
 def _has_dialogues(rows: Sequence[Utterance]) -> bool:

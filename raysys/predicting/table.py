@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow
-import pyarrow.csv
-import pyarrow.parquet
 
 from raysys.errors import ConfigError
 from raysys.predicting.members import Ensemble
@@ -75,18 +73,9 @@ def check_out(file: str) -> None:
         raise ConfigError(f"--out {file}: there is no folder {path.parent}")
 
 
-def write_table(file: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write records as CSV, Parquet or JSON Lines, by the ending, whole or not at all."""
-    path = Path(file).expanduser()
-    aside = path.with_name(f".{path.name}.part")
-    if path.suffix.lower() == ".jsonl":
-        lines = [" ".join(as_json(dict(row)).split()) for row in rows]
-        aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    elif path.suffix.lower() == ".csv":
-        pyarrow.csv.write_csv(as_arrow(rows), aside)
-    else:
-        pyarrow.parquet.write_table(as_arrow(rows), aside)
-    aside.replace(path)
+def as_lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Records as JSON Lines."""
+    return "".join(f"{' '.join(as_json(dict(row)).split())}\n" for row in rows)
 
 
 def answers_table(ensemble: Ensemble, rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -127,26 +116,28 @@ def _class_cells(outputs: Sequence[str], row: Mapping[str, Any]) -> tuple[str, .
     )
 
 
-def scores_line(ensemble: Ensemble, answers: Sequence[Answer]) -> str:
-    """Scores of the rows that have a label among the outputs; empty where none has."""
+def scores_line(ensemble: Ensemble, labelled: Sequence[Mapping[str, Any]]) -> str:
+    """Scores of the rows that have a label among the outputs; empty where none has.
+
+    Args:
+        ensemble: whose answers they are.
+        labelled: records, with `label`.
+    """
     task = ensemble.task
     if task.name != "classification":
         return ""
     places = {name: k for k, name in enumerate(task.outputs)}
-    known = [
-        (one, places[one.row.label])
-        for one in answers
-        if one.outputs is not None and one.row.label in places
-    ]
+    known = [row for row in labelled if row["members"] and row["label"] in places]
     if not known:
         return ""
-    outputs = np.stack([one.outputs for one, _ in known if one.outputs is not None])
-    truth = np.array([label for _, label in known])
+    columns = [[row[f"p_{name}"] for name in task.outputs] for row in known]
+    outputs = np.array(columns, dtype=np.float32)
+    truth = np.array([places[row["label"]] for row in known])
     scores = task.score(outputs, truth)
     metrics: list[Metric] = shown(task.metrics)
     told = ", ".join(f"{metric.title} {metric.show(scores[metric.name])}" for metric in metrics)
-    inside = sum(one.note.startswith("in the training corpus: every") for one, _ in known)
+    inside = sum(row["note"].startswith("in the training corpus: every") for row in known)
     warned = f"; {inside} of them in every member's training: not to be believed" if inside else ""
-    others = {one.row.label for one in answers if one.row.label} - set(places)
+    others = {row["label"] for row in labelled if row["label"]} - set(places)
     unknown = f"; other labels ({', '.join(sorted(others)[:3])}) are left out" if others else ""
     return f"scores       {told} % over {len(known)} labelled rows{warned}{unknown}"

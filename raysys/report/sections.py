@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from raysys.config.names import describe, show_value, symbol
 from raysys.report.ablation import ablation_lines
 from raysys.report.groups import group_tables
-from raysys.report.markdown import sentence
+from raysys.report.headline import sentence
 from raysys.report.page import Block, Command, Parallel, Raw, Section
 from raysys.report.results import AblationResult, Result, StudyResult, TrialRecord, TrialResult
 from raysys.report.study_pictures import Space, height
@@ -53,7 +53,8 @@ def report_title(result: Result, made_of: Material) -> str:
 def report_lines(result: Result) -> list[str]:
     """What a reader must know: the headline, and what the audit warns of."""
     warned = [f"Warning: {one.message}" for one in result.audit if one.level == "warning"]
-    return [sentence(result), *warned]
+    first, _, rest = sentence(result).partition(". ")
+    return [f"{first.rstrip('.')}.", *([rest] if rest else []), *warned]
 
 
 def report_sections(result: Result, made_of: Material) -> list[Section]:

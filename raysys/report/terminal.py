@@ -8,6 +8,7 @@ from raysys.corpus.finding import Finding
 from raysys.report.ablation import ablation_lines
 from raysys.report.cost import cost_line
 from raysys.report.groups import group_tables
+from raysys.report.headline import sentence
 from raysys.report.results import (
     AblationResult,
     RefitResult,
@@ -17,6 +18,7 @@ from raysys.report.results import (
 )
 from raysys.report.study import study_lines
 from raysys.report.tables import Line, as_rich, baseline_table, score_table, spread
+from raysys.tasks import TASKS
 from raysys.tasks.task import shown
 
 
@@ -36,7 +38,19 @@ def print_result(console: Console, result: Result, *, folder: str, ui: str) -> N
     console.print(f"run folder   {folder}", soft_wrap=True, markup=False)
     if isinstance(result, StudyResult):
         console.print(f"best config  {folder}/best.yaml", soft_wrap=True, markup=False)
+    console.print(f"report       {folder}/report.html", soft_wrap=True, markup=False)
     console.print(f"MLflow       {ui}", soft_wrap=True, markup=False)
+    console.print(f"result       {sentence(result)}", soft_wrap=True, markup=False, style="bold")
+    console.print(f"next         {_next(result, folder)}", soft_wrap=True, markup=False)
+
+
+def _next(result: Result, folder: str) -> str:
+    """What people do with such a run."""
+    if isinstance(result, AblationResult):
+        return f"python -m jobs.compare {folder}/VARIANT {folder}/VARIANT"
+    if TASKS[result.task].reads_formats:
+        return f"python -m jobs.report {folder}"
+    return f"python -m jobs.predict {folder} FILE.wav"
 
 
 def print_audit(console: Console, findings: Sequence[Finding]) -> None:

@@ -24,7 +24,8 @@ from raysys.config.names import symbol
 from raysys.corpus.folds import Fold, FoldKey
 from raysys.corpus.table import Corpus
 from raysys.errors import TrackingError
-from raysys.report.markdown import as_markdown, headline
+from raysys.report.headline import headline
+from raysys.report.markdown import as_markdown
 from raysys.report.results import (
     AblationResult,
     RefitResult,

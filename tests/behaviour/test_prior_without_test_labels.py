@@ -15,7 +15,7 @@ from raysys.config import Config
 from raysys.corpus import CorpusConfig
 from raysys.experiments.cross_validate import cross_validate
 from raysys.experiments.plan import make_plan
-from raysys.report.markdown import headline
+from raysys.report.headline import headline
 from raysys.report.results import TrialResult
 from raysys.settings import replaced
 from tests.here import do_folds_here, tiny

@@ -1,0 +1,161 @@
+"""Many utterances into a file: portion by portion, here or on Ray's workers, and resumed after an end of any kind.
+
+    rows -> portions -> a table each, beside the file -> the file, when all are there
+
+A portion that is there is not predicted again by the same command. Memory holds one portion a worker.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
+
+from raysys.cluster.mapping import on_workers
+from raysys.config.running import ClusterConfig
+from raysys.corpus.table import Utterance
+from raysys.predicting.export import answer_columns
+from raysys.predicting.members import Ensemble, load_ensemble
+from raysys.predicting.predict import predict, together
+from raysys.predicting.table import as_lines, records
+from raysys.settings import digest
+from raysys.storage import Folder
+
+_PORTION = 128
+"""Utterances."""
+MANY = 2000
+"""From so many on, workers are worth their start."""
+_TYPES = {"string": pyarrow.string(), "double": pyarrow.float64(), "long": pyarrow.int64()}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose answers: enough for a worker to load it."""
+
+    run: str
+    runs: str
+    fold: int | None
+    threshold: float
+
+
+def predict_into(
+    file: Path,
+    ensemble: Ensemble,
+    rows: Sequence[Utterance],
+    source: Source,
+    *,
+    workers: int | None,
+    told: Callable[[int], None] = lambda count: None,
+) -> Iterator[pyarrow.Table]:
+    """Predict all rows, write the file, and give its portions in order.
+
+    Args:
+        file: .csv, .parquet or .jsonl.
+        ensemble: that predicts here.
+        rows: audio paths are absolute.
+        source: the same ensemble, for workers.
+        workers: Ray's; 0: none; None: as many as there is room for, where rows are many.
+        told: hears how many further rows are done.
+
+    Raises:
+        RaysysError: see `predict`, or Ray cannot be reached.
+    """
+    portions = _portions(ensemble, rows)
+    weights = [[m.fold, m.seed, _weights(m.bundle)] for m in ensemble.members]
+    key = digest(weights, source.threshold, [[vars(row) for row in one] for one in portions])
+    parts = file.with_name(f".{file.name}.{key[:16]}.parts")
+    for left in file.parent.glob(f".{file.name}.*.parts"):
+        if left != parts:  # of another command for the same file
+            shutil.rmtree(left)
+    parts.mkdir(exist_ok=True)
+    there = [part_of(parts, place).is_file() for place in range(len(portions))]
+    told(sum(len(one) for one, is_done in zip(portions, there, strict=True) if is_done))
+    todo = [place for place, is_done in enumerate(there) if not is_done]
+    many = len(rows) >= MANY if workers is None else workers > 0
+    if many and len(todo) > 1:
+        cluster = ClusterConfig(workers=workers or 0)
+        done = on_workers(partial(_work, source), [portions[place] for place in todo], cluster)
+    else:
+        done = ((k, _tabled(ensemble, source, portions[place])) for k, place in enumerate(todo))
+    for k, table in done:
+        _keep(part_of(parts, todo[k]), table)
+        told(len(portions[todo[k]]))
+    tables = (pyarrow.parquet.read_table(part_of(parts, k)) for k in range(len(portions)))
+    yield from _written(file, tables)
+    shutil.rmtree(parts)
+
+
+def part_of(parts: Path, place: int) -> Path:
+    """The file of a portion.
+
+    Args:
+        parts: folder of all.
+        place: of the portion.
+    """
+    return parts / f"{place:06d}.parquet"
+
+
+def _weights(bundle: Any) -> str:
+    tensors = bundle.model.state_dict()
+    return digest({name: value.double().sum().item() for name, value in tensors.items()})
+
+
+def _portions(ensemble: Ensemble, rows: Sequence[Utterance]) -> list[list[Utterance]]:
+    """Rows that are predicted together; dialogues stay whole where the model looks at them."""
+    found: list[list[Utterance]] = []
+    for group in together(ensemble, rows):
+        if not found or len(found[-1]) + len(group) > _PORTION:
+            found.append([])
+        found[-1].extend(group)
+    return found
+
+
+def _work(source: Source) -> Callable[[Sequence[Utterance]], pyarrow.Table]:
+    ensemble = load_ensemble(source.run, Folder(source.runs), fold=source.fold)
+    return partial(_tabled, ensemble, source)
+
+
+def _tabled(ensemble: Ensemble, source: Source, rows: Sequence[Utterance]) -> pyarrow.Table:
+    """Answers with one type a column, whatever of them is unknown; labels stand last."""
+    answers = list(predict(ensemble, rows))
+    found = [
+        {**record, "label": answer.row.label or None}
+        for answer, record in zip(
+            answers, records(ensemble, answers, threshold=source.threshold), strict=True
+        )
+    ]
+    kinds = {**answer_columns(ensemble.task), "label": "string"}
+    schema = pyarrow.schema([(name, _TYPES[kind]) for name, kind in kinds.items()])
+    return pyarrow.Table.from_pylist(found, schema=schema)
+
+
+def _keep(part: Path, table: pyarrow.Table) -> None:
+    aside = part.with_suffix(".part")
+    pyarrow.parquet.write_table(table, aside)
+    aside.replace(part)
+
+
+def _written(file: Path, tables: Iterator[pyarrow.Table]) -> Iterator[pyarrow.Table]:
+    """Write tables one after the other, whole or not at all."""
+    aside, writer = file.with_name(f".{file.name}.part"), None
+    kind = file.suffix.lower()
+    with aside.open("wb") as stream:
+        for table in tables:
+            if kind == ".jsonl":
+                stream.write(as_lines(table.to_pylist()).encode())
+            else:
+                if writer is None:
+                    make = (
+                        pyarrow.csv.CSVWriter if kind == ".csv" else pyarrow.parquet.ParquetWriter
+                    )
+                    writer = make(stream, table.schema)
+                writer.write_table(table)
+            yield table
+        if writer is not None:
+            writer.close()
+    aside.replace(file)

@@ -1,0 +1,62 @@
+"""What came out, in a score and in a sentence."""
+
+import math
+
+from raysys.report.results import RefitResult, Result, StudyResult, TrialResult
+from raysys.report.tables import interval, over, spread, verdict
+from raysys.similarity.prior import SAW_TEST_LABELS
+from raysys.tasks import TASKS
+from raysys.tasks.task import shown
+
+
+def headline(result: Result) -> str:
+    """The score that a run's name ends with; of an ablation its first variant's."""
+    first = shown(result.metrics)
+    if isinstance(result, StudyResult):
+        parts = result.confirmed.chosen if result.confirmed else result.test
+        mean, std = parts.mean, parts.std
+    elif isinstance(result, RefitResult):
+        mean, std = result.expected.mean, result.expected.std
+    else:
+        one = result if isinstance(result, TrialResult) else result.variants[0]
+        mean, std = one.mean["test"], one.std["test"]
+    wanted = TASKS[result.task].main
+    known = [m for m in first if not math.isnan(mean[m.name])] or first
+    main = next((metric for metric in known if metric.name == wanted), known[0])
+    marked = any(finding.kind == SAW_TEST_LABELS for finding in result.audit)
+    mark = " (S saw test labels)" if marked else ""
+    return f"{main.title} {spread(main, mean, std)}{mark}"
+
+
+def sentence(result: Result) -> str:
+    """What came out, in one sentence."""
+    score = headline(result)
+    if isinstance(result, TrialResult):
+        first = next(iter(result.baselines), None)
+        metric = next(one for one in result.metrics if one.name == TASKS[result.task].main)
+        told = ""
+        if first is not None:
+            name = f"{'the tuned ' if first.settings else ''}{first.name}"
+            told = f"; {metric.title} minus that of {name}: {interval(metric, first.difference[metric.name])}"
+        known = over(len(result.seeds), len({fold.fold for fold in result.folds}))
+        return f"{result.model} on {result.corpus}: test {score} ({known}){told}. {verdict(result)}"
+    if isinstance(result, StudyResult):
+        found = result.confirmed or result
+        wanted = (result.objectives[0], TASKS[result.task].main)
+        main = next(
+            m for name in wanted for m in result.metrics if m.name == name in found.difference
+        )
+        told = interval(main, found.difference[main.name])
+        seeds = "on fresh seeds" if result.confirmed else "on the seed that was searched with"
+        return (
+            f"The search on {result.corpus} chose {result.chosen.name}: test {score} {seeds}; {main.title} minus the "
+            f"untuned configuration's: {told}."
+        )
+    if isinstance(result, RefitResult):
+        return (
+            f"{result.model}, trained on all {result.utterances} utterances of {result.corpus}; it was never tested "
+            f"itself. The folds of {result.source}: test {score}."
+        )
+    chosen = result.recommended
+    best = f" Recommended: {chosen.name}." if chosen else ""
+    return f"{len(result.variants)} variants on {result.corpus}; {result.variants[0].name}: test {score}.{best}"
