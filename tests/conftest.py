@@ -33,6 +33,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from raysys.config import Config
 from raysys.config.running import ClusterConfig, StorageConfig, TrackingConfig
@@ -44,12 +45,15 @@ from raysys.corpus.table import Corpus
 from raysys.encoders import FeaturesConfig
 from raysys.encoders.hashed import HashedConfig
 from raysys.encoders.logmel import LogmelConfig
+from raysys.experiments.cross_validate import cross_validate
+from raysys.experiments.refit import refit
 from raysys.models import ModelConfig
 from raysys.models.cltnet import CltnetConfig
 from raysys.similarity.matrix import SimilarityConfig
 from raysys.storage import Folder
 from raysys.tasks.classification import Classification
 from raysys.tracking.client import connect
+from tests.here import do_folds_here, tiny
 from tests.rooms import changed_rooms, known_rooms
 
 CLUSTER = ClusterConfig(workers=2)
@@ -271,3 +275,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return 1 if "pool" in fixtures else 3 if item.get_closest_marker("cluster") else 0
 
     items.sort(key=rank)
+
+
+@pytest.fixture(scope="session")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, small_config: Callable[[Path], Config]
+) -> Iterator[Config]:
+    """Finished runs, only to be read: `small` of two seeds with temperatures, `plain` of one seed, `small-refit`."""
+    with pytest.MonkeyPatch.context() as patch:
+        do_folds_here(patch)
+        config = tiny(small_config(tmp_path_factory.mktemp("trained")))
+        config = replace(config, training=replace(config.training, seeds=2, temperature=True))
+        quiet = Console(quiet=True)
+        cross_validate(config, resume=None, console=quiet)
+        other = replace(config, name="plain", training=replace(config.training, seeds=1))
+        cross_validate(replace(other, seed=7), resume=None, console=quiet)
+        run = Folder(f"{config.storage.runs}/small")
+        refit(run, replace(config, name="small-refit"), epochs=None, resume=None, console=quiet)
+        yield config

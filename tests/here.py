@@ -17,7 +17,7 @@ from raysys.cluster.aggregator import Aggregator
 from raysys.cluster.ledger import Event
 from raysys.config import Config
 from raysys.config.running import Distribution, SearchConfig
-from raysys.experiments import ablate, cross_validate, rounds
+from raysys.experiments import ablate, cross_validate, refit, rounds
 from raysys.experiments.plan import Plan
 from raysys.experiments.session import Baselines, Session
 from raysys.report.results import plain
@@ -113,5 +113,5 @@ def here_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
 
 def do_folds_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have commands of this test do their folds in this process."""
-    for module in (ablate, cross_validate, rounds):
+    for module in (ablate, cross_validate, refit, rounds):
         monkeypatch.setattr(module, "open_session", here_session)

@@ -52,6 +52,8 @@ def read_audio(row: Utterance, path: Path, where: str) -> tuple[Float32[np.ndarr
         CorpusError: the file cannot be decoded or is cut short, its channels cancel each other, or start and end do not
             lie in it.
     """
+    if not path.is_file():
+        raise CorpusError(f"{where}: there is no audio file {path}")
     if path.suffix.lower() in _BY_FFMPEG:
         samples = _by_ffmpeg(path, where)
         first, last = _stretch(row, _FFMPEG_HZ, len(samples), where)

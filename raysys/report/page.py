@@ -2,16 +2,14 @@
 
     title, lines, sections of tables, lines and pictures -> HTML
 
-Matrices are tables and small pictures are drawn as SVG here, in the reader's light or dark colours; other pictures
-come from `raysys.report.pictures`. No plotting library's script is carried: the smallest with parallel coordinates is
-larger than all that a page may be.
+Matrices are tables; other pictures are matplotlib's SVG in the reader's light or dark colours. No plotting library's
+script is carried: the smallest with parallel coordinates is as large as all that a page may be.
 """
 
 import io
-import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, singledispatch
 from html import escape
@@ -21,11 +19,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.cluster.hierarchy import dendrogram, linkage
-from scipy.spatial.distance import squareform
 
 from raysys.report.pictures import draw
-from raysys.tasks.exhibits import Bars, Confusions, HeatMap, Picture, Reliability, Table, Tree
+from raysys.tasks.exhibits import Confusions, HeatMap, Picture, Table
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ def _own(kind: str) -> str:
 @singledispatch
 def _block(one: Any) -> str:
     """HTML of a block; of a picture of no kind below as `draw` makes it."""
-    return _figure(svg(draw(one)), one.title)
+    return _figure(svg(draw(one)), "")
 
 
 @_block.register
@@ -194,110 +190,6 @@ def _confusions(one: Confusions) -> str:
 
 
 @_block.register
-def _reliability(one: Reliability) -> str:
-    side, edge = 260, 40
-    known = [row for row in one.bins if row[2]]
-    most = max((row[2] for row in known), default=1)
-
-    def place(share: float) -> float:
-        return edge + share * side
-
-    bars = "".join(
-        f'<rect class="bar" opacity=".18" x="{place(low):.1f}" width="{(high - low) * side - 1:.1f}" '
-        f'y="{place(1 - count / most):.1f}" height="{count / most * side:.1f}"><title>{count} utterances</title></rect>'
-        for low, high, count, _, _ in known
-    )
-    points = " ".join(f"{place(sure):.1f},{place(1 - right):.1f}" for _, _, _, sure, right in known)
-    dots = "".join(
-        f'<circle class="bar" r="3.5" cx="{place(sure):.1f}" cy="{place(1 - right):.1f}">'
-        f"<title>confidence {sure:.2f}, right {right:.2f}, {count} utterances</title></circle>"
-        for _, _, count, sure, right in known
-    )
-    axes = (
-        f'<line class="axis" x1="{edge}" y1="{edge + side}" x2="{edge + side}" y2="{edge}" stroke-dasharray="4"/>'
-        f'<path class="axis" fill="none" d="M{edge},{edge}V{edge + side}H{edge + side}"/>'
-        + _text(edge + side / 2, edge + side + 32, "confidence", anchor="middle")
-        + _text(4, edge - 12, "share that is right")
-        + "".join(
-            _text(place(s), edge + side + 15, f"{s:g}", anchor="middle", size=10)
-            + _text(edge - 5, place(1 - s) + 4, f"{s:g}", anchor="end", size=10)
-            for s in (0, 0.5, 1)
-        )
-    )
-    picture = _svg(
-        side + 2 * edge,
-        side + 2 * edge,
-        f'{axes}{bars}<polyline class="line" points="{points}"/>{dots}',
-    )
-    return _figure(picture, f"{one.title}. {' '.join(one.ece.split())}")
-
-
-@_block.register
-def _tree(one: Tree) -> str:
-    known = ~np.isnan(one.similarity).any(axis=1)
-    if known.sum() < 2:
-        return ""
-    distance = np.clip(1 - one.similarity[np.ix_(known, known)], 0, None)
-    np.fill_diagonal(distance, 0)
-    joined = linkage(squareform((distance + distance.T) / 2, checks=False), method="average")
-    found = dendrogram(joined, no_plot=True)
-    names, leaves = list(itertools.compress(one.names, known)), list(found["leaves"] or ())
-    row, wide, left = 26, 420, 110
-    longest = max(max(ends) for ends in found["dcoord"]) or 1.0
-    high = row * len(names) + 34
-
-    def x(value: float) -> float:
-        return left + value / longest * wide
-
-    def y(value: float) -> float:
-        return (value / 10) * row
-
-    paths = "".join(
-        f'<path class="line" d="M{x(d[0]):.1f},{y(i[0]):.1f}H{x(d[1]):.1f}V{y(i[2]):.1f}H{x(d[3]):.1f}"/>'
-        for i, d in zip(found["icoord"], found["dcoord"], strict=True)
-    )
-    labels = "".join(
-        _text(left - 6, y(10 * k + 5) + 4, names[leaf], anchor="end", size=13)
-        for k, leaf in enumerate(leaves)
-    )
-    ends = ((left, "start", "0"), (left + wide, "end", f"{longest:.2f} (1 - similarity)"))
-    scale = "".join(_text(at, high - 8, words, anchor=side, size=11) for at, side, words in ends)
-    scale += (
-        f'<line class="axis" x1="{left}" x2="{left + wide}" y1="{high - 24}" y2="{high - 24}"/>'
-    )
-    return _figure(_svg(left + wide + 20, high, paths + labels + scale), one.title)
-
-
-@_block.register
-def _bars(one: Bars) -> str:
-    found = []
-    for heading, values in one.groups.items():
-        worth = {name: value for name, (value, _) in values.items()}
-        top = 100.0 if one.scale == "percent" else 1.0
-        digits = 1 if one.scale == "percent" else 2
-        found.append(
-            f"<h3>{escape(heading)}</h3>{bars({n: (v / top, f'{v:.{digits}f}') for n, v in worth.items()})}"
-        )
-    return f"<figure>{''.join(found)}<figcaption>{escape(one.title)}</figcaption></figure>"
-
-
-def bars(values: Mapping[str, tuple[float, str]]) -> str:
-    """Horizontal bars as SVG.
-
-    Args:
-        values: name -> share of the full length (below 0: none), and what is written beside it.
-    """
-    row, wide, left = 22, 380, 10 + 7 * max((len(name) for name in values), default=0)
-    found = []
-    for k, (name, (share, text)) in enumerate(values.items()):
-        long, middle = max(0.0, 0.0 if np.isnan(share) else share) * wide, k * row + 15
-        bar = f'<rect class="bar" x="{left}" y="{k * row + 4}" width="{long:.1f}" height="14"/>'
-        found.append(_text(left - 6, middle, name, anchor="end") + bar)
-        found.append(_text(left + long + 6, middle, text))
-    return _svg(left + wide + 60, row * len(values) + 4, "".join(found))
-
-
-@_block.register
 def _parallel(one: Parallel) -> str:
     content = {
         "axes": [{"name": name, "low": low, "high": high} for name, low, high in one.axes],
@@ -317,18 +209,9 @@ def _parallel(one: Parallel) -> str:
     )
 
 
-def _text(x: float, y: float, words: str, *, anchor: str = "start", size: int = 12) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(words)}</text>'
-
-
 def _figure(picture: str, title: str) -> str:
     caption = f"<figcaption>{escape(title)}</figcaption>" if title else ""
     return f'<figure><div class="wide">{picture}</div>{caption}</figure>'
-
-
-def _svg(width: float, height: float, inside: str) -> str:
-    size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
-    return f'<svg {size} role="img" xmlns="http://www.w3.org/2000/svg">{inside}</svg>'
 
 
 def svg(figure: Figure) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import importlib
 import json
 import shlex
 from importlib.resources import files
@@ -18,12 +19,18 @@ from ray.autoscaler._private.kuberay import autoscaling_config as kuberay
 from referencing import Registry, Resource
 
 from raysys.commandline import parse
+from raysys.errors import RaysysError
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs" / "kubernetes"
 SCHEMA = Path(__file__).parent / "kubernetes" / "kuberay.yaml"
 KUBERNETES = "1.34"
-KINDS = {"rayjob.yaml": "RayJob", "raycluster.yaml": "RayCluster"}
+KINDS = {
+    "rayjob.yaml": "RayJob",
+    "raycluster.yaml": "RayCluster",
+    "rayservice.yaml": "RayService",
+}
+TRAIN = ("rayjob.yaml", "raycluster.yaml")
 
 
 def load(name: str) -> dict[str, Any]:
@@ -46,7 +53,7 @@ def validator(kind: str) -> jsonschema.Draft202012Validator:
 
 def cluster_spec(name: str) -> dict[str, Any]:
     spec = load(name)["spec"]
-    return spec.get("rayClusterSpec", spec)
+    return spec.get("rayClusterSpec", spec.get("rayClusterConfig", spec))
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -91,7 +98,7 @@ def test_kubernetes_knows_the_server():
         kubernetes_validate.validate(documents[0], KUBERNETES, strict=True)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", TRAIN)
 def test_ray_reads_it_as_a_head_without_work_and_gpus_on_demand(name: str):
     cluster = {"metadata": {"name": "c", "namespace": "n"}, "spec": cluster_spec(name)}
     nodes = kuberay._derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
@@ -112,6 +119,23 @@ def test_every_ray_container_has_token_tracking_and_storage(name: str):
         assert container["envFrom"] == [{"secretRef": {"name": "raysys-storage"}}]
 
 
+def test_ray_serve_and_raysys_understand_the_service():
+    from ray.serve.schema import ServeDeploySchema
+
+    config = ServeDeploySchema(**yaml.safe_load(load("rayservice.yaml")["spec"]["serveConfigV2"]))
+    [application] = config.applications
+    module, name = application.import_path.split(":")
+    function = getattr(importlib.import_module(module), name)
+    with pytest.raises(
+        RaysysError, match="MLflow"
+    ):  # there is none here: it is asked for the model
+        function({**application.args, "runs": "/nowhere"})
+    [group] = cluster_spec("rayservice.yaml")["workerGroupSpecs"]
+    [container] = group["template"]["spec"]["containers"]
+    each = int(container["resources"]["requests"]["cpu"])
+    assert application.args["replicas"] * application.args["cpus"] <= each * group["minReplicas"]
+
+
 def test_raysys_understands_the_line(monkeypatch: pytest.MonkeyPatch):
     line = shlex.split(load("rayjob.yaml")["spec"]["entrypoint"])  # as a shell does
     python, dash_m, module, *arguments = line
@@ -130,5 +154,5 @@ def test_the_image_installs_what_make_installs_and_runs_without_root():
     assert (steps[0].cmd, steps[0].value) == ("FROM", ("python:3.11-slim",))
     assert [step.value for step in steps if step.cmd == "USER"][-1] == ("1000",)
     runs = " ".join(" ".join(step.value) for step in steps if step.cmd == "RUN")
-    assert "-m pip install --constraint configs/constraints.txt --editable ." in runs
+    assert "-m pip install --constraint configs/constraints.txt --editable '.[serve]'" in runs
     assert "wget" in runs  # of KubeRay's probes

@@ -1,11 +1,13 @@
 """From new recordings and texts to what a run says of them."""
 
+import base64
 import csv
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
@@ -16,24 +18,15 @@ from rich.console import Console
 import raysys
 from jobs.predict import main
 from raysys.config import Config
+from raysys.corpus.table import Utterance
 from raysys.errors import ConfigError
-from raysys.experiments.cross_validate import cross_validate
 from raysys.experiments.tune import tune
+from raysys.predicting import large
 from raysys.predicting.inputs import in_windows, read_inputs
 from raysys.predicting.model import Model
-from tests.here import do_folds_here, small_study, tiny
-
-
-@pytest.fixture(scope="module")
-def trained(
-    tmp_path_factory: pytest.TempPathFactory, small_config: Callable[[Path], Config]
-) -> Iterator[Config]:
-    with pytest.MonkeyPatch.context() as patch:
-        do_folds_here(patch)
-        config = tiny(small_config(tmp_path_factory.mktemp("trained")))
-        config = replace(config, training=replace(config.training, seeds=2, temperature=True))
-        cross_validate(config, resume=None, console=Console(quiet=True))
-        yield config
+from raysys.predicting.transcribe import Transcriber, with_texts
+from tests.conftest import SHARED
+from tests.here import do_folds_here, small_study
 
 
 def run_of(config: Config, name: str = "small") -> str:
@@ -46,6 +39,11 @@ def manifest(config: Config) -> Path:
         if len(file.read_text(encoding="utf-8").splitlines()) == 151:
             return file
     raise AssertionError("no demo corpus of 150 utterances")
+
+
+def manifest_rows(config: Config) -> list[dict[str, str]]:
+    with manifest(config).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def model(config: Config) -> Model:
@@ -72,8 +70,7 @@ def test_of_corpus_utterances_it_says_what_the_fold_that_tested_them_said(traine
 def test_a_new_recording_is_heard_by_all_folds_and_a_bad_one_costs_its_row(
     trained: Config, tmp_path: Path
 ):
-    with manifest(trained).open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))[:3]
+    rows = manifest_rows(trained)[:3]
     root, texts = manifest(trained).parent, []
     for k, row in enumerate(rows):
         samples, rate = soundfile.read(root / row["audio"])
@@ -134,6 +131,84 @@ def test_the_command_writes_tables_and_pictures(
     assert (tmp_path / "over_time.png").stat().st_size > 5000
 
 
+def test_a_frame_holds_files_or_their_bytes(trained: Config):
+    rows = manifest_rows(trained)[:3]
+    root = manifest(trained).parent
+    files = pandas.DataFrame(
+        {"audio": [str(root / row["audio"]) for row in rows], "text": [row["text"] for row in rows]}
+    )
+    sounds = [base64.b64encode(Path(name).read_bytes()).decode() for name in files["audio"]]
+    as_bytes = pandas.DataFrame({"audio_base64": sounds, "text": files["text"]})
+    renamed = files.rename(columns={"audio": "file"})
+    found = [
+        model(trained).predict(files),
+        model(trained).predict(as_bytes),
+        model(trained).predict(renamed, columns={"audio": "file"}),
+        model(trained).predict(list(files["audio"]), texts=list(files["text"])),
+    ]
+    columns = [f"p_{name}" for name in model(trained).outputs]
+    for one in found[1:]:
+        np.testing.assert_array_equal(one[columns], found[0][columns])
+    assert list(found[1]["utterance"]) == ["row 1", "row 2", "row 3"]
+
+
+def test_names_and_texts_come_from_standard_input(
+    trained: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    rows = manifest_rows(trained)[:2]
+    names = [str(manifest(trained).parent / row["audio"]) for row in rows]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(names) + "\n\n"))
+    texts = [part for row in rows for part in ("--text", row["text"])]
+    assert main([run_of(trained), "-", *texts]) == 0
+    assert Path(names[1]).name in capsys.readouterr().out
+
+
+def test_many_rows_go_on_where_they_were_left(
+    trained: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(large, "_PORTION", 40)
+    args = [run_of(trained), str(manifest(trained))]
+    assert main([*args, "--out", str(tmp_path / "whole.csv")]) == 0
+    done: list[int] = []
+    real = large._tabled
+
+    def ends_in_the_third(*given: Any) -> Any:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(*given)
+
+    out = tmp_path / "found.csv"
+    monkeypatch.setattr(large, "_tabled", ends_in_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        main([*args, "--out", str(out)])
+    assert not out.exists()
+    monkeypatch.setattr(large, "_tabled", real)
+    asked: list[int] = []
+    monkeypatch.setattr(
+        large, "_tabled", lambda *given: asked.append(len(given[2])) or real(*given)
+    )
+    assert main([*args, "--out", str(out)]) == 0
+    assert asked == [40, 30]  # of 40, 40, 40 and 30
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["found.csv", "whole.csv"]
+
+
+def test_a_whisper_writes_down_what_has_no_text(tmp_path: Path):
+    whisper = SHARED / "models/whisper-tiny-en"
+    if not whisper.is_dir():
+        pytest.skip(f"no Whisper at {whisper}")
+    sounds = sorted((SHARED / "data/nemo/audio").glob("*.flac"))[:2]
+    rows = [Utterance(file.name, audio=str(file)) for file in sounds]
+    rows.append(Utterance("kept", text="as it is", audio=str(sounds[0])))
+    rows.append(Utterance("gone", audio=str(tmp_path / "gone.wav")))
+    found = list(with_texts(rows, Transcriber(str(whisper)), lambda count: None))
+    assert [bool(row.text) for row in found] == [True, True, True, False]
+    assert found[2].text == "as it is"
+    with pytest.raises(ConfigError, match="--transcribe"):
+        Transcriber(str(tmp_path))
+
+
 BAD: dict[str, tuple[list[str], str]] = {
     "no such run": (["nobody", "x.wav"], "is no run and no trained fold"),
     "no such file": (["{run}", "/nowhere/x.wav"], "is no file, folder or table"),
@@ -180,8 +255,7 @@ def test_inputs_are_named_apart_and_windows_cover_all(tmp_path: Path):
     assert [row.utterance_id for row in rows] == ["x.wav (1)", "x.wav (2)"]
     assert len(read_inputs([str(tmp_path)])) == 2
     assert len(read_inputs([str(tmp_path / "*/x.wav")])) == 2
-    cut, unheard = in_windows(rows[:1], seconds=3.0, step=1.5)
+    cut = in_windows(rows[:1], seconds=3.0, step=1.5)
     assert [(row.start, row.end) for row in cut] == [(0, 3), (1.5, 4.5), (3, 6), (4, 7)]
-    assert not unheard
     with pytest.raises(ConfigError, match="--step"):
         in_windows(rows, seconds=1.0, step=2.0)
