@@ -27,17 +27,13 @@ def load(folder: "str | Path", *, device: str = "cpu") -> "Predictor | Model":
     from raysys.storage import named_folder
     from raysys.training.bundle import Predictor, load_bundle  # torch takes seconds
 
-    if str(folder).startswith(("models:/", "runs:/")):
+    is_elsewhere = str(folder).startswith(("models:/", "runs:/"))
+    place = named_folder("runs" if is_elsewhere else folder)
+    if is_elsewhere or place.exists("folds.json") or place.exists("result.json"):
         from raysys.predicting.members import load_ensemble
         from raysys.predicting.model import Model
 
-        return Model(load_ensemble(str(folder), named_folder("runs")))
-    place = named_folder(folder)
-    if place.exists("folds.json") or place.exists("result.json"):
-        from raysys.predicting.members import load_ensemble
-        from raysys.predicting.model import Model
-
-        return Model(load_ensemble(place.uri, place))
+        return Model(load_ensemble(str(folder) if is_elsewhere else place.uri, place))
     return Predictor(load_bundle(place, device=device))
 
 

@@ -10,12 +10,13 @@ Every one of them starts without anything imported or loaded, in a process of it
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from raysys.cluster.extraction import on_workers
@@ -60,9 +61,9 @@ def measure(config: Config, console: Console, folder: Folder) -> dict[str, Any]:
     corpus, _ = prepare_corpus(config)
     features = config.features
     loop = _loop_of_texts if modality == "text" else _loop_of_whisper
-    found = {"loop": _alone(loop, features, corpus)}
+    found = {"loop": alone(loop, features, corpus)}
     console.print(f"loop {found['loop']:.1f} s")
-    found["here"] = _alone(_here, features, modality, corpus, folder / "here")
+    found["here"] = alone(_here, features, modality, corpus, folder / "here")
     console.print(f"here {found['here']:.1f} s")
     for workers in (1, 2):
         name = f"workers_{workers}"
@@ -81,8 +82,13 @@ def measure(config: Config, console: Console, folder: Folder) -> dict[str, Any]:
     return {"utterances": len(corpus), "seconds": found, **ratios}
 
 
-def _alone(work: Callable[..., None], *arguments: Any) -> float:
-    """Seconds of work in a fresh process, its imports included, its start not."""
+def alone(work: Callable[..., None], *arguments: Any) -> float:
+    """Seconds of work in a fresh process, its imports included, its start not.
+
+    Args:
+        work: a function of a module.
+        arguments: that can be pickled.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         process.submit(time.perf_counter).result()
         started = time.perf_counter()
@@ -95,7 +101,6 @@ def _here(features: FeaturesConfig, modality: str, corpus: Corpus, folder: Folde
 
 
 def _loop_of_texts(features: FeaturesConfig, corpus: Corpus) -> None:
-    import numpy as np
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -115,6 +120,16 @@ def _loop_of_texts(features: FeaturesConfig, corpus: Corpus) -> None:
 
 
 def _loop_of_whisper(features: FeaturesConfig, corpus: Corpus) -> None:
+    whisper_states(features, [corpus.root / row.audio for row in corpus.utterances])
+
+
+def whisper_states(features: FeaturesConfig, files: Sequence[Path]) -> list[np.ndarray]:
+    """States of one layer, by a loop over batches of one length.
+
+    Args:
+        features: of the encoder `audio_transformers`.
+        files: recordings.
+    """
     import soundfile
     import torch
     import torchaudio
@@ -123,11 +138,11 @@ def _loop_of_whisper(features: FeaturesConfig, corpus: Corpus) -> None:
     folder, layer = _model("audio_transformers", features)
     extractor = AutoFeatureExtractor.from_pretrained(folder)
     encoder = WhisperModel.from_pretrained(folder, dtype=torch.float32).encoder.eval()
-    by_length: dict[int, list[torch.Tensor]] = {}
-    states = []
+    by_length: dict[int, list[tuple[int, torch.Tensor]]] = {}
+    states: dict[int, np.ndarray] = {}
     with torch.inference_mode():
-        for row in corpus.utterances:
-            samples, rate = soundfile.read(corpus.root / row.audio, dtype="float32")
+        for place, file in enumerate(files):
+            samples, rate = soundfile.read(file, dtype="float32")
             heard = torchaudio.functional.resample(torch.from_numpy(samples), rate, 16000)
             heard = heard[: len(heard) // 320 * 320].numpy()
             mel = extractor(
@@ -137,16 +152,19 @@ def _loop_of_whisper(features: FeaturesConfig, corpus: Corpus) -> None:
                 truncation=False,
                 return_tensors="pt",
             ).input_features
-            by_length.setdefault(mel.shape[2], []).append(mel)
+            by_length.setdefault(mel.shape[2], []).append((place, mel))
         for alike in by_length.values():
             for first in range(0, len(alike), 32):
-                x = torch.cat(alike[first : first + 32])
+                some = alike[first : first + 32]
+                x = torch.cat([mel for _, mel in some])
                 x = torch.nn.functional.gelu(encoder.conv1(x))
                 x = torch.nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
                 x = x + encoder.embed_positions.weight[: x.shape[1]]
                 for block in encoder.layers[:layer]:
                     x = block(x, None)
-                states.append(x.half().numpy())
+                for (place, _), one in zip(some, x.half().numpy(), strict=True):
+                    states[place] = one
+    return [states[place] for place in range(len(files))]
 
 
 def _model(group: str, features: FeaturesConfig) -> tuple[str, int]:

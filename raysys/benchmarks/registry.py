@@ -14,8 +14,9 @@ BENCHMARKS: Mapping[str, str] = {
         "scale",
         "faults",
         "packing",
+        "predict",
     )
 }
 """Name -> module, whose `measure` takes (console, temporary folder) and returns what is printed as one JSON object."""
-ON_A_CORPUS = ("extraction", "packing")
+ON_A_CORPUS = ("extraction", "packing", "predict")
 """Those whose `measure` takes a config before."""

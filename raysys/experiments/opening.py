@@ -15,7 +15,8 @@ from raysys.corpus.folds import FoldKey
 from raysys.experiments.attention import show_attention
 from raysys.experiments.plan import Plan
 from raysys.experiments.reporting import write_report
-from raysys.predicting.export import answer_columns, export_run
+from raysys.predicting.export import export_run
+from raysys.predicting.table import answer_columns
 from raysys.predictions import Predictions, read_predictions
 from raysys.report.cost import cost_of
 from raysys.report.groups import by_group

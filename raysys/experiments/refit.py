@@ -29,9 +29,9 @@ from raysys.experiments.runner import TrialRunner
 from raysys.experiments.session import open_session
 from raysys.experiments.sources import ListSource
 from raysys.predicting.members import Member, chosen_trial, load_ensemble, trained_folds
-from raysys.report.comparison import OF, Standing, standing_of
+from raysys.report.comparison import Standing, standing_of
 from raysys.report.cost import cost_of
-from raysys.report.results import RefitResult, RunIds, write_result
+from raysys.report.results import OF, RefitResult, RunIds, write_result
 from raysys.sealed import read_sealed
 from raysys.settings import digest, replaced
 from raysys.storage import Folder

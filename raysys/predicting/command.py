@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import Progress
 
@@ -23,6 +22,9 @@ from raysys.predicting.transcribe import Transcriber, with_texts
 from raysys.report.tables import as_rich
 from raysys.settings import require
 from raysys.storage import resolve_folder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _NAMED = 10
 """Reasons that are printed."""
@@ -154,7 +156,7 @@ def _columns(given: str) -> Mapping[str, str]:
     return {str(ours): str(theirs) for ours, theirs in found.items()}
 
 
-def over_time(ensemble: Ensemble, rows: Sequence[Mapping[str, Any]]) -> Figure:
+def over_time(ensemble: Ensemble, rows: Sequence[Mapping[str, Any]]) -> "Figure":
     """Probabilities over the seconds of the first recording that was cut into stretches.
 
     Args:
@@ -170,6 +172,8 @@ def over_time(ensemble: Ensemble, rows: Sequence[Mapping[str, Any]]) -> Figure:
     first = cut[0]["utterance"].rsplit(" ", 1)[0]
     own = [row for row in cut if row["utterance"].rsplit(" ", 1)[0] == first]
     middle = [(row["start"] + row["end"]) / 2 for row in own]
+    from matplotlib.figure import Figure  # half a second
+
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.add_subplot()
     for name in ensemble.task.outputs:

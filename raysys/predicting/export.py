@@ -3,13 +3,10 @@
 run (of a study: its choice) -> [seed_S/]fold_K/, learnt.json, result.json, predictions.parquet, report.html, ...
 """
 
-from collections.abc import Mapping
-
 from raysys.errors import ConfigError
 from raysys.predicting.members import chosen_trial, trained_folds
-from raysys.report.comparison import OF
+from raysys.report.results import OF
 from raysys.storage import Folder
-from raysys.tasks.task import Task
 from raysys.training.bundle import FILES
 
 _TOP = (
@@ -53,19 +50,3 @@ def export_run(run: Folder, out: Folder) -> None:
         for name in names:
             if folder.exists(name):
                 out.write_bytes(name, folder.read_bytes(name))
-
-
-def answer_columns(task: Task) -> Mapping[str, str]:
-    """Columns of `raysys.predicting.table.records`, with MLflow's types.
-
-    Args:
-        task: what is predicted.
-    """
-    found = {"utterance": "string", "start": "double", "end": "double"}
-    if task.name == "classification":
-        found |= {"emotion": "string", "confidence": "double"}
-        found |= {f"p_{name}": "double" for name in task.outputs}
-        found["agreement"] = "double"
-    else:
-        found |= dict.fromkeys(task.outputs, "double")
-    return {**found, "members": "long", "note": "string"}

@@ -16,18 +16,16 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
-from raysys.cluster.mapping import on_workers
 from raysys.config.running import ClusterConfig
 from raysys.corpus.table import Utterance
-from raysys.predicting.export import answer_columns
 from raysys.predicting.members import Ensemble, load_ensemble
-from raysys.predicting.predict import predict, together
-from raysys.predicting.table import as_lines, records
+from raysys.predicting.predict import AT_ONCE, divided, predict
+from raysys.predicting.table import answer_columns, as_lines, records
 from raysys.settings import digest
 from raysys.storage import Folder
 
-_PORTION = 128
-"""Utterances."""
+_SENT = 64
+"""Utterances that a worker is given at a time."""
 MANY = 2000
 """From so many on, workers are worth their start."""
 _TYPES = {"string": pyarrow.string(), "double": pyarrow.float64(), "long": pyarrow.int64()}
@@ -65,7 +63,8 @@ def predict_into(
     Raises:
         RaysysError: see `predict`, or Ray cannot be reached.
     """
-    portions = _portions(ensemble, rows)
+    many = len(rows) >= MANY if workers is None else workers > 0
+    portions = divided(ensemble, rows, _SENT if many else AT_ONCE)
     weights = [[m.fold, m.seed, _weights(m.bundle)] for m in ensemble.members]
     key = digest(weights, source.threshold, [[vars(row) for row in one] for one in portions])
     parts = file.with_name(f".{file.name}.{key[:16]}.parts")
@@ -76,8 +75,9 @@ def predict_into(
     there = [part_of(parts, place).is_file() for place in range(len(portions))]
     told(sum(len(one) for one, is_done in zip(portions, there, strict=True) if is_done))
     todo = [place for place, is_done in enumerate(there) if not is_done]
-    many = len(rows) >= MANY if workers is None else workers > 0
     if many and len(todo) > 1:
+        from raysys.cluster.mapping import on_workers  # Ray takes a second
+
         cluster = ClusterConfig(workers=workers or 0)
         done = on_workers(partial(_work, source), [portions[place] for place in todo], cluster)
     else:
@@ -103,16 +103,6 @@ def part_of(parts: Path, place: int) -> Path:
 def _weights(bundle: Any) -> str:
     tensors = bundle.model.state_dict()
     return digest({name: value.double().sum().item() for name, value in tensors.items()})
-
-
-def _portions(ensemble: Ensemble, rows: Sequence[Utterance]) -> list[list[Utterance]]:
-    """Rows that are predicted together; dialogues stay whole where the model looks at them."""
-    found: list[list[Utterance]] = []
-    for group in together(ensemble, rows):
-        if not found or len(found[-1]) + len(group) > _PORTION:
-            found.append([])
-        found[-1].extend(group)
-    return found
 
 
 def _work(source: Source) -> Callable[[Sequence[Utterance]], pyarrow.Table]:

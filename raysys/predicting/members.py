@@ -6,17 +6,21 @@ folds.json, utterances.json -> which of them may speak of an utterance of the tr
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from raysys.config import Config
 from raysys.config.running import TrackingConfig
 from raysys.corpus.audio import Heard
 from raysys.corpus.table import Utterance, text_key
+from raysys.encoders.encoder import Encoder
 from raysys.errors import ConfigError, StorageError
 from raysys.sealed import read_sealed
 from raysys.storage import Folder, named_folder
 from raysys.tasks.task import Task
-from raysys.tracking.models import fetch_model, find_model, is_model_uri, reading_client
 from raysys.training.bundle import Bundle, load_bundle
+
+IN_MLFLOW = ("runs:/", "models:/")
+"""What places there begin with."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,12 @@ class Ensemble:
     def task(self) -> Task:
         """What is predicted."""
         return self.members[0].bundle.task
+
+    @cached_property
+    def encoders(self) -> Mapping[str, Encoder]:
+        """Of each modality that is read, loaded once."""
+        config = self.config
+        return {m: config.features.build(m) for m in config.model.modalities}
 
     def may_speak(self, row: Utterance, heard: Heard | None) -> tuple[list[int], str]:
         """Places of the members that have not learnt from an utterance, and what its reader must know.
@@ -110,7 +120,9 @@ def run_of(place: str, runs: Folder) -> Folder:
     Raises:
         ConfigError: there is none.
     """
-    if is_model_uri(place):
+    if place.startswith(IN_MLFLOW):
+        from raysys.tracking.models import fetch_model, find_model, reading_client  # seconds
+
         client = reading_client(TrackingConfig(), runs)
         return fetch_model(client, find_model(client, place))
     here = named_folder(place) if "/" in place else runs / place

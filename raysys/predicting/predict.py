@@ -27,7 +27,7 @@ from raysys.predicting.members import Ensemble
 from raysys.training.arithmetic import settled
 from raysys.training.bundle import unlabelled_part
 
-_AT_ONCE = 256
+AT_ONCE = 256
 """Utterances whose frames are in memory together."""
 
 
@@ -66,15 +66,8 @@ def predict(
         FeatureError: an encoder's model cannot be used.
     """
     _check(ensemble, rows)
-    modalities = ensemble.config.model.modalities
-    encoders = {m: ensemble.config.features.build(m) for m in modalities}
-    portions: list[list[Utterance]] = [[]]
-    for group in together(ensemble, rows):
-        if portions[-1] and len(portions[-1]) + len(group) > _AT_ONCE:
-            portions.append([])
-        portions[-1].extend(group)
-    for portion in portions:
-        yield from _portion(ensemble, encoders, portion, most_seconds)
+    for portion in divided(ensemble, rows, AT_ONCE):
+        yield from _portion(ensemble, portion, most_seconds)
         told(len(portion))
 
 
@@ -139,18 +132,29 @@ def _knows_speakers(config: Config) -> bool:
     return config.features.normalise == "speaker" and bool(framed)
 
 
-def together(ensemble: Ensemble, rows: Sequence[Utterance]) -> list[list[Utterance]]:
-    """Rows in groups that must be predicted together: all of a speaker, whole dialogues, or each by itself.
+def divided(ensemble: Ensemble, rows: Sequence[Utterance], size: int) -> list[list[Utterance]]:
+    """Portions of about so many rows; those that must be predicted together stay so.
 
     Args:
         ensemble: what its model looks at decides.
         rows: any.
+        size: rows, at most, of groups that are smaller.
     """
+    found: list[list[Utterance]] = []
+    for group in _together(ensemble, rows):
+        if not found or len(found[-1]) + len(group) > size:
+            found.append([])
+        found[-1].extend(group)
+    return found
+
+
+def _together(ensemble: Ensemble, rows: Sequence[Utterance]) -> list[list[Utterance]]:
+    """Rows in groups that must be predicted together: all of a speaker, whole dialogues, or each by itself."""
     config = ensemble.config
     if _knows_speakers(config):
         return [list(rows)]
     looks_back = (
-        any(config.features.build(m).turns_before for m in config.model.modalities)
+        any(encoder.turns_before for encoder in ensemble.encoders.values())
         or config.model.chosen.reads_dialogues
     )
     if not looks_back:
@@ -164,19 +168,9 @@ def _has_dialogues(rows: Sequence[Utterance]) -> bool:
     return len({row.dialogue_id for row in rows}) < len(rows)
 
 
-def _portion(
-    ensemble: Ensemble,
-    encoders: dict[str, Encoder],
-    rows: Sequence[Utterance],
-    most_seconds: float,
-) -> list[Answer]:
-    heard, reasons = _hear(ensemble, rows)
-    for k, one in heard.items():
-        if one.seconds > most_seconds:
-            reasons[k] = (
-                f"{rows[k].utterance_id}: {one.seconds:.1f} s of audio, and at most {most_seconds:g} s are taken"
-            )
-    frames = {m: _encode(encoder, rows, reasons) for m, encoder in encoders.items()}
+def _portion(ensemble: Ensemble, rows: Sequence[Utterance], most_seconds: float) -> list[Answer]:
+    heard, reasons = _hear(ensemble, rows, most_seconds)
+    frames = {m: _encode(one, rows, reasons) for m, one in ensemble.encoders.items()}
     good = [k for k in range(len(rows)) if k not in reasons]
     answers: dict[int, Answer] = {
         k: Answer(rows[k], None, float("nan"), 0, reason) for k, reason in reasons.items()
@@ -190,7 +184,9 @@ def _portion(
     return [answers[k] for k in range(len(rows))]
 
 
-def _hear(ensemble: Ensemble, rows: Sequence[Utterance]) -> tuple[dict[int, Heard], dict[int, str]]:
+def _hear(
+    ensemble: Ensemble, rows: Sequence[Utterance], most_seconds: float
+) -> tuple[dict[int, Heard], dict[int, str]]:
     """What is known of each row's audio, where the model hears; and what cannot be used -> why."""
     heard: dict[int, Heard] = {}
     reasons: dict[int, str] = {}
@@ -206,6 +202,12 @@ def _hear(ensemble: Ensemble, rows: Sequence[Utterance]) -> tuple[dict[int, Hear
                 heard[k] = hear(row, Path(row.audio), row.utterance_id)
             except CorpusError as error:
                 reasons[k] = str(error)
+                continue
+            if heard[k].seconds > most_seconds:
+                told = (
+                    f"{heard[k].seconds:.1f} s of audio, and at most {most_seconds:g} s are taken"
+                )
+                reasons[k] = f"{row.utterance_id}: {told}"
     return heard, reasons
 
 

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from raysys.config.running import TrackingConfig
 from raysys.errors import ConfigError
-from raysys.predicting.members import run_of
+from raysys.predicting.members import IN_MLFLOW, run_of
 from raysys.report.comparison import Standing, difference, main_metric, standing_of, why_apart
 from raysys.report.tables import interval
 from raysys.storage import Folder
@@ -13,7 +13,6 @@ from raysys.tracking.models import (
     fetch_model,
     find_model,
     holder_of,
-    is_model_uri,
     reading_client,
     register,
 )
@@ -36,7 +35,7 @@ def register_command(run: str, name: str, *, force: bool, runs: Folder) -> None:
     if not name.strip() or set("/:") & set(name):
         raise ConfigError(f"--name is '{name}', but must be a name without / and :")
     client = reading_client(TrackingConfig(), runs)
-    place = run if is_model_uri(run) else f"runs:/{_run_id(run_of(run, runs))}"
+    place = run if run.startswith(IN_MLFLOW) else f"runs:/{_run_id(run_of(run, runs))}"
     model = find_model(client, place)
     holder = holder_of(client, name)
     best, note = True, f"the first version with the alias {ALIAS}"

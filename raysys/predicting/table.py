@@ -13,7 +13,7 @@ from raysys.predicting.members import Ensemble
 from raysys.predicting.predict import Answer
 from raysys.storage import as_json
 from raysys.tasks.exhibits import Table
-from raysys.tasks.task import Metric, shown
+from raysys.tasks.task import Metric, Task, shown
 
 ENDINGS = (".csv", ".parquet", ".jsonl")
 NOT_SURE = "not sure"
@@ -141,3 +141,19 @@ def scores_line(ensemble: Ensemble, labelled: Sequence[Mapping[str, Any]]) -> st
     others = {row["label"] for row in labelled if row["label"]} - set(places)
     unknown = f"; other labels ({', '.join(sorted(others)[:3])}) are left out" if others else ""
     return f"scores       {told} % over {len(known)} labelled rows{warned}{unknown}"
+
+
+def answer_columns(task: Task) -> Mapping[str, str]:
+    """Columns of `records`, with MLflow's types.
+
+    Args:
+        task: what is predicted.
+    """
+    found = {"utterance": "string", "start": "double", "end": "double"}
+    if task.name == "classification":
+        found |= {"emotion": "string", "confidence": "double"}
+        found |= {f"p_{name}": "double" for name in task.outputs}
+        found["agreement"] = "double"
+    else:
+        found |= dict.fromkeys(task.outputs, "double")
+    return {**found, "members": "long", "note": "string"}

@@ -11,6 +11,7 @@ import numpy as np
 
 from raysys.errors import ConfigError, StorageError
 from raysys.report.results import (
+    OF,
     AblationResult,
     RefitResult,
     StudyResult,
@@ -25,8 +26,6 @@ from raysys.storage import Folder
 from raysys.tasks.exhibits import Table
 from raysys.tasks.task import Metric, shown
 
-OF = "of"
-"""In the folder of a refit: result and folds of the run that says what to expect of it."""
 _OF_THE_PLACE = ("name", "storage.", "tracking.", "cluster.", "search.", "ablation.")
 """Settings that say where and how a run is done."""
 

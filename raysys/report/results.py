@@ -41,6 +41,8 @@ from raysys.trials.curve import Point
 from raysys.trials.trial import TrialOutcome
 
 VERSION = 4
+OF = "of"
+"""In the folder of a refit: result, folds and settings of the run that says what to expect of it."""
 UNTUNED = "untuned"
 """Name of a study's base configuration, which runs beside its trials."""
 

@@ -8,6 +8,7 @@ A logged model is READY when its files are there; one that a killed command left
 
 import base64
 import io
+import logging
 import os
 import re
 import tempfile
@@ -123,6 +124,7 @@ def _save(
     threshold = ParamSchema([ParamSpec("threshold", "double", 0.0)])
     example = _example()
     shown = {name: example[name] for name in example if name.split("_")[0] in modalities}
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     mlflow.pyfunc.save_model(
         path,
         python_model=str(Path(__file__).with_name("model_code.py")),
@@ -153,11 +155,6 @@ def requirements() -> list[str]:
         known = metadata.requires("raysys") or known
     names = [re.split(r"[\[<>=~!; ]", one)[0] for one in known if "extra ==" not in one]
     return [f"{name}=={metadata.version(name)}" for name in names if name not in _NOT_NEEDED]
-
-
-def is_model_uri(place: str) -> bool:
-    """Whether a place is in MLflow."""
-    return place.startswith(("runs:/", "models:/"))
 
 
 def reading_client(config: TrackingConfig, runs: Folder) -> MlflowClient:

@@ -166,7 +166,7 @@ def test_names_and_texts_come_from_standard_input(
 def test_many_rows_go_on_where_they_were_left(
     trained: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(large, "_PORTION", 40)
+    monkeypatch.setattr(large, "AT_ONCE", 40)
     args = [run_of(trained), str(manifest(trained))]
     assert main([*args, "--out", str(tmp_path / "whole.csv")]) == 0
     done: list[int] = []
