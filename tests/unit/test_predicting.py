@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from raysys.predicting import large
 from raysys.predicting.inputs import in_windows, read_inputs
 from raysys.predicting.model import Model
 from raysys.predicting.transcribe import Transcriber, with_texts
-from tests.conftest import SHARED
+from tests.conftest import ROOT, SHARED
 from tests.here import do_folds_here, small_study
 
 
@@ -259,3 +260,24 @@ def test_inputs_are_named_apart_and_windows_cover_all(tmp_path: Path):
     assert [(row.start, row.end) for row in cut] == [(0, 3), (1.5, 4.5), (3, 6), (4, 7)]
     with pytest.raises(ConfigError, match="--step"):
         in_windows(rows, seconds=1.0, step=2.0)
+
+
+def test_what_the_guide_shows_works(
+    trained: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    guide = (ROOT / "jobs" / "README.md").read_text(encoding="utf-8")
+    [block] = [
+        b for b in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "raysys.load" in b
+    ]
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "runs/demo").symlink_to(run_of(trained))
+    for name in ("a", "b"):
+        samples = np.random.default_rng(0).normal(size=16000) / 20
+        soundfile.write(tmp_path / f"new/{name}.wav", samples, 16000)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "jobs/README.md", "exec"), {})
+    assert "a.wav" in capsys.readouterr().out
