@@ -1,6 +1,6 @@
 """List the runs; show one, remove one, or hand one on.
 
-python -m jobs.runs
+python -m jobs.runs list
 python -m jobs.runs export demo handed_on
 """
 

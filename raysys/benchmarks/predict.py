@@ -1,6 +1,6 @@
 """`predict`: new recordings through a run, against a hand-written batched loop; and a server's latency.
 
-files -> jobs.predict --out (here; one worker; two; Ray runs already)
+files -> as jobs.predict --out does (here; one worker; two; Ray runs already)
 files -> loop on all cores: read, log-mel, Whisper, all folds, mean
 jobs.serve -> the same recordings posted by 1 and by 8 clients -> p50, p95
 
@@ -62,12 +62,11 @@ def measure(config: Config, console: Console, folder: Folder) -> dict[str, Any]:
     files = _recordings(config, Path(folder.uri) / "new")
     run = f"{folder.uri}/runs/run"
     found = {"loop": alone(_loop, run, files)}
-    found["here"] = alone(_predict, run, files, ["--out", f"{folder.uri}/here.csv"])
+    found["here"] = alone(_predict, run, files, f"{folder.uri}/here.csv", 0)
     for name, workers in (("one_worker", 1), ("two_workers", 2)):
-        flags = ["--out", f"{folder.uri}/{name}.csv", "--workers", str(workers)]
         with ray_session(replace(config.cluster, workers=workers)):
             begun = time.perf_counter()
-            _predict(run, files, flags)
+            _predict(run, files, f"{folder.uri}/{name}.csv", workers)
             found[name] = time.perf_counter() - begun
         console.print(f"{name} {found[name]:.1f} s, loop {found['loop']:.1f} s")
     started = time.perf_counter()
@@ -91,10 +90,16 @@ def _recordings(config: Config, folder: Path) -> list[str]:
     return found
 
 
-def _predict(run: str, files: Sequence[str], flags: Sequence[str]) -> None:
-    from jobs.predict import main
+def _predict(run: str, files: Sequence[str], out: str, workers: int) -> None:
+    """What `jobs.predict --out` does."""
+    from raysys.predicting.inputs import read_inputs
+    from raysys.predicting.large import Source, predict_into
+    from raysys.predicting.members import load_ensemble
 
-    main([run, *files, *flags])
+    source = Source(run, str(Path(run).parent), None, 0.0)
+    ensemble = load_ensemble(run, Folder(source.runs))
+    for _ in predict_into(Path(out), ensemble, read_inputs(files), source, workers=workers):
+        pass
 
 
 def _loop(run: str, files: Sequence[str]) -> None:
