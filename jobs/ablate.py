@@ -15,7 +15,7 @@ def main(argv: Sequence[str]) -> int:
     config, options = parse(argv, program="python -m jobs.ablate", about=__doc__, own="ablation")
     from rich.console import Console
 
-    from raysys.experiments.ablate import ablate
+    from raysys.commands.ablate import ablate
 
     ablate(config, resume=options.resume, console=Console())
     return 0

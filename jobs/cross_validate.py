@@ -15,7 +15,7 @@ def main(argv: Sequence[str]) -> int:
     config, options = parse(argv, program="python -m jobs.cross_validate", about=__doc__)
     from rich.console import Console
 
-    from raysys.experiments.cross_validate import cross_validate
+    from raysys.commands.cross_validate import cross_validate
 
     cross_validate(config, resume=options.resume, console=Console())
     return 0

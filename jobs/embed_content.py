@@ -17,8 +17,8 @@ def main(argv: Sequence[str]) -> int:
     )
     from rich.console import Console
 
-    from raysys.experiments.ablate import ablate
-    from raysys.experiments.cross_validate import cross_validate
+    from raysys.commands.ablate import ablate
+    from raysys.commands.cross_validate import cross_validate
 
     run = ablate if config.ablation.variants else cross_validate
     run(config, resume=options.resume, console=Console())

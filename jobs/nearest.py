@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     from rich.console import Console
 
-    from raysys.experiments.nearest import nearest
+    from raysys.commands.nearest import nearest
     from raysys.report.tables import as_rich
     from raysys.storage import resolve_folder
 

@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(argv)
-    from raysys.predicting.command import predict_command
+    from raysys.commands.predict import predict_command
 
     return predict_command(given)
 

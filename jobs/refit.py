@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if not argv or argv[0].startswith("-"):
         raise ConfigError(f"give the run: {usage}")
-    from raysys.experiments.refit import refit
+    from raysys.commands.refit import refit
     from raysys.predicting.members import run_of
     from raysys.storage import resolve_folder
 

@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(argv)
-    from raysys.predicting.register import register_command
+    from raysys.commands.register import register_command
     from raysys.storage import resolve_folder
 
     register_command(given.run, given.name, force=given.force, runs=resolve_folder(given.runs))

@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(argv)
-    from raysys.experiments.reporting import report_command
+    from raysys.running.reporting import report_command
     from raysys.storage import resolve_folder
 
     report_command(given.run, out=given.out, runs=resolve_folder(given.runs))

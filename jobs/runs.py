@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
         )
     from rich.console import Console
 
-    from raysys.experiments.runs import hand_on, print_runs, remove_run, show_run
+    from raysys.commands.runs import hand_on, print_runs, remove_run, show_run
     from raysys.storage import resolve_folder
 
     runs, console = resolve_folder(given.runs), Console()

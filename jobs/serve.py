@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = vars(parser.parse_args(argv))
     host, port, address = (given.pop(name) for name in ("host", "port", "address"))
-    from raysys.predicting.serve import serve_command
+    from raysys.commands.serve import serve_command
 
     serve_command(given, host=host, port=port, address=address)
     return 0

@@ -15,7 +15,7 @@ def main(argv: Sequence[str]) -> int:
     config, options = parse(argv, program="python -m jobs.tune", about=__doc__, own="search")
     from rich.console import Console
 
-    from raysys.experiments.tune import tune
+    from raysys.commands.tune import tune
 
     tune(config, resume=options.resume, console=Console())
     return 0

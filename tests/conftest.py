@@ -35,6 +35,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from raysys.commands.cross_validate import cross_validate
+from raysys.commands.refit import refit
 from raysys.config import Config
 from raysys.config.running import ClusterConfig, StorageConfig, TrackingConfig
 from raysys.config.training import TrainingConfig
@@ -45,8 +47,6 @@ from raysys.corpus.table import Corpus
 from raysys.encoders import FeaturesConfig
 from raysys.encoders.hashed import HashedConfig
 from raysys.encoders.logmel import LogmelConfig
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.refit import refit
 from raysys.models import ModelConfig
 from raysys.models.cltnet import CltnetConfig
 from raysys.similarity.matrix import SimilarityConfig
@@ -218,7 +218,7 @@ class StandingPool:
         self._open: AbstractContextManager[None] | None = None
 
     def open(self) -> None:
-        from raysys.experiments.session import standing_pool
+        from raysys.running.session import standing_pool
 
         if self._open is None:
             self._open = standing_pool(CLUSTER)

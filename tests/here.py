@@ -15,12 +15,13 @@ import pytest
 
 from raysys.cluster.aggregator import Aggregator
 from raysys.cluster.ledger import Event
+from raysys.commands import ablate, cross_validate, refit
 from raysys.config import Config
 from raysys.config.running import Distribution, SearchConfig
-from raysys.experiments import ablate, cross_validate, refit, rounds
-from raysys.experiments.plan import Plan
-from raysys.experiments.session import Baselines, Session
 from raysys.report.results import plain
+from raysys.running import rounds
+from raysys.running.plan import Plan
+from raysys.running.session import Baselines, Session
 from raysys.similarity.matrix import SimilarityConfig
 from raysys.storage import as_json
 from raysys.training.fold import run_fold

@@ -19,10 +19,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from rich.console import Console
 
+from raysys.commands.ablate import ablate
+from raysys.commands.cross_validate import cross_validate
+from raysys.commands.tune import tune
 from raysys.config import Config
-from raysys.experiments.ablate import ablate
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.tune import tune
 from raysys.storage import as_json
 from tests.here import HerePool, do_folds_here, numbers
 

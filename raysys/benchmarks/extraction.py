@@ -28,7 +28,7 @@ from raysys.encoders.extraction import here
 from raysys.encoders.pretrained import PretrainedModel
 from raysys.encoders.store import extract_store
 from raysys.errors import ConfigError
-from raysys.experiments.plan import prepare_corpus
+from raysys.running.plan import prepare_corpus
 from raysys.storage import Folder
 
 _BATCH = 64

@@ -31,9 +31,9 @@ from raysys.benchmarks.local_cluster import (
     title,
 )
 from raysys.commandline import parse, run_job
+from raysys.commands.tune import tune
 from raysys.config.running import TrackingConfig
 from raysys.errors import PoolError
-from raysys.experiments.tune import tune
 from raysys.storage import Folder
 from raysys.tracking.client import connect
 
@@ -328,7 +328,7 @@ def _is_stopped(process: int) -> bool:
 def main() -> int:
     """The study, in a process of its own."""
     from raysys.benchmarks import faults as importable  # workers know it by this name
-    from raysys.experiments import session
+    from raysys.running import session
 
     def job(arguments: Sequence[str]) -> int:
         config, options = parse(arguments, program="faults")

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
-from raysys.experiments.cross_validate import cross_validate
 from raysys.storage import Folder
 
 _SHARES = {"one after another": 1.0, "packed": 0.2}

@@ -26,12 +26,12 @@ from rich.console import Console
 from raysys.benchmarks.extraction import alone, whisper_states
 from raysys.benchmarks.local_cluster import free_port
 from raysys.cluster.session import ray_session
+from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
 from raysys.corpus.table import Utterance
 from raysys.encoders.ragged import Ragged
 from raysys.errors import ConfigError
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.plan import prepare_corpus
+from raysys.running.plan import prepare_corpus
 from raysys.storage import Folder
 
 _FILES = 500

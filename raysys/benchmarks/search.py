@@ -18,8 +18,8 @@ from jaxtyping import Float64
 from rich.console import Console
 
 from raysys.commandline import parse
+from raysys.commands.ablate import ablate
 from raysys.config.running import AblationConfig, SearchConfig, Variant
-from raysys.experiments.ablate import ablate
 from raysys.search.scheduler import make_scheduler
 from raysys.storage import Folder
 from raysys.tasks.classification_summary import METRICS

@@ -23,8 +23,8 @@ from raysys.cluster.pool import FoldPool
 from raysys.config import Config
 from raysys.config.running import ClusterConfig, Distribution, SearchConfig
 from raysys.corpus.table import Corpus, Utterance
-from raysys.experiments.runner import TrialRunner
-from raysys.experiments.sources import SearchSource, concurrency
+from raysys.running.runner import TrialRunner
+from raysys.running.sources import SearchSource, concurrency
 from raysys.search.journal import Journal
 from raysys.search.scheduler import Scheduler
 from raysys.search.searcher import StudySearcher

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from raysys.commands.cross_validate import cross_validate
+from raysys.commands.tune import tune
 from raysys.config import Config
 from raysys.errors import RaysysError
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.tune import tune
 from tests.here import do_folds_here, numbers, small_study, tiny
 
 
@@ -35,7 +35,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 }
 
 
-PROOF = pytest.mark.proof("experiments", "search", "sealed", "storage", "tracking", "training")
+PROOF = pytest.mark.proof(
+    "running", "commands", "search", "sealed", "storage", "tracking", "training"
+)
 Run = Callable[[Config, bool], tuple[Any, str]]
 
 

@@ -26,7 +26,7 @@ CONFIGS: dict[str, Callable[[Config], Config]] = {
 }
 
 
-@pytest.mark.proof("experiments", "search", "sealed", "storage", "tracking", "trials")
+@pytest.mark.proof("running", "commands", "search", "sealed", "storage", "tracking", "trials")
 @pytest.mark.parametrize("job", CONFIGS)
 def test_a_command_that_dies_at_any_step_ends_as_the_undisturbed_one(
     job: str, small: Config, tmp_path: Path

@@ -8,12 +8,12 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
+from raysys.commands.cross_validate import cross_validate
+from raysys.commands.tune import tune
 from raysys.config import Config
 from raysys.config.running import Distribution
 from raysys.errors import FoldFailedError
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.run_folder import read_record, write_record
-from raysys.experiments.tune import tune
+from raysys.running.run_folder import read_record, write_record
 from raysys.storage import Folder
 from raysys.tracking.command_log import CommandLog
 from tests.here import do_folds_here, numbers, small_study, tiny

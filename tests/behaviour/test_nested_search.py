@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 import tests.here as here
+from raysys.commands.cross_validate import cross_validate
+from raysys.commands.tune import tune
 from raysys.config import Config
 from raysys.corpus.folds import inner_folds
 from raysys.corpus.table import Corpus
 from raysys.errors import ConfigError
-from raysys.experiments import plan
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.tune import tune
 from raysys.report.results import StudyResult
+from raysys.running import plan
 from raysys.settings import replaced
 from tests.conftest import corpus_of, folds_of
 from tests.here import do_folds_here, numbers, small_study, tiny
@@ -127,7 +127,7 @@ class Killed(BaseException):
 
 OFTEN = [
     # in the study, then in trials, choices and tests of its folds
-    pytest.param(after, marks=pytest.mark.proof("experiments", "search", "trials"))
+    pytest.param(after, marks=pytest.mark.proof("running", "commands", "search", "trials"))
     for after in (3, 16, 20, 22, 30, 41)
 ]
 

@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 from rich.console import Console
 from sklearn.metrics import recall_score
 
+from raysys.commands.cross_validate import cross_validate
+from raysys.commands.tune import tune
 from raysys.config import Config
 from raysys.errors import TrackingError
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.tune import tune
 from raysys.predictions import Predictions
 from raysys.report.results import StudyResult, TrialResult
 from raysys.report.utterances import predictions_table

@@ -11,12 +11,12 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
+from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
 from raysys.corpus import CorpusConfig
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.plan import make_plan
 from raysys.report.headline import headline
 from raysys.report.results import TrialResult
+from raysys.running.plan import make_plan
 from raysys.settings import replaced
 from tests.here import do_folds_here, tiny
 

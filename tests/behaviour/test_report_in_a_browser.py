@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from raysys.commands.tune import tune
 from raysys.config import Config
-from raysys.experiments.tune import tune
 from raysys.storage import Folder
 from tests.here import do_folds_here, small_study
 

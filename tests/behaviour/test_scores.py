@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from raysys.commandline import parse
+from raysys.commands.ablate import ablate
+from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
 from raysys.config.running import AblationConfig, Variant
-from raysys.experiments.ablate import ablate
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.plan import Plan, make_plan
 from raysys.predictions import read_predictions
+from raysys.running.plan import Plan, make_plan
 from raysys.storage import Folder
 from raysys.training.fold import run_fold
 from raysys.training.records import FoldResult

@@ -7,9 +7,9 @@ import pytest
 import safetensors.torch
 from rich.console import Console
 
+from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
 from raysys.errors import ConfigError, StorageError
-from raysys.experiments.cross_validate import cross_validate
 from raysys.report.results import TrialResult
 from raysys.settings import replaced
 from tests.here import do_folds_here, tiny

@@ -11,8 +11,8 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
+from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
-from raysys.experiments.cross_validate import cross_validate
 from raysys.report.results import TrialResult, plain
 from tests.cluster.command import SETTINGS, numbers, undisturbed
 from tests.conftest import StandingPool

@@ -95,7 +95,7 @@ def gated_fold(gate: Gate, task: Any, data: Any, on_epoch: Any) -> Any:
 
 def main(folder: str, job: str, *arguments: str) -> int:
     from raysys.commandline import run_job
-    from raysys.experiments import session
+    from raysys.running import session
     from tests.cluster import gate as importable  # workers know it by this name
 
     # Children of a background job ignore Ctrl-C; a command in a terminal does not.

@@ -13,11 +13,11 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
+from raysys.commands.ablate import ablate
+from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
 from raysys.config.running import AblationConfig, Variant
 from raysys.errors import FoldFailedError
-from raysys.experiments.ablate import ablate
-from raysys.experiments.cross_validate import cross_validate
 from raysys.models.multiemo import MultiemoConfig
 from raysys.report.results import plain
 from raysys.settings import replaced

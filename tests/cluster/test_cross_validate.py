@@ -13,7 +13,7 @@ import raysys
 from raysys.config import Config
 from raysys.corpus.folds import FoldsConfig
 from raysys.errors import ConfigError, FoldFailedError, StorageError
-from raysys.experiments.plan import make_plan
+from raysys.running.plan import make_plan
 from raysys.settings import replaced
 from tests.cluster.conftest import Ran, fold_curve, run
 from tests.conftest import with_training

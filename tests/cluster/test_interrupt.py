@@ -26,7 +26,7 @@ from tests.cluster.gate import HANGS_SECONDS, Gate, let_go, process_at
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.usefixtures("pool"),
-    pytest.mark.proof("background", "cluster", "commandline", "experiments", "tracking"),
+    pytest.mark.proof("background", "cluster", "commandline", "running", "commands", "tracking"),
 ]
 
 

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from raysys.benchmarks.local_cluster import family, title
 from raysys.config import Config
-from raysys.experiments import session
+from raysys.running import session
 from raysys.settings import replaced
 from tests.cluster.conftest import Ran, fold_curve, run
 from tests.cluster.gate import Gate, gated_fold, kill_at, let_go, process_at
@@ -22,7 +22,7 @@ from tests.cluster.gate import Gate, gated_fold, kill_at, let_go, process_at
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("own_pool")]
 
 
-@pytest.mark.proof("cluster", "training", "trials", "experiments", "tracking")
+@pytest.mark.proof("cluster", "training", "trials", "running", "commands", "tracking")
 def test_workers_controller_and_aggregation_actor_killed_in_one_run_change_no_bit(
     reference: Ran, own_pool: None, small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

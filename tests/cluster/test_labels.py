@@ -15,6 +15,10 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 import raysys
+from raysys.commands.ablate import ablate
+from raysys.commands.cross_validate import cross_validate
+from raysys.commands.nearest import nearest
+from raysys.commands.tune import tune
 from raysys.config import Config
 from raysys.config.running import AblationConfig, Distribution, SearchConfig, Variant
 from raysys.corpus import CorpusConfig
@@ -22,12 +26,8 @@ from raysys.corpus.across import AcrossConfig
 from raysys.corpus.folds import FoldsConfig
 from raysys.corpus.ratings import OwnFormat, RatingsConfig, RatingsTable
 from raysys.errors import ConfigError, CorpusError, FoldFailedError
-from raysys.experiments.ablate import ablate
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.nearest import nearest
-from raysys.experiments.plan import make_plan
-from raysys.experiments.tune import tune
 from raysys.report.results import TrialResult, plain
+from raysys.running.plan import make_plan
 from raysys.settings import replaced
 from raysys.storage import Folder
 from tests.conftest import with_training

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from raysys.commands.ablate import ablate
 from raysys.encoders import FeaturesConfig, prepare_features
 from raysys.encoders.hashed import HashedConfig
 from raysys.errors import StorageError
-from raysys.experiments.ablate import ablate
 from raysys.storage import Folder
 from tests.cluster.command import SETTINGS, Command, undisturbed, wait_for
 from tests.cluster.gate import HANGS_SECONDS, Gate, let_go, process_at
@@ -22,7 +22,10 @@ from tests.cluster.test_extraction import corpus_of_texts, files_of, workers
 from tests.conftest import StandingPool
 from tests.here import without_cost
 
-pytestmark = [pytest.mark.cluster, pytest.mark.proof("storage", "object_storage", "experiments")]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.proof("storage", "object_storage", "running", "commands"),
+]
 
 ABLATION = """
 ablation:

@@ -14,16 +14,16 @@ import pytest
 from rich.console import Console
 
 import raysys
+from raysys.commands.ablate import ablate
+from raysys.commands.cross_validate import cross_validate
+from raysys.commands.tune import tune
 from raysys.config import Config
 from raysys.config.running import AblationConfig, Distribution, SearchConfig, Variant
 from raysys.corpus import CorpusConfig
 from raysys.corpus.folds import FoldsConfig
 from raysys.errors import ConfigError
-from raysys.experiments.ablate import ablate
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.plan import make_plan
-from raysys.experiments.tune import tune
 from raysys.report.results import TrialResult, plain
+from raysys.running.plan import make_plan
 from raysys.settings import replaced
 from tests.conftest import with_training
 

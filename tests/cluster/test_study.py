@@ -16,18 +16,18 @@ from mlflow.entities import ViewType
 from rich.console import Console
 
 from raysys.commandline import parse
+from raysys.commands.cross_validate import cross_validate
+from raysys.commands.tune import tune
 from raysys.config import Config
 from raysys.config.running import Distribution, SearchConfig
 from raysys.errors import ConfigError, FoldFailedError, PoolError
-from raysys.experiments.cross_validate import cross_validate
-from raysys.experiments.tune import tune
 from raysys.models.multiemo import MultiemoConfig
 from raysys.report.results import plain
 from raysys.settings import replaced
 from raysys.storage import as_json
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
-PROOF = pytest.mark.proof("search", "experiments", "trials", "report")
+PROOF = pytest.mark.proof("search", "running", "commands", "trials", "report")
 
 SPACE = {
     "loss.mu1": Distribution(0.0, 0.5),

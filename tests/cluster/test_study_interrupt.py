@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from raysys.experiments.tune import tune
+from raysys.commands.tune import tune
 from tests.cluster.command import SETTINGS, Command, processes_of, undisturbed, wait_for
 from tests.cluster.gate import Gate, let_go, process_at
 
@@ -67,7 +67,7 @@ def kill_all(home: Path) -> None:
             os.kill(process, signal.SIGKILL)
 
 
-@pytest.mark.proof("search", "experiments", "trials", "tracking")
+@pytest.mark.proof("search", "running", "commands", "trials", "tracking")
 def test_a_study_that_is_killed_three_times_ends_like_an_undisturbed_one(
     pool: None, tmp_path: Path, cache_root: Path
 ):

@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from raysys.commandline import parse
+from raysys.commands.ablate import ablate
+from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
-from raysys.experiments.ablate import ablate
-from raysys.experiments.cross_validate import cross_validate
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = sorted(
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pool")]
 
 BEHAVIOUR = ("multiemo_table1", "pdds_fig6")
 """One of each paper; the others are proofs."""
-PROOF = pytest.mark.proof("models", "losses", "tasks", "experiments", "report")
+PROOF = pytest.mark.proof("models", "losses", "tasks", "running", "commands", "report")
 
 
 def small(path: Path, config: Config, runs: Path) -> Config:

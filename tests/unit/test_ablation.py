@@ -17,13 +17,13 @@ from raysys.config.running import AblationConfig, StorageConfig, Variant
 from raysys.corpus import CorpusConfig
 from raysys.corpus.folds import Fold
 from raysys.errors import ConfigError
-from raysys.experiments.plan import make_plan
-from raysys.experiments.variants import make_ablation
 from raysys.report.ablation import compare_variants, recommend
 from raysys.report.results import AblationResult, RunIds
 from raysys.report.scores import Spread
 from raysys.report.statistics import part_scores
 from raysys.report.terminal import print_result
+from raysys.running.plan import make_plan
+from raysys.running.variants import make_ablation
 from raysys.settings import replaced
 from raysys.tasks.classification_summary import METRICS
 from tests.behaviour.test_bad_input import make_corpus

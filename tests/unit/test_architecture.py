@@ -23,7 +23,7 @@ ORDER = [
     {"sealed"}, {"predictions"},
     {"corpus", "balance", "similarity"}, {"encoders"}, {"batches"}, {"models"}, {"losses"}, {"tasks"}, {"config"},
     {"training", "commandline"}, {"trials"}, {"report"}, {"tracking", "cluster"}, {"search"}, {"predicting"},
-    {"experiments"},
+    {"running"}, {"commands"},
     {"benchmarks"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
@@ -111,8 +111,8 @@ def test_from_the_job_to_the_equation_is_a_short_way():
 
 TRAVELS = {
     "jobs/cross_validate.py": "cross_validate(",
-    "raysys/experiments/cross_validate.py": "runner.run(",
-    "raysys/experiments/runner.py": "pool.submit(",
+    "raysys/commands/cross_validate.py": "runner.run(",
+    "raysys/running/runner.py": "pool.submit(",
     "raysys/cluster/pool.py": "queue.submit.remote(",
     "raysys/cluster/queue.py": "ticket",
     "raysys/training/fold.py": "objective(",

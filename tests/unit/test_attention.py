@@ -11,10 +11,10 @@ import torch
 from raysys.batches.batch import make_part
 from raysys.config import Config
 from raysys.encoders.ragged import Ragged
-from raysys.experiments.attention import choose
 from raysys.models import ModelConfig, model_names
 from raysys.predictions import Predictions
 from raysys.report.pictures import draw
+from raysys.running.attention import choose
 from raysys.tasks.classification import Classification
 from raysys.tasks.exhibits import Attention
 from raysys.training.attention import attention_maps

@@ -14,8 +14,8 @@ from raysys.commandline import parse
 from raysys.config import Config
 from raysys.config.training import TrainingConfig
 from raysys.errors import ConfigError
-from raysys.experiments.variants import variant_configs
 from raysys.help import OPTIONS, USUAL, help_page, topic_of
+from raysys.running.variants import variant_configs
 from raysys.settings import differences, digest, field_names, from_dict, replaced, to_dict, value_of
 from raysys.tracking.provenance import flat_settings
 from tests.unit.test_guides import GUIDES

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 from transformers import AutoModel
 
+from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
 from raysys.encoders.cost import encoder_cost
-from raysys.experiments.cross_validate import cross_validate
 from raysys.report.cost import cost_line, count, milliseconds
 from raysys.settings import replaced
 from raysys.storage import Folder

@@ -14,10 +14,10 @@ from sklearn.preprocessing import StandardScaler
 
 import raysys
 from raysys.batches.batch import Padded
+from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
 from raysys.encoders.ragged import Ragged
 from raysys.errors import ConfigError
-from raysys.experiments.cross_validate import cross_validate
 from raysys.models.fitted import Fitted, make_machine, make_regression
 from raysys.models.logistic import LogisticConfig
 from raysys.models.probe import ProbeConfig

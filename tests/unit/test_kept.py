@@ -16,10 +16,10 @@ from rich.console import Console
 import raysys
 from raysys.encoders.ragged import Ragged
 from raysys.errors import StorageError
-from raysys.experiments.run_folder import choose_folder, read_record
 from raysys.predictions import read_predictions
 from raysys.report.results import TrialResult, read_result
 from raysys.report.terminal import print_result
+from raysys.running.run_folder import choose_folder, read_record
 from raysys.storage import Folder
 from raysys.tasks.classification import Classification, score_classes
 from raysys.training.fold import read_result as read_fold

@@ -10,11 +10,11 @@ from mlflow import MlflowClient
 
 import jobs.register
 import raysys
+from raysys.commands.register import judge
 from raysys.config import Config
 from raysys.errors import ConfigError
 from raysys.predicting.members import load_ensemble
 from raysys.predicting.model import Model
-from raysys.predicting.register import judge
 from raysys.report.comparison import Standing, standing_of
 from raysys.report.results import TrialResult, read_result
 from raysys.storage import Folder

@@ -18,10 +18,10 @@ from rich.console import Console
 
 import raysys
 from jobs.predict import main
+from raysys.commands.tune import tune
 from raysys.config import Config
 from raysys.corpus.table import Utterance
 from raysys.errors import ConfigError
-from raysys.experiments.tune import tune
 from raysys.predicting import large
 from raysys.predicting.inputs import in_windows, read_inputs
 from raysys.predicting.model import Model

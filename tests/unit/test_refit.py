@@ -8,9 +8,9 @@ from rich.console import Console
 
 import jobs.refit
 import raysys
+from raysys.commands.refit import refit
 from raysys.config import Config
 from raysys.errors import ConfigError
-from raysys.experiments.refit import refit
 from raysys.predicting.members import load_ensemble
 from raysys.predicting.model import Model
 from raysys.report.results import RefitResult, TrialResult, read_result
@@ -47,7 +47,7 @@ def test_another_corpus_is_refused(trained: Config, monkeypatch: pytest.MonkeyPa
     do_folds_here(monkeypatch)
     run = Folder(trained.storage.runs) / "small"
     record = run.read_json("run.json")
-    from raysys.experiments.run_folder import read_record, write_record
+    from raysys.running.run_folder import read_record, write_record
 
     kept = read_record(run)
     write_record(run, replace(kept, parts={**kept.parts, "data": "another"}))

@@ -11,8 +11,6 @@ import raysys
 from raysys.config import Config
 from raysys.corpus.finding import Finding
 from raysys.errors import StorageError
-from raysys.experiments.plan import DECIDING_ROOMS, deciding, deciding_code
-from raysys.experiments.run_folder import RunRecord, choose_folder, write_record
 from raysys.predictions import Predictions
 from raysys.report.results import (
     RunIds,
@@ -22,6 +20,8 @@ from raysys.report.results import (
 )
 from raysys.report.scores import FoldScores
 from raysys.report.seconds import account_seconds, schedule_seconds
+from raysys.running.plan import DECIDING_ROOMS, deciding, deciding_code
+from raysys.running.run_folder import RunRecord, choose_folder, write_record
 from raysys.settings import replaced
 from raysys.similarity.summary import SimilaritySummary
 from raysys.storage import Folder

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 import jobs.report
+from raysys.commands.ablate import ablate
+from raysys.commands.tune import tune
 from raysys.config import Config
 from raysys.config.running import AblationConfig, Variant
-from raysys.experiments.ablate import ablate
-from raysys.experiments.tune import tune
 from raysys.report.page import Section, page
 from raysys.report.results import TrialResult, read_result
 from raysys.storage import Folder

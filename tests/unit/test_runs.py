@@ -6,11 +6,11 @@ import pytest
 
 import jobs.runs
 import raysys
+from raysys.commands.runs import list_runs, remove_run
 from raysys.config import Config
 from raysys.errors import ConfigError, StorageError
-from raysys.experiments.run_folder import RunRecord, write_record
-from raysys.experiments.runs import list_runs, remove_run
 from raysys.predicting.model import Model
+from raysys.running.run_folder import RunRecord, write_record
 from raysys.storage import Folder
 from tests.unit.test_predicting import manifest, run_of
 

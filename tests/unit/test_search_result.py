@@ -12,18 +12,18 @@ from scipy import stats
 from raysys.config import Config
 from raysys.config.running import Distribution, SearchConfig
 from raysys.corpus.folds import Fold
-from raysys.experiments.choice import (
+from raysys.predictions import Predictions, write_predictions
+from raysys.report.results import TrialRecord
+from raysys.report.statistics import paired_difference
+from raysys.report.statistics import test_share as share_of_test
+from raysys.report.study_pictures import study_figures
+from raysys.running.choice import (
     HonestResult,
     choose,
     choose_by_fold,
     open_choice,
     pareto_front,
 )
-from raysys.predictions import Predictions, write_predictions
-from raysys.report.results import TrialRecord
-from raysys.report.statistics import paired_difference
-from raysys.report.statistics import test_share as share_of_test
-from raysys.report.study_pictures import study_figures
 from raysys.search.journal import trial_name
 from raysys.search.searcher import importances
 from raysys.search.space import make_space

@@ -434,7 +434,7 @@ def test_a_dialogue_model_takes_mixtures_and_all_three_losses(small: Config, tmp
 
 
 def test_a_dialogue_model_refuses_folds_that_tear_dialogues(small: Config):
-    from raysys.experiments.plan import make_plan
+    from raysys.running.plan import make_plan
 
     config = replace(small, folds=replace(small.folds, groups="speaker"))
     with pytest.raises(ConfigError, match="reads whole dialogues, but .* is in two parts"):

@@ -20,14 +20,6 @@ from raysys.config import Config
 from raysys.config.names import folder_name
 from raysys.corpus.folds import FoldKey
 from raysys.errors import FoldFailedError
-from raysys.experiments.command import Command, carry_out
-from raysys.experiments.opening import Opened, compare_on_test, open_trial
-from raysys.experiments.plan import Plan
-from raysys.experiments.reporting import write_report
-from raysys.experiments.runner import TrialRunner
-from raysys.experiments.session import Scores, Session, open_session
-from raysys.experiments.sources import ListSource
-from raysys.experiments.variants import make_ablation
 from raysys.predictions import Predictions
 from raysys.report.ablation import ablation_pictures, compare_variants, recommend
 from raysys.report.results import (
@@ -40,6 +32,14 @@ from raysys.report.scores import Difference, OnTest
 from raysys.report.statistics import mean_and_std
 from raysys.report.terminal import print_result
 from raysys.report.view import TrialsView
+from raysys.running.command import Command, carry_out
+from raysys.running.opening import Opened, compare_on_test, open_trial
+from raysys.running.plan import Plan
+from raysys.running.reporting import write_report
+from raysys.running.runner import TrialRunner
+from raysys.running.session import Scores, Session, open_session
+from raysys.running.sources import ListSource
+from raysys.running.variants import make_ablation
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Exhibit
 from raysys.tasks.task import shown

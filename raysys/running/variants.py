@@ -7,10 +7,10 @@ from raysys.config import Config
 from raysys.config.names import check_effect, check_name, folder_name, typed
 from raysys.config.running import AblationConfig
 from raysys.errors import ConfigError, lookup
-from raysys.experiments.command import look_ahead
-from raysys.experiments.plan import Plan, deciding, make_plan
-from raysys.experiments.starts import started_alike
 from raysys.models import model_names
+from raysys.running.command import look_ahead
+from raysys.running.plan import Plan, deciding, make_plan
+from raysys.running.starts import started_alike
 from raysys.settings import digest, field_names, replaced
 from raysys.trials.trial import Trial
 

@@ -30,10 +30,10 @@ from raysys.encoders.encoder import FRAMED, STREAMS, digest_of_code
 from raysys.encoders.ragged import Ragged
 from raysys.encoders.store import FeatureStore
 from raysys.errors import ConfigError, lookup
-from raysys.experiments.space import resolve_space
-from raysys.experiments.starts import check_start, find_start
 from raysys.models import model_names
 from raysys.report.groups import check_groups
+from raysys.running.space import resolve_space
+from raysys.running.starts import check_start, find_start
 from raysys.sealed import write_sealed
 from raysys.settings import digest, flat, to_dict
 from raysys.similarity.prior import Origin
@@ -63,13 +63,14 @@ _WHEREABOUTS: tuple[str, ...] = (
 DECIDING_ROOMS = (
     "balance",
     "batches",
+    "commands",
     "config",
     "corpus",
     "encoders",
-    "experiments",
     "losses",
     "models",
     "predictions.py",
+    "running",
     "search",
     "settings.py",
     "similarity",
@@ -345,7 +346,6 @@ def write_plan(plan: Plan, folder: Folder) -> None:
 
 @cache
 def _own_code() -> str:
-    """Digest of the code that this process has loaded."""
     return deciding_code(Path(str(raysys.__file__)).parent)
 
 

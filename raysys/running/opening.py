@@ -12,9 +12,6 @@ import numpy as np
 
 from raysys.config import Config
 from raysys.corpus.folds import FoldKey
-from raysys.experiments.attention import show_attention
-from raysys.experiments.plan import Plan
-from raysys.experiments.reporting import write_report
 from raysys.predicting.export import export_run
 from raysys.predicting.table import answer_columns
 from raysys.predictions import Predictions, read_predictions
@@ -37,6 +34,9 @@ from raysys.report.statistics import (
     seed_difference,
 )
 from raysys.report.utterances import PARQUET, predictions_files, predictions_table
+from raysys.running.attention import show_attention
+from raysys.running.plan import Plan
+from raysys.running.reporting import write_report
 from raysys.sealed import digests_of
 from raysys.storage import Folder
 from raysys.tasks.baseline import Baseline

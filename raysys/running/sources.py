@@ -8,8 +8,8 @@ from typing import Any
 
 from raysys.config import Config
 from raysys.errors import ConfigError, FoldFailedError
-from raysys.experiments.recall import longest_training
 from raysys.report.results import TrialRecord
+from raysys.running.recall import longest_training
 from raysys.search.journal import Journal, trial_name
 from raysys.search.scheduler import Scheduler, make_scheduler
 from raysys.search.searcher import StudySearcher

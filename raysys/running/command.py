@@ -12,11 +12,11 @@ from rich.console import Console
 from raysys.cluster.session import check_cluster
 from raysys.config import Config
 from raysys.errors import DamagedError, StorageError, TrackingError
-from raysys.experiments.plan import Plan, deciding, write_plan
-from raysys.experiments.reporting import PAGE
-from raysys.experiments.run_folder import choose_folder, read_record, recorded
 from raysys.report.results import Result, read_result
 from raysys.report.terminal import print_audit, print_result
+from raysys.running.plan import Plan, deciding, write_plan
+from raysys.running.reporting import PAGE
+from raysys.running.run_folder import choose_folder, read_record, recorded
 from raysys.sealed import check_files
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import connect, has_ended, tracking_uri, ui_command

@@ -7,15 +7,15 @@ from rich.console import Console
 from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.errors import FoldFailedError
-from raysys.experiments.command import Command, carry_out, look_ahead
-from raysys.experiments.opening import model_of, open_trial
-from raysys.experiments.plan import make_plan
-from raysys.experiments.runner import TrialRunner
-from raysys.experiments.session import open_session
-from raysys.experiments.sources import ListSource
 from raysys.report.results import RunIds, TrialResult
 from raysys.report.seconds import account_seconds
 from raysys.report.view import TrialsView
+from raysys.running.command import Command, carry_out, look_ahead
+from raysys.running.opening import model_of, open_trial
+from raysys.running.plan import make_plan
+from raysys.running.runner import TrialRunner
+from raysys.running.session import open_session
+from raysys.running.sources import ListSource
 from raysys.trials.trial import Trial
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from rich.console import Console
 
 from raysys.errors import ConfigError, StorageError
-from raysys.experiments.run_folder import known_record, read_record
 from raysys.predicting.export import export_run
 from raysys.predicting.members import run_of
 from raysys.report.cost import count
@@ -20,6 +19,7 @@ from raysys.report.headline import headline, sentence
 from raysys.report.results import read_result
 from raysys.report.tables import as_rich
 from raysys.report.terminal import result_lines
+from raysys.running.run_folder import known_record, read_record
 from raysys.sealed import is_stored
 from raysys.storage import Folder, named_folder
 from raysys.tasks.exhibits import Table

@@ -13,8 +13,8 @@ from raysys.config import Config
 from raysys.corpus.folds import Fold, folds_record
 from raysys.corpus.table import Corpus
 from raysys.errors import ConfigError
-from raysys.experiments.space import run_named
 from raysys.models.stored import read_stored
+from raysys.running.space import run_named
 from raysys.settings import replaced, to_dict
 from raysys.storage import Folder, resolve_folder
 from raysys.training.bundle import earlier_fold

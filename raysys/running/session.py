@@ -18,7 +18,7 @@ from raysys.cluster.pool import STANDING, FoldPool
 from raysys.cluster.session import ray_session
 from raysys.config.running import ClusterConfig
 from raysys.encoders.encoder import own_frames
-from raysys.experiments.plan import Plan
+from raysys.running.plan import Plan
 from raysys.tasks.baseline import Baseline, pool_over_time
 from raysys.training.fold import run_fold
 from raysys.trials.trial import TrialOutcome

@@ -17,15 +17,15 @@ from rich.console import Console
 from raysys.config import Config
 from raysys.corpus.folds import Fold
 from raysys.errors import FoldFailedError
-from raysys.experiments.choice import choose, differences, score_parts
-from raysys.experiments.opening import open_test
-from raysys.experiments.recall import recall_trials
-from raysys.experiments.runner import TrialRunner
-from raysys.experiments.session import Session
-from raysys.experiments.sources import ListSource, search_source
 from raysys.report.results import UNTUNED
 from raysys.report.scores import NestedChoice, NestedResult
 from raysys.report.view import TrialsView
+from raysys.running.choice import choose, differences, score_parts
+from raysys.running.opening import open_test
+from raysys.running.recall import recall_trials
+from raysys.running.runner import TrialRunner
+from raysys.running.session import Session
+from raysys.running.sources import ListSource, search_source
 from raysys.search.journal import Journal
 from raysys.search.space import Space
 from raysys.storage import Folder

@@ -20,18 +20,18 @@ from raysys.config.running import SearchConfig
 from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold
 from raysys.errors import ConfigError, FoldFailedError
-from raysys.experiments.command import Command, carry_out, look_ahead
-from raysys.experiments.opening import model_of
-from raysys.experiments.plan import Plan, make_plan
-from raysys.experiments.reporting import write_report
-from raysys.experiments.run_folder import known_record
-from raysys.experiments.runner import TrialRunner
-from raysys.experiments.session import open_session
-from raysys.experiments.sources import ListSource
 from raysys.predicting.members import Member, chosen_trial, load_ensemble, trained_folds
 from raysys.report.comparison import Standing, standing_of
 from raysys.report.cost import cost_of
 from raysys.report.results import OF, RefitResult, RunIds, write_result
+from raysys.running.command import Command, carry_out, look_ahead
+from raysys.running.opening import model_of
+from raysys.running.plan import Plan, make_plan
+from raysys.running.reporting import write_report
+from raysys.running.run_folder import known_record
+from raysys.running.runner import TrialRunner
+from raysys.running.session import open_session
+from raysys.running.sources import ListSource
 from raysys.sealed import read_sealed
 from raysys.settings import digest, replaced
 from raysys.storage import Folder

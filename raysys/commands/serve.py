@@ -13,7 +13,7 @@ from raysys.storage import resolve_folder
 
 
 def application(args: dict[str, Any]) -> Any:
-    """The application that a RayService names (`raysys.predicting.serve:application`).
+    """The application that a RayService names (`raysys.commands.serve:application`).
 
     Args:
         args: run (a model in MLflow, or a run); by choice runs, replicas, batch, cpus, gpus, max_megabytes,

@@ -7,7 +7,7 @@
 
 The chosen configuration's own test score is a little optimistic where one fold's test utterances were another fold's
 validation: all folds took part in the choice. Chosen fold by fold it is less so, but which trials there are was steered
-by all folds; what is free of that is a nested search (`raysys.experiments.nested`). What was chosen on few seeds also
+by all folds; what is free of that is a nested search (`raysys.running.nested`). What was chosen on few seeds also
 owes something to their luck: `confirm` compares it with the untuned one on fresh seeds.
 """
 
@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 
 from raysys.corpus.folds import FoldKey
-from raysys.experiments.opening import compare_on_test, open_test
-from raysys.experiments.plan import Plan
 from raysys.predictions import Predictions
 from raysys.report.scores import Confirmation, Difference, PartScores
 from raysys.report.statistics import (
@@ -30,6 +28,8 @@ from raysys.report.statistics import (
     test_share,
     undominated,
 )
+from raysys.running.opening import compare_on_test, open_test
+from raysys.running.plan import Plan
 from raysys.tasks.task import Metric, Task, compared
 from raysys.trials.trial import TrialOutcome
 

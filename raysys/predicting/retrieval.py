@@ -25,11 +25,10 @@ from raysys.encoders.encoder import FRAMED
 from raysys.encoders.extraction import as_stored, encode_rows
 from raysys.encoders.ragged import Ragged
 from raysys.errors import ConfigError
-from raysys.experiments.space import fold_folder, resolve_space, run_named
 from raysys.losses import LossConfig
 from raysys.models.emotion_space import load_space
+from raysys.predicting.members import trained_folds
 from raysys.predictions import read_predictions
-from raysys.similarity.prior import Origin
 from raysys.storage import Folder, resolve_folder
 from raysys.tasks.exhibits import Table
 from raysys.training.bundle import Bundle, Predictor, load_bundle
@@ -48,36 +47,27 @@ class _InSpace(Protocol):
         ...
 
 
-def nearest(run: str, query: Sequence[str], *, count: int, runs: Folder) -> list[Table]:
+def find_near(folder: Folder, query: Sequence[str], source: Folder, *, count: int) -> list[Table]:
     """Tables of what the query is in every format, and of what lies nearest to it.
 
     Args:
-        run: of `jobs.embed_content`: its name in storage.runs, or its folder.
+        folder: of a run of `jobs.embed_content`.
         query: a text, the path of an audio file, or both, as the run's model reads.
+        source: folder of the emotion space in which it lies.
         count: rows of a table.
-        runs: folder of all runs.
 
     Raises:
-        ConfigError: no such run, or a query that its model does not read.
+        ConfigError: a query that the model does not read.
         RaysysError: what the run rests on is gone.
     """
-    if count < 1:
-        raise ConfigError(f"--count is {count}, but must be 1 or more")
-    folder = run_named(run, runs, what="the run")
-    place = fold_folder(folder, 0)
+    place = trained_folds(folder)[0][2]
     bundle = load_bundle(place)
-    config, tests = bundle.config, [one["test"] for one in folder.read_json("folds.json")]
-    prior = resolve_space(config, Origin("", tuple(map(tuple, tests))), runs=runs)
-    if prior is None:
-        raise ConfigError(
-            f"{folder.path()} is of the task {config.task}: only runs of jobs.embed_content lie in an emotion space"
-        )
+    config, tested = bundle.config, folder.read_json("folds.json")[0]["test"]
     found = Predictor(bundle).predict(_features(bundle, query))
     here = found.embeddings[0]
-    source = Folder(prior.values[0]["folder"])
     items, places = _rated(load_bundle(source))
     test = read_predictions(place, bundle.task.stored)
-    texts = _texts(_corpus(config), tests[0])
+    texts = _texts(_corpus(config), tested)
     task, space = cast(_InSpace, bundle.task), load_space(source)
     own, taught = [one.name for one in space.formats], task.taught(config.loss)
     # Classes are read by VAD's decoder.

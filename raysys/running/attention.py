@@ -14,8 +14,8 @@ from raysys.corpus.audio import read_audio
 from raysys.corpus.folds import FoldKey
 from raysys.corpus.table import Utterance
 from raysys.errors import CorpusError
-from raysys.experiments.plan import Plan
 from raysys.predictions import Predictions
+from raysys.running.plan import Plan
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Attention, Exhibit, File
 from raysys.training.arithmetic import settled

@@ -21,17 +21,17 @@ from raysys.config import Config
 from raysys.config.running import SearchConfig
 from raysys.corpus.finding import Finding
 from raysys.errors import FoldFailedError
-from raysys.experiments.choice import choose
-from raysys.experiments.command import Command
-from raysys.experiments.nested import search_nested
-from raysys.experiments.opening import RECORD, write_files
-from raysys.experiments.recall import recall_trials
-from raysys.experiments.runner import TrialRunner
-from raysys.experiments.session import Scores, Session, open_session
-from raysys.experiments.sources import ListSource, search_source
 from raysys.report.results import UNTUNED, TrialRecord
 from raysys.report.scores import NestedResult
 from raysys.report.view import TrialsView
+from raysys.running.choice import choose
+from raysys.running.command import Command
+from raysys.running.nested import search_nested
+from raysys.running.opening import RECORD, write_files
+from raysys.running.recall import recall_trials
+from raysys.running.runner import TrialRunner
+from raysys.running.session import Scores, Session, open_session
+from raysys.running.sources import ListSource, search_source
 from raysys.search.journal import Journal
 from raysys.search.space import Space
 from raysys.settings import replaced

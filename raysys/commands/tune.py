@@ -17,15 +17,6 @@ from rich.console import Console
 from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.errors import ConfigError, lookup
-from raysys.experiments.choice import choose, confirm, open_choice
-from raysys.experiments.command import Command, carry_out, is_finished, look_ahead
-from raysys.experiments.nested import nested_cost
-from raysys.experiments.opening import model_of, score_groups, write_files
-from raysys.experiments.plan import Plan, make_plan
-from raysys.experiments.preset import best_preset
-from raysys.experiments.reporting import write_report
-from raysys.experiments.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
-from raysys.experiments.starts import started_alike
 from raysys.models import model_names
 from raysys.report.cost import cost_of
 from raysys.report.results import RunIds, StudyResult, TrialRecord, write_result
@@ -33,6 +24,15 @@ from raysys.report.scores import Choice, Effort, RoundResult
 from raysys.report.statistics import mean_and_std, paired_difference, test_share
 from raysys.report.study_pictures import study_figures
 from raysys.report.utterances import PARQUET, predictions_files, predictions_table
+from raysys.running.choice import choose, confirm, open_choice
+from raysys.running.command import Command, carry_out, is_finished, look_ahead
+from raysys.running.nested import nested_cost
+from raysys.running.opening import model_of, score_groups, write_files
+from raysys.running.plan import Plan, make_plan
+from raysys.running.preset import best_preset
+from raysys.running.reporting import write_report
+from raysys.running.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
+from raysys.running.starts import started_alike
 from raysys.sealed import digests_of
 from raysys.search.journal import Journal
 from raysys.search.searcher import importances

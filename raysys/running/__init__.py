@@ -1,0 +1,1 @@
+"""How any command runs: plan, run folder, session, one runner of trials and their sources, opening, report."""
