@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from raysys.errors import ConfigError
 from raysys.predicting.retrieval import find_near
 from raysys.running.space import fold_folder, resolve_space, run_named
-from raysys.similarity.prior import Origin
+from raysys.similarity.prior import Origin, SpacePrior
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Table
 from raysys.training.bundle import load_bundle
@@ -34,4 +34,6 @@ def nearest(run: str, query: Sequence[str], *, count: int, runs: Folder) -> list
         raise ConfigError(
             f"{folder.path()} is of the task {config.task}: only runs of jobs.embed_content lie in an emotion space"
         )
-    return find_near(folder, query, Folder(prior.values[0]["folder"]), count=count)
+    space = prior.values[0]
+    assert isinstance(space, SpacePrior)
+    return find_near(folder, query, Folder(space.folder), count=count)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -34,6 +33,7 @@ from raysys.running.session import open_session
 from raysys.running.sources import ListSource
 from raysys.sealed import read_sealed
 from raysys.settings import digest, replaced
+from raysys.similarity.prior import FoldPrior, SimilarityPrior
 from raysys.storage import Folder
 from raysys.trials.trial import Trial, TrialOutcome
 
@@ -117,11 +117,12 @@ def _on_everything(plan: Plan) -> Plan:
     )
 
 
-def _one_prior(priors: Sequence[Any]) -> Any:
+def _one_prior(priors: Sequence[FoldPrior]) -> FoldPrior:
     """The mean of the folds' matrices; of emotion spaces the first."""
-    if isinstance(priors[0], dict):
+    matrices = [one.matrix for one in priors if isinstance(one, SimilarityPrior)]
+    if not matrices:
         return priors[0]
-    return np.nanmean(np.array(priors, dtype=float), axis=0).tolist()
+    return SimilarityPrior(np.nanmean(np.array(matrices), axis=0).tolist())
 
 
 def _refuse_other_data(run: Folder, plan: Plan) -> None:

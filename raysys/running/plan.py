@@ -36,7 +36,7 @@ from raysys.running.space import resolve_space
 from raysys.running.starts import check_start, find_start
 from raysys.sealed import write_sealed
 from raysys.settings import digest, flat, to_dict
-from raysys.similarity.prior import Origin
+from raysys.similarity.prior import FoldPrior, Origin
 from raysys.storage import Folder, resolve_folder
 from raysys.tasks.exhibits import Exhibit
 from raysys.tasks.resampling import Units, units_of
@@ -110,8 +110,8 @@ class Plan:
     audit: tuple[Finding, ...]
     origin: Origin
     """What a similarity matrix measured here rests on."""
-    prior: Sequence[Any] | None
-    """What the objective knows beforehand, fold by fold: S of the emotion-aware term, or an emotion space."""
+    prior: Sequence[FoldPrior] | None
+    """Fold by fold."""
     parts: Mapping[str, str]
     """Digests of `data` (corpus and features), `prior` and `code`."""
     inner: tuple[tuple[Fold, ...], ...]
@@ -233,7 +233,7 @@ def make_plan(
     started = check_start(config, len(folds), store.encoders)
     parts = {
         "data": digest(corpus.digest, store.digest),
-        "prior": digest(known, started) if started else digest(known),
+        "prior": digest([asdict(one) for one in known or ()], started),
         "code": _own_code(),
     }
     identity, audit = digest(deciding(config), parts), (*divided.audit, *notes)
@@ -290,7 +290,7 @@ def _divide(corpus: Corpus, config: Config, models: Collection[str]) -> _Divided
     prior = resolve_space(config, origin, runs=runs) or resolve_prior(
         config, corpus.emotions, origin, runs=runs
     )
-    task = task.knowing(prior and prior.values)
+    task = task.knowing(prior.values if prior else None)
     task.check_loss(config.loss)
     audit = (*audit, *task.look_at(corpus, config.loss))
     if _dialogue_models(models) and len(set(corpus.column("dialogue_id"))) == len(corpus):

@@ -35,7 +35,7 @@ from raysys.running.sources import ListSource, search_source
 from raysys.search.journal import Journal
 from raysys.search.space import Space
 from raysys.settings import replaced
-from raysys.similarity.prior import similarity_from_record
+from raysys.similarity.prior import SimilarityPrior, similarity_from_record
 from raysys.storage import resolve_folder
 from raysys.tasks.exhibits import Tree
 from raysys.tracking.command_log import CommandLog
@@ -164,7 +164,8 @@ class _Rounds:
             self._view.note(f"{path} and its copy are damaged: the trial is done again")
         base, prior, finding = untuned_config(self._config), self._plan.prior, None
         is_matrix = prior is not None and bool(self._config.loss.omega)
-        average = np.mean(np.array(prior), axis=0) if is_matrix else None
+        matrices = [one.matrix for one in prior or () if isinstance(one, SimilarityPrior)]
+        average = np.mean(np.array(matrices), axis=0) if is_matrix else None
         ends: list[RoundEnd] = []
         before: TrialOutcome | None = None
         for number in range(1, self._search.rounds + 1):

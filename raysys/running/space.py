@@ -4,12 +4,10 @@ loss.space -> run of jobs.map_labels: its folds' bundles, and what each of them 
 -> for every fold the first one that trained on none of its test items
 """
 
-from typing import Any
-
 from raysys.config import Config
 from raysys.errors import ConfigError
 from raysys.models.emotion_space import load_space
-from raysys.similarity.prior import Origin
+from raysys.similarity.prior import Origin, SpacePrior
 from raysys.storage import Folder, named_folder
 from raysys.tracking.priors import Prior
 
@@ -31,7 +29,7 @@ def resolve_space(config: Config, origin: Origin, *, runs: Folder) -> Prior | No
         return None
     folder = run_named(name, runs, what="loss.space")
     seen = {one["fold"]: {*one["train"], *one["val"]} for one in folder.read_json("folds.json")}
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[int, SpacePrior] = {}
     values = []
     for tested in origin.tests:
         fold = next((k for k, ids in seen.items() if not ids & set(tested)), None)
@@ -42,7 +40,7 @@ def resolve_space(config: Config, origin: Origin, *, runs: Folder) -> Prior | No
             )
         if fold not in found:
             place = fold_folder(folder, fold)
-            found[fold] = {"folder": place.uri, "digest": load_space(place).digest}
+            found[fold] = SpacePrior(place.uri, load_space(place).digest)
         values.append(found[fold])
     return Prior(values)
 

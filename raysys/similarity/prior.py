@@ -17,6 +17,27 @@ from raysys.similarity.matrix import average_matrix
 from raysys.similarity.summary import SimilaritySummary
 from raysys.storage import Folder
 
+
+@dataclass(frozen=True)
+class SimilarityPrior:
+    """S of the emotion-aware term, as one fold takes it."""
+
+    matrix: list[list[float]]
+    """[class class]; plain, so that it can be sent anywhere."""
+
+
+@dataclass(frozen=True)
+class SpacePrior:
+    """The emotion space that a fold rests on."""
+
+    folder: str
+    """Path or URI of the space."""
+    digest: str
+    """Of the space."""
+
+
+FoldPrior = SimilarityPrior | SpacePrior
+"""What a fold's objective knows beforehand."""
 SAW_TEST_LABELS = "saw_test_labels"
 """Kind of the finding that marks a result whose S did, or may have."""
 _CIRCUMPLEX = {

@@ -34,7 +34,7 @@ from raysys.similarity.matrix import (
     cosine_matrix,
     mean_known,
 )
-from raysys.similarity.prior import Origin, with_null
+from raysys.similarity.prior import FoldPrior, Origin, SimilarityPrior, with_null
 from raysys.similarity.psychology import agreement_with_vad, vad_distance
 from raysys.similarity.summary import SimilaritySummary, summarise_folds
 from raysys.tasks.baseline import Baseline, Pooled
@@ -179,7 +179,7 @@ class Classification(Task):
         train: Part,
         fitted: Mapping[str, Tensor],
         *,
-        prior: Any,
+        prior: FoldPrior | None,
         label_smoothing: float,
     ) -> Objective:
         """KL, the emotion-aware term with `prior` as S, and the auxiliary losses."""
@@ -188,8 +188,8 @@ class Classification(Task):
         if config.class_weights:
             weights = balanced_class_weights(train.labels, n_classes)
         matrix = None
-        if prior is not None:
-            matrix = torch.tensor(np.array(prior), dtype=torch.float32, device=device)
+        if isinstance(prior, SimilarityPrior):
+            matrix = torch.tensor(np.array(prior.matrix), dtype=torch.float32, device=device)
         main = ClassificationLoss(config.omega, weights, matrix, label_smoothing)
         return make_objective(config, main, class_counts(train.labels, n_classes))
 

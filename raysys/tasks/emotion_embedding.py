@@ -29,6 +29,7 @@ from raysys.losses.objective import Objective
 from raysys.models.emotion_space import Answers, load_space
 from raysys.models.output import ModelOutput
 from raysys.predictions import Predictions
+from raysys.similarity.prior import FoldPrior
 from raysys.storage import Folder, with_nan
 from raysys.tasks.emotion_embedding_summary import (
     METRICS,
@@ -43,9 +44,11 @@ from raysys.tasks.rated import (
     RatedTargets,
     RatedTask,
     columns_of,
+    folders_of,
     format_strata,
     known_formats,
     ratings_in,
+    space_of,
     variable_names,
 )
 from raysys.tasks.task import Metric, Scores
@@ -88,28 +91,25 @@ class EmotionEmbedding(RatedTask):
     @classmethod
     def of(cls, corpus: Corpus) -> "EmotionEmbedding":
         """Of the corpus' ratings, or of its emotions."""
-        own = (Format(corpus.name, corpus.emotions, "categorical"),) if corpus.emotions else ()
-        rated = (*corpus.formats, *own)
-        return cls(variable_names(rated), rated)
+        own = [Format(corpus.name, corpus.emotions, "categorical")] if corpus.emotions else []
+        return cls(variable_names(rated := (*corpus.formats, *own)), rated)
 
     @property
     def width(self) -> int:
         """Of the head: the space's."""
         return self.dim
 
-    def knowing(self, prior: Any) -> "EmotionEmbedding":
+    def knowing(self, priors: Sequence[FoldPrior] | None) -> "EmotionEmbedding":
         """With the formats of the space.
 
         Raises:
             ConfigError: the corpus has a format that the space has not, or classes that have no place in it.
         """
-        space = load_space(Folder(prior[0]["folder"]))
+        space = space_of(priors[0] if priors else None)
         known = {one.name: one for one in space.formats}
         if missing := [name for name in known if name not in space.taught]:
-            raise ConfigError(
-                f"the emotion space was not taught {missing[0]} (loss.untaught): add it first, with python -m "
-                "jobs.map_labels and --loss.space"
-            )
+            remedy = "add it first, with python -m jobs.map_labels and --loss.space"
+            raise ConfigError(f"the emotion space was not taught {missing[0]}: {remedy}")
         classes = [one for one in self.rated if one.kind == "categorical" and one.name not in known]
         for one in self.rated:
             there = known.get(one.name)
@@ -123,9 +123,8 @@ class EmotionEmbedding(RatedTask):
             if there is None:
                 space.prototypes(one.variables)
         answers = (*space.formats, *classes)
-        places = tuple(str(one["folder"]) for one in prior)
-        names = variable_names(answers)
-        return replace(self, outputs=names, answers=answers, dim=space.dim, spaces=places)
+        found = replace(self, outputs=variable_names(answers), answers=answers, dim=space.dim)
+        return replace(found, spaces=folders_of(priors or ()))
 
     @staticmethod
     def check_names(names: tuple[str, ...]) -> None:
@@ -173,12 +172,12 @@ class EmotionEmbedding(RatedTask):
         """The ratings, NaN where there are none, and strata."""
         return targets.ratings, targets.strata
 
-    def fit(self, train: Part, prior: Any = None) -> dict[str, Tensor]:
+    def fit(self, train: Part, prior: FoldPrior | None = None) -> dict[str, Tensor]:
         """The space's decoders and scales, and the places of the corpus' classes.
 
         Where the train part has VAD ratings, too, classes are placed on its scale.
         """
-        space = load_space(Folder(prior["folder"]))
+        space = space_of(prior)
         scale: dict[str, Tensor] = {}
         for own, one in zip(columns_of(self.answers), self.answers, strict=True):
             rated = train.targets[:, own]
@@ -199,11 +198,11 @@ class EmotionEmbedding(RatedTask):
         train: Part,
         fitted: Mapping[str, Tensor],
         *,
-        prior: Any,
+        prior: FoldPrior | None,
         label_smoothing: float,
     ) -> Objective:
         """The decoders' losses; `prior` names the space."""
-        space = load_space(Folder(prior["folder"]))
+        space = space_of(prior)
         space.network.to(train.labels.device)
         main = EmotionEmbeddingLoss(space, self._answers(fitted), *self._chosen(config))
         return make_objective(config, main, torch.ones(1), validation=main.validation)

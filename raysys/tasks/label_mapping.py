@@ -26,9 +26,9 @@ from raysys.errors import ConfigError, CorpusError
 from raysys.losses import LossConfig, make_objective
 from raysys.losses.label_mapping import LabelMappingLoss
 from raysys.losses.objective import Objective
-from raysys.models.emotion_space import as_ratings, load_space
+from raysys.models.emotion_space import as_ratings
 from raysys.predictions import Predictions
-from raysys.storage import Folder
+from raysys.similarity.prior import FoldPrior
 from raysys.tasks.exhibits import Bars, Exhibit, File, Points
 from raysys.tasks.label_mapping_summary import (
     METRICS,
@@ -44,6 +44,7 @@ from raysys.tasks.rated import (
     columns_of,
     format_strata,
     known_formats,
+    space_of,
 )
 from raysys.tasks.task import Metric, Scores
 
@@ -155,7 +156,7 @@ class LabelMapping(RatedTask):
         ]
         return np.concatenate(blocks, axis=1), targets.strata
 
-    def fit(self, train: Part, prior: Any = None) -> dict[str, Tensor]:
+    def fit(self, train: Part, prior: FoldPrior | None = None) -> dict[str, Tensor]:
         """Mean and deviation of the train part's numeric ratings, the same from whatever format they are predicted."""
         width, formats = sum(len(one.variables) for one in self.formats), len(self.formats)
         own = [k for k, (source, target, _) in enumerate(self._columns()) if source == target]
@@ -169,18 +170,18 @@ class LabelMapping(RatedTask):
         mean = torch.where(numeric, mean, torch.zeros_like(mean))
         std = torch.where(numeric, std, torch.ones_like(std))
         if prior is not None:  # what is frozen keeps its scale
-            space = load_space(Folder(prior["folder"]))
+            space = space_of(prior)
             kept = [one.name in space.taught for one in self.formats for _ in one.variables]
             frozen = torch.tensor(kept, device=values.device)
             mean = torch.where(frozen, space.mean.to(values.device), mean)
             std = torch.where(frozen, space.std.to(values.device), std)
         return {"mean": mean.repeat(formats), "std": std.repeat(formats)}
 
-    def begin(self, model: nn.Module, prior: Any) -> None:
+    def begin(self, model: nn.Module, prior: FoldPrior | None) -> None:
         """Take over the formats of a space that is there already, frozen."""
         if prior is None:
             return
-        space = load_space(Folder(prior["folder"]))
+        space = space_of(prior)
         for part in ("encoders", "decoders"):
             ours: Any = getattr(model, part)
             theirs: Any = getattr(space.network, part)
@@ -188,14 +189,14 @@ class LabelMapping(RatedTask):
                 ours[name].load_state_dict(theirs[name].state_dict())
                 ours[name].requires_grad_(False)
 
-    def knowing(self, prior: Any) -> "LabelMapping":
+    def knowing(self, priors: Sequence[FoldPrior] | None) -> "LabelMapping":
         """As it is, if the space has the same formats.
 
         Raises:
             ConfigError: it has others, or was taught all of them.
         """
-        if prior is not None:
-            space = load_space(Folder(prior[0]["folder"]))
+        if priors is not None:
+            space = space_of(priors[0])
             names = [one.name for one in self.formats]
             if space.formats != self.formats or set(space.taught) == set(names):
                 raise ConfigError(
@@ -211,7 +212,7 @@ class LabelMapping(RatedTask):
         train: Part,
         fitted: Mapping[str, Tensor],
         *,
-        prior: Any,
+        prior: FoldPrior | None,
         label_smoothing: float,
     ) -> Objective:
         """Mapping, autoencoding, closeness and soft parameter sharing."""

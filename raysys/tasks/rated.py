@@ -12,6 +12,9 @@ from jaxtyping import Bool, Float32, Int64
 from raysys.corpus.folds import Fold
 from raysys.corpus.formats import Format
 from raysys.corpus.table import Corpus
+from raysys.models.emotion_space import EmotionSpace, load_space
+from raysys.similarity.prior import FoldPrior, SpacePrior
+from raysys.storage import Folder
 from raysys.tasks.baseline import Baseline, Pooled
 from raysys.tasks.task import Task
 
@@ -34,6 +37,21 @@ class RatedTargets:
     """In 0..1; NaN where an item is not rated."""
     strata: Int64[np.ndarray, " utterance"]
     """Which formats an item is rated in, as a number, or its class."""
+
+
+def space_of(prior: FoldPrior | None) -> EmotionSpace:
+    """The emotion space that a fold rests on.
+
+    Args:
+        prior: of the fold, a `SpacePrior`.
+    """
+    assert isinstance(prior, SpacePrior)
+    return load_space(Folder(prior.folder))
+
+
+def folders_of(priors: Sequence[FoldPrior]) -> tuple[str, ...]:
+    """Folders of the emotion spaces, fold by fold."""
+    return tuple(one.folder for one in priors if isinstance(one, SpacePrior))
 
 
 class RatedTask(Task):

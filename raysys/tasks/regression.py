@@ -23,6 +23,7 @@ from raysys.losses.classification import class_counts
 from raysys.losses.objective import Objective
 from raysys.losses.regression import RegressionLoss
 from raysys.predictions import Predictions
+from raysys.similarity.prior import FoldPrior
 from raysys.tasks.baseline import STATISTICS, Baseline, Pooled, chosen
 from raysys.tasks.exhibits import Exhibit, File, Scatter, Table
 from raysys.tasks.rated import WITHOUT_CLASSES
@@ -174,7 +175,7 @@ class Regression(Task):
         """The values in their own units, and strata."""
         return targets.values, targets.strata
 
-    def fit(self, train: Part, prior: Any = None) -> dict[str, Tensor]:
+    def fit(self, train: Part, prior: FoldPrior | None = None) -> dict[str, Tensor]:
         """Mean and standard deviation of the train part's values."""
         std = train.targets.std(dim=0, correction=0).clamp(min=_SMALLEST_STD)
         return {"mean": train.targets.mean(dim=0), "std": std}
@@ -185,7 +186,7 @@ class Regression(Task):
         train: Part,
         fitted: Mapping[str, Tensor],
         *,
-        prior: Any,
+        prior: FoldPrior | None,
         label_smoothing: float,
     ) -> Objective:
         """Concordance or squared error of standardised values, and Soft-HGR where it is on."""

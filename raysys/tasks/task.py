@@ -25,7 +25,7 @@ from raysys.losses.objective import Objective
 from raysys.models.output import ModelOutput
 from raysys.predictions import Aggregation, Predictions
 from raysys.similarity.matrix import SimilarityConfig
-from raysys.similarity.prior import Origin
+from raysys.similarity.prior import FoldPrior, Origin
 from raysys.tasks.baseline import Baseline, Pooled
 from raysys.tasks.exhibits import Exhibit, Picture, Table
 
@@ -126,7 +126,7 @@ class Task(Rules):
         """Of the head."""
         return len(self.outputs)
 
-    def knowing(self, prior: Any) -> "Task":
+    def knowing(self, priors: Sequence[FoldPrior] | None) -> "Task":
         """The task when it is known what is known beforehand, see `objective`."""
         return self
 
@@ -173,7 +173,7 @@ class Task(Rules):
         """What is added to a fold's train part, from the targets there alone: the same plan in any process."""
         return None
 
-    def fit(self, train: Part, prior: Any = None) -> dict[str, Tensor]:
+    def fit(self, train: Part, prior: FoldPrior | None = None) -> dict[str, Tensor]:
         """What must be known to read the head's logits: of the train part, or beforehand.
 
         Args:
@@ -182,7 +182,7 @@ class Task(Rules):
         """
         return {}
 
-    def begin(self, model: nn.Module, prior: Any) -> None:
+    def begin(self, model: nn.Module, prior: FoldPrior | None) -> None:
         """Change an untrained model to what is known beforehand, see `objective`."""
 
     @abstractmethod
@@ -192,7 +192,7 @@ class Task(Rules):
         train: Part,
         fitted: Mapping[str, Tensor],
         *,
-        prior: Any,
+        prior: FoldPrior | None,
         label_smoothing: float,
     ) -> Objective:
         """What training minimises.

@@ -25,7 +25,9 @@ from raysys.corpus.finding import Finding
 from raysys.errors import TrackingError
 from raysys.similarity.prior import (
     SAW_TEST_LABELS,
+    FoldPrior,
     Origin,
+    SimilarityPrior,
     preset_similarity,
     read_similarity,
     similarity_from_record,
@@ -43,8 +45,8 @@ _WRITTEN = {"preset": preset_similarity, "vad": vad_similarity}
 class Prior:
     """What objectives know beforehand, and what the audit says of it."""
 
-    values: Sequence[Any]
-    """Fold by fold, as plain types: S of the emotion-aware term, or where an emotion space is."""
+    values: Sequence[FoldPrior]
+    """Fold by fold."""
     finding: Finding | None = None
 
 
@@ -67,14 +69,14 @@ def resolve_prior(
         return None
     source = config.loss.similarity
     if source in _WRITTEN:
-        return Prior([_WRITTEN[source](emotions).tolist()] * len(origin.tests))
+        return Prior([SimilarityPrior(_WRITTEN[source](emotions).tolist())] * len(origin.tests))
     if source.startswith(_PREFIX):
         record: Any = _download(source.removeprefix(_PREFIX), config, runs)
     else:
         record = read_similarity(*split_place(source), emotions)
     if isinstance(record, np.ndarray):
         why = "nobody knows on which utterances it was measured"
-        return Prior([record.tolist()] * len(origin.tests), _marked(source, why))
+        return Prior([SimilarityPrior(record.tolist())] * len(origin.tests), _marked(source, why))
     of, own = config.loss.measured_on, origin.keys or [()] * len(origin.tests)
     matrices = [similarity_from_record(record, emotions, source, of=of, tests=one) for one in own]
     known = set(record.get("known") or ())
@@ -91,7 +93,7 @@ def resolve_prior(
             f"S ({source}) is for each fold what its own model of that run measured on its own val part: no label of "
             "its test part is behind it",
         )
-    return Prior([one.tolist() for one in matrices], finding)
+    return Prior([SimilarityPrior(one.tolist()) for one in matrices], finding)
 
 
 def _marked(source: str, why: str) -> Finding:

@@ -30,6 +30,7 @@ from raysys.errors import DamagedError, FoldFailedError
 from raysys.models.tuned import Tuned
 from raysys.predictions import prediction_files, write_predictions
 from raysys.sealed import check_files, digests_of, read_sealed, write_sealed
+from raysys.similarity.prior import FoldPrior
 from raysys.storage import Folder, with_nan
 from raysys.tasks.task import Metric, Task
 from raysys.training.arithmetic import settle
@@ -169,7 +170,7 @@ def train_fold(
     fold: int,
     train: Part,
     val: Part,
-    prior: Any,
+    prior: FoldPrior | None,
     folder: Folder,
     on_epoch: OnEpoch,
     tops: Mapping[str, TopRecipe] | None = None,
@@ -267,7 +268,7 @@ def _learner(
     *,
     fold: int,
     train: Part,
-    prior: Any,
+    prior: FoldPrior | None,
     tops: Mapping[str, TopRecipe],
 ) -> Learner:
     settings = config.training

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raysys.corpus.folds import FoldKey
+from raysys.similarity.prior import FoldPrior
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,7 @@ class FoldTask:
     """The `Config`; untyped here, since its class brings torch with it."""
     folder: str
     """Absolute path or URI of the fold's own folder."""
-    prior: Any = None
-    """What the objective knows beforehand, for this fold, such as S of the emotion-aware term."""
+    prior: FoldPrior | None = None
     milestones: tuple[int, ...] = ()
     """Epochs after which the fold makes room for folds of its trial that are behind."""
     seed: int = 0

@@ -9,6 +9,7 @@ import numpy as np
 from raysys.config import Config
 from raysys.corpus.folds import FoldKey
 from raysys.settings import replaced
+from raysys.similarity.prior import FoldPrior
 from raysys.storage import Folder
 from raysys.training.records import FoldResult, FoldTask
 from raysys.trials.curve import MeanCurve, Point
@@ -24,8 +25,8 @@ class Trial:
     name: str
     """Of its folder and its MLflow run."""
     config: Config
-    prior: Sequence[Any] | None = None
-    """What its objective knows beforehand, fold by fold, such as S of the emotion-aware term."""
+    prior: Sequence[FoldPrior] | None = None
+    """Fold by fold."""
     milestones: tuple[int, ...] = ()
     """Epochs at which its folds wait for each other."""
     in_turn: bool = False

@@ -18,6 +18,7 @@ from raysys.report.headline import headline
 from raysys.report.results import TrialResult
 from raysys.running.plan import make_plan
 from raysys.settings import replaced
+from raysys.similarity.prior import SimilarityPrior
 from tests.here import do_folds_here, tiny
 
 EMOTIONS = ("calm", "joy", "rage")
@@ -70,7 +71,7 @@ def given(config: Config, **settings: object) -> np.ndarray:
     fed = {"loss.omega": 0.5, "loss.similarity": f"mlflow:{parent.info.run_id}", **settings}
     plan = make_plan(replaced(config, fed))
     assert plan.prior is not None
-    return np.array(plan.prior)
+    return np.array([one.matrix for one in plan.prior if isinstance(one, SimilarityPrior)])
 
 
 @pytest.mark.parametrize("of", ["val", "test"])

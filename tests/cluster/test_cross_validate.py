@@ -15,6 +15,8 @@ from raysys.corpus.folds import FoldsConfig
 from raysys.errors import ConfigError, FoldFailedError, StorageError
 from raysys.running.plan import make_plan
 from raysys.settings import replaced
+from raysys.similarity.prior import SimilarityPrior
+from raysys.tracking.models import models_of
 from tests.cluster.conftest import Ran, fold_curve, run
 from tests.conftest import with_training
 
@@ -56,14 +58,17 @@ def test_a_run_leaves_result_files_and_an_mlflow_run(reference: Ran):
     assert curve[2].value == pytest.approx(np.mean(per_fold))
     files = {
         f.path
-        for d in ("", "similarity", "confusion", "folds/fold_3")
+        for d in ("", "similarity", "confusion")
         for f in client.list_artifacts(logged.info.run_id, d)
     }
     assert {
         "config.json", "folds.json", "audit.json", "result.json", "similarity/average.json", "similarity/average.npy",
         "similarity/heat_map.png", "similarity/dendrogram.png", "confusion/test.png",
-        "folds/fold_3/weights.safetensors", "folds/fold_3/bundle.json",
+        "report.html",
     } <= files  # fmt: skip
+    [model] = models_of(client, logged.info.experiment_id, logged.info.run_id)
+    assert str(model.status) == "READY"
+    assert {f.path for f in client.list_logged_model_artifacts(model.model_id)} >= {"MLmodel"}
 
 
 def test_a_loaded_bundle_repeats_the_stored_test_predictions_to_the_last_bit(reference: Ran):
@@ -131,7 +136,8 @@ def test_the_matrices_of_a_run_feed_the_next_runs_loss(reference: Ran):
         for own, prior in zip(record["val_per_fold"], plan.prior, strict=True):
             known = np.array(own, dtype=float)
             there = ~np.isnan(known)
-            np.testing.assert_array_equal(np.array(prior)[there], known[there])
+            assert isinstance(prior, SimilarityPrior)
+            np.testing.assert_array_equal(np.array(prior.matrix)[there], known[there])
         assert any("on its own val part" in finding.message for finding in plan.audit)
 
 
@@ -144,10 +150,11 @@ def test_from_test_parts_a_fold_gets_those_that_tested_none_of_its_utterances(re
         plan = make_plan(replaced(config, {"loss.measured_on": "test"}))
         sessions = np.array(plan.corpus.column("session"))
         assert plan.prior is not None
-        for fold, matrix in zip(plan.folds, plan.prior, strict=True):
+        for fold, prior in zip(plan.folds, plan.prior, strict=True):
+            assert isinstance(prior, SimilarityPrior)
             tested = set(sessions[fold.test])
             kept = [k for k, name in enumerate(sorted(set(sessions))) if name not in tested]
-            np.testing.assert_allclose(matrix, np.nanmean(per_fold[kept], axis=0))
+            np.testing.assert_allclose(prior.matrix, np.nanmean(per_fold[kept], axis=0))
         assert "saw_test_labels" in {finding.kind for finding in plan.audit}
 
 

@@ -29,6 +29,7 @@ from raysys.errors import ConfigError, CorpusError, FoldFailedError
 from raysys.report.results import TrialResult, plain
 from raysys.running.plan import make_plan
 from raysys.settings import replaced
+from raysys.similarity.prior import SpacePrior
 from raysys.storage import Folder
 from tests.conftest import with_training
 
@@ -206,7 +207,8 @@ def test_each_fold_speaks_in_a_space_that_has_not_seen_its_test_items(
     ]
     ids = [row.utterance_id for row in plan.corpus.utterances]
     for fold, prior in zip(plan.folds, plan.prior, strict=True):
-        place = int(prior["folder"][-1])
+        assert isinstance(prior, SpacePrior)
+        place = int(prior.folder[-1])
         assert {ids[k] for k in fold.test} <= set(tests[place])
 
 

@@ -19,7 +19,7 @@ from raysys.predictions import Predictions
 from raysys.report.pictures import draw
 from raysys.report.results import parse_as, plain
 from raysys.similarity.matrix import SimilarityConfig
-from raysys.similarity.prior import Origin
+from raysys.similarity.prior import Origin, SpacePrior
 from raysys.storage import as_json
 from raysys.tasks import TASKS, Task
 from raysys.tasks.baseline import Baseline, Pooled
@@ -74,9 +74,9 @@ def task(request: pytest.FixtureRequest, tmp_path: Path) -> Task:
     return found.knowing([prior_of(tmp_path)]) if "loss.space" in found.needs else found
 
 
-def prior_of(folder: Path) -> dict[str, str]:
+def prior_of(folder: Path) -> SpacePrior:
     """An emotion space that nobody has trained."""
-    return {"folder": save_space(folder / "space", rated_corpus(()))}
+    return SpacePrior(save_space(folder / "space", rated_corpus(())), "digest")
 
 
 def part(task: Task, rows: np.ndarray) -> Part:
@@ -85,7 +85,7 @@ def part(task: Task, rows: np.ndarray) -> Part:
     return Part(frames, offsets, torch.tensor(taught[rows]), torch.tensor(labels[rows]))
 
 
-def priors(task: Task, folder: Path) -> dict[str, str] | None:
+def priors(task: Task, folder: Path) -> SpacePrior | None:
     """What its objective knows beforehand."""
     return prior_of(folder) if "loss.space" in task.needs else None
 

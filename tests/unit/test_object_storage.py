@@ -15,7 +15,7 @@ from raysys.config import Config
 from raysys.errors import StorageError
 from raysys.object_storage import Holder, open_bucket
 from raysys.settings import replaced
-from raysys.similarity.prior import Origin
+from raysys.similarity.prior import Origin, SimilarityPrior
 from raysys.storage import Folder
 from raysys.tracking.priors import resolve_prior
 
@@ -69,7 +69,7 @@ def test_a_measured_matrix_is_read_from_a_bucket(bucket: str, tmp_path: Path):
     origin = Origin("demo", (("u1",), ("u2",)))
     prior = resolve_prior(config, ("calm", "joy"), origin, runs=Folder(str(tmp_path)))
     assert prior is not None
-    assert prior.values == [matrix, matrix]
+    assert prior.values == [SimilarityPrior(matrix)] * 2
 
 
 def go(process: subprocess.Popen) -> None:

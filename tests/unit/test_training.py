@@ -22,6 +22,7 @@ from raysys.errors import ConfigError, FoldFailedError
 from raysys.losses import LossConfig
 from raysys.models.multiemo import MultiemoConfig
 from raysys.predictions import read_predictions
+from raysys.similarity.prior import SimilarityPrior
 from raysys.storage import Folder
 from raysys.tasks.baseline import pool_over_time
 from raysys.tasks.classification import Classification, ClassTargets, score_classes
@@ -319,7 +320,7 @@ def test_class_weights_and_the_emotion_aware_term_reach_the_loss(small: Config, 
     plain = run_fold(task(small, tmp_path / "plain"), data, go_on)
     for name, setting in {"class_weights": True, "omega": 1.0}.items():
         config = replace(small, loss=replace(small.loss, **{name: setting}))
-        prior = np.eye(CLASSES).tolist() if name == "omega" else None
+        prior = SimilarityPrior(np.eye(CLASSES).tolist()) if name == "omega" else None
         other = run_fold(replace(task(config, tmp_path / name), prior=prior), data, go_on)
         assert other.history[0].train_loss != plain.history[0].train_loss
         assert other.history[0].train_loss > plain.history[0].train_loss or name != "omega"
