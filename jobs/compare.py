@@ -4,24 +4,17 @@ python -m jobs.compare demo demo-2
 python -m jobs.compare demo demo-2 --page comparison.html
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from raysys.commandline import run_job
+from raysys.commandline import plain_parser, run_job
 
 
 def main(argv: Sequence[str]) -> int:
     """Print what differs between runs, the others against the first."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("compare", __doc__ or "")
     parser.add_argument("run", nargs="+", help="names or folders of runs, or models in MLflow")
     parser.add_argument("--page", default="", help="also write it as a page, FILE.html")
-    parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(argv)
     from raysys.commands.compare import compare_command
     from raysys.storage import resolve_folder

@@ -4,20 +4,15 @@ python -m jobs.predict demo new/*.wav --threshold 0.5
 python -m jobs.predict runs/demo table.csv --out emotions.parquet
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from raysys.commandline import run_job
+from raysys.commandline import plain_parser, run_job
 
 
 def main(argv: Sequence[str]) -> int:
     """Print, or write, what a run says of new utterances; 0 when all could be read, 1 when some could not."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("predict", __doc__ or "")
     parser.add_argument(
         "run", help="a run's name or folder, a model in MLflow (models:/NAME@champion), or a fold"
     )
@@ -42,8 +37,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--picture", default="", help="with --window: emotion over time, as PNG")
     parser.add_argument("--out", default="", help="file for all columns: .csv, .parquet or .jsonl")
     parser.add_argument("--workers", type=int, help="of Ray, with --out; from 2000 rows by itself")
-    parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(argv)
     from raysys.commands.predict import predict_command
 

@@ -4,27 +4,20 @@ python -m jobs.register demo --name emotions
 python -m jobs.register runs/demo --name emotions --force
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from raysys.commandline import run_job
+from raysys.commandline import plain_parser, run_job
 
 
 def main(argv: Sequence[str]) -> int:
     """Make a version of a registered model; `champion` only where it is not worse than the holder on the same folds."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.register",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("register", __doc__ or "")
     parser.add_argument("run", help="a run's name or folder, or runs:/ID")
     parser.add_argument("--name", required=True, help="of the registered model")
     parser.add_argument(
         "--force", action="store_true", help="make it champion whatever the holder scores"
     )
-    parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(argv)
     from raysys.commands.register import register_command
     from raysys.storage import resolve_folder

@@ -4,26 +4,19 @@ python -m jobs.runs list
 python -m jobs.runs export demo handed_on
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from raysys.commandline import run_job
+from raysys.commandline import plain_parser, run_job
 
 
 def main(argv: Sequence[str]) -> int:
     """List, show, remove (rm) or export runs."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.runs",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("runs", __doc__ or "")
     parser.add_argument("verb", nargs="?", default="list", choices=("list", "show", "rm", "export"))
     parser.add_argument("run", nargs="?", default="", help="a run's name or folder")
     parser.add_argument("out", nargs="?", default="", help="export: a new folder")
     parser.add_argument("--yes", action="store_true", help="rm: do not ask")
-    parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(argv)
     if (given.verb != "list" and not given.run) or (given.verb == "export" and not given.out):
         parser.error(

@@ -4,20 +4,15 @@ python -m jobs.serve models:/emotions@champion
 python -m jobs.serve runs/demo --port 8010 --replicas 2
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from raysys.commandline import run_job
+from raysys.commandline import plain_parser, run_job
 
 
 def main(argv: Sequence[str]) -> int:
     """Serve until interrupted; needs `pip install 'raysys[serve]'`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.serve",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("serve", __doc__ or "")
     parser.add_argument("run", help="a model in MLflow, or a run's name or folder")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: whoever reaches this machine")
     parser.add_argument("--port", type=int, default=8000)
@@ -28,8 +23,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--max_megabytes", type=float, default=25.0, help="of a request's body")
     parser.add_argument("--max_seconds", type=float, default=120.0, help="of a request's audio")
     parser.add_argument("--address", default="", help="of a Ray cluster; RAY_ADDRESS, else local")
-    parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = vars(parser.parse_args(argv))
     host, port, address = (given.pop(name) for name in ("host", "port", "address"))
     from raysys.commands.serve import serve_command

@@ -15,6 +15,8 @@ import signal
 import sys
 import threading
 import traceback
+from argparse import ArgumentParser as PlainParser
+from argparse import RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,6 +86,23 @@ def parse(
             "python -m jobs.cross_validate"
         )
     return config, options
+
+
+def plain_parser(verb: str, about: str) -> PlainParser:
+    """Arguments of a job without a config, which works on runs that there are.
+
+    Args:
+        verb: of the job.
+        about: its docstring.
+    """
+    parser = PlainParser(
+        prog=f"python -m jobs.{verb}",
+        description=about,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
 
 
 def _build(
