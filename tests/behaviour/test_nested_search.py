@@ -75,6 +75,7 @@ def test_each_choice_is_tested_once_on_the_fold_that_it_knows_nothing_of(
     assert found.test.mean["ua"] == pytest.approx(mean)
 
 
+@pytest.mark.proof("running", "search")
 def test_labels_of_a_test_part_change_nothing_of_its_choice(
     small: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
@@ -128,11 +129,11 @@ class Killed(BaseException):
 OFTEN = [
     # in the study, then in trials, choices and tests of its folds
     pytest.param(after, marks=pytest.mark.proof("running", "commands", "search", "trials"))
-    for after in (3, 16, 20, 22, 30, 41)
+    for after in (3, 16, 20, 22, 25, 30, 41)
 ]
 
 
-@pytest.mark.parametrize("after", [25, *OFTEN])
+@pytest.mark.parametrize("after", OFTEN)
 def test_a_nested_search_that_was_killed_goes_on_to_the_same_numbers(
     after: int, small: Config, monkeypatch: pytest.MonkeyPatch
 ):
