@@ -15,7 +15,7 @@ def main(argv: Sequence[str]) -> int:
     parser = plain_parser("compare", __doc__ or "")
     parser.add_argument("run", nargs="+", help="names or folders of runs, or models in MLflow")
     parser.add_argument("--page", default="", help="also write it as a page, FILE.html")
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
     from raysys.commands.compare import compare_command
     from raysys.storage import resolve_folder
 

@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--picture", default="", help="with --window: emotion over time, as PNG")
     parser.add_argument("--out", default="", help="file for all columns: .csv, .parquet or .jsonl")
     parser.add_argument("--workers", type=int, help="of Ray, with --out; from 2000 rows by itself")
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
     from raysys.commands.predict import predict_command
 
     return predict_command(given)

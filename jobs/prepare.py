@@ -26,6 +26,7 @@ def main(argv: Sequence[str]) -> int:
     for finding in (*corpus.findings, *findings):
         print(f"{finding.level:9} {finding.message}")
     print(f"cache     {cache.path()}")
+    print(f"next      python -m jobs.cross_validate {' '.join(argv)}".rstrip())
     return 0
 
 

@@ -1,16 +1,24 @@
 """`jobs.compare`: finished runs beside each other, in the terminal and as a page."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.parquet
 from rich.console import Console
 
 from raysys.errors import ConfigError
-from raysys.predicting.members import run_of
+from raysys.predicting.members import chosen_trial, run_of, trained_folds
+from raysys.predictions import prediction_files, read_predictions
 from raysys.report.comparison import comparison_lines, difference, main_metric, standing_of
 from raysys.report.page import Section, page
+from raysys.report.statistics import bootstrap_difference
 from raysys.report.tables import as_rich, interval
+from raysys.report.utterances import PARQUET
+from raysys.running.reporting import task_of
 from raysys.storage import Folder
+from raysys.tasks.resampling import units_of
+from raysys.tasks.task import Metric
 
 
 def compare_command(places: Sequence[str], *, page: str, runs: Folder) -> None:
@@ -28,7 +36,13 @@ def compare_command(places: Sequence[str], *, page: str, runs: Folder) -> None:
     console = Console(highlight=False)
     if len(places) < 2:
         raise ConfigError("give two runs or more: python -m jobs.compare RUN RUN")
-    found = [standing_of(run_of(place, runs), name=place.rstrip("/")) for place in places]
+    if page:
+        _check_page(page)
+    if len(set(places)) < len(places):
+        raise ConfigError("give each run once")
+    folders = [run_of(place, runs) for place in places]
+    named = zip(folders, places, strict=True)
+    found = [standing_of(folder, name=place.rstrip("/")) for folder, place in named]
     blocks, metric = comparison_lines(found), main_metric(found[0])
     for line in blocks:
         show = line if isinstance(line, str) else as_rich(line)
@@ -38,11 +52,34 @@ def compare_command(places: Sequence[str], *, page: str, runs: Folder) -> None:
         f"{interval(metric, difference(other, found[0], metric.name))}"
         for other in found[1:]
     ]
+    if len(found[0].tests) == 1:
+        lines += [line for one in folders[1:] if (line := _tested(one, folders[0], metric))]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
     if page:
         write_page(page, "Comparison of runs", lines, [Section("", blocks)])
         console.print(f"page         {page}", markup=False, soft_wrap=True)
+    console.print(f"next         python -m jobs.report {places[0]}", markup=False, soft_wrap=True)
+
+
+def _tested(run: Folder, first: Folder, metric: Metric) -> str:
+    """The difference with its interval over what was tested; empty where test predictions are not there."""
+    opened, task = [], None
+    for folder in (run, first):
+        places = [place for _, _, place in trained_folds(chosen_trial(folder))]
+        task = task or task_of(places[0])
+        if not places[0].exists(prediction_files(task.stored)[0]):
+            return ""
+        opened.append([read_predictions(place, task.stored) for place in places])
+    assert task is not None
+    rows = pyarrow.parquet.read_table(io.BytesIO(run.read_bytes(PARQUET))).to_pylist()
+    own = [row.get("dialogue") or "" for row in rows if row["seed"] == rows[0]["seed"]]
+    units = units_of(own, "dialogues")
+    ours, others = ([part.outputs for part in parts] for parts in opened)
+    truth = opened[0][0].truth
+    found = bootstrap_difference(task, ours, others, truth, units, names=[metric.name])
+    told = interval(metric, found[metric.name])
+    return f"{run.name} minus {first.name}, over the {units.over} of the test part: {metric.title} {told}"
 
 
 def write_page(file: str, title: str, lines: Sequence[str], sections: Sequence[Section]) -> None:
@@ -51,9 +88,13 @@ def write_page(file: str, title: str, lines: Sequence[str], sections: Sequence[S
     Raises:
         ConfigError: its folder is not there, or it is no .html.
     """
+    _check_page(file).write_text(page(title, lines, sections), encoding="utf-8")
+
+
+def _check_page(file: str) -> Path:
     path = Path(file).expanduser()
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--page is {file}, but must end with .html")
     if not path.parent.is_dir():
         raise ConfigError(f"--page {file}: there is no folder {path.parent}")
-    path.write_text(page(title, lines, sections), encoding="utf-8")
+    return path

@@ -1,6 +1,7 @@
 """`jobs.predict`: from names on a command line to a table, a file, a picture."""
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,7 +71,10 @@ def predict_command(given: argparse.Namespace) -> int:
             found = Found()
             found.take([{**r, "label": one} for r, one in zip(shown, labels, strict=True)])
     if given.out:
-        _say(console, f"{len(rows)} rows in {given.out}")
+        read = len(rows) - len(found.reasons)
+        _say(console, f"table        {given.out}, {len(rows)} rows, {read} of them predicted")
+        for note, times in list(found.notes.items())[:_NAMED]:
+            _say(console, f"note         {times} rows: {note}")
     else:
         console.print(as_rich(answers_table(ensemble, found.first)))
     if given.picture:
@@ -83,7 +87,10 @@ def predict_command(given: argparse.Namespace) -> int:
     if len(found.reasons) > _NAMED:
         _say(console, f"             and {len(found.reasons) - _NAMED} more")
     if not given.out:
-        _say(console, "next         the same with --out FILE.csv keeps every column")
+        _say(
+            console,
+            "next         the same with --out FILE.csv writes all of it, with your own columns",
+        )
     return 1 if found.reasons else 0
 
 
@@ -95,22 +102,27 @@ class Found:
     labelled: list[dict[str, Any]] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     """Why rows could not be read."""
+    notes: Counter[str] = field(default_factory=Counter)
+    """What readers must know of rows that could be."""
 
     def take(self, records: Sequence[dict[str, Any]]) -> None:
         """Keep of some more what is shown: the first ones, those with a label, and what could not be read."""
         self.first += records[: max(0, _FIRST - len(self.first))]
         self.labelled += [row for row in records if row["label"]]
         self.reasons += [row["note"] for row in records if not row["members"]]
+        self.notes.update(row["note"] for row in records if row["members"] and row["note"])
 
 
 def _check(given: argparse.Namespace) -> None:
-    require(0 <= given.threshold <= 1, "--threshold", given.threshold, "from 0 to 1")
+    require(0 <= given.threshold <= 1, "threshold", given.threshold, "from 0 to 1")
     if given.out:
         check_out(given.out)
+    if given.picture and not Path(given.picture).expanduser().parent.is_dir():
+        raise ConfigError(f"--picture {given.picture}: there is no such folder")
     if (given.step is not None or given.picture) and given.window is None:
         raise ConfigError("--step and --picture go with --window SECONDS")
     if given.workers is not None:
-        require(given.workers >= 0, "--workers", given.workers, "0 or more")
+        require(given.workers >= 0, "workers", given.workers, "0 or more")
         if not given.out:
             raise ConfigError("--workers goes with --out FILE: what they find is written there")
 
@@ -121,6 +133,8 @@ def _rows(given: argparse.Namespace, console: Console) -> list[Utterance]:
     if given.window is not None:
         step = given.window / 2 if given.step is None else given.step
         rows = in_windows(rows, seconds=given.window, step=step)
+        if any(row.text for row in rows):
+            _say(console, "note: the text of a recording goes to each of its stretches")
     if given.transcribe:
         transcriber = Transcriber(given.transcribe)
         with _bar(console, len(rows), "transcribing") as told:

@@ -6,8 +6,10 @@ from raysys.config.running import TrackingConfig
 from raysys.errors import ConfigError
 from raysys.predicting.members import IN_MLFLOW, run_of
 from raysys.report.comparison import Standing, difference, main_metric, standing_of, why_apart
+from raysys.report.headline import inputs_for
 from raysys.report.tables import interval
-from raysys.storage import Folder
+from raysys.settings import without_password
+from raysys.storage import Folder, resolve_folder
 from raysys.tracking.models import (
     ALIAS,
     fetch_model,
@@ -50,7 +52,11 @@ def register_command(run: str, name: str, *, force: bool, runs: Folder) -> None:
     number = register(client, name, model, best=best, note=note)
     console.print(f"registered   {name}, version {number}: {note}", markup=False, soft_wrap=True)
     held = f"models:/{name}@{ALIAS}" if best else f"models:/{name}/{number}"
-    print(f"next         python -m jobs.predict {held} FILE.wav")
+    uri = without_password(client.tracking_uri)
+    console.print(f"elsewhere    export MLFLOW_TRACKING_URI={uri}", markup=False, soft_wrap=True)
+    reads = model.params.get("reads", "audio").split(" and ")
+    where = "" if runs == resolve_folder("runs") else f" --runs {runs.path()}"
+    print(f"next         python -m jobs.predict {held}{inputs_for(reads)}{where}")
 
 
 def judge(ours: Standing, theirs: Standing) -> tuple[bool, str]:

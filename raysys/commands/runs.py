@@ -63,8 +63,8 @@ def print_runs(runs: Folder, console: Console) -> None:
             f"no runs in {runs.path()}: python -m jobs.cross_validate makes one", soft_wrap=True
         )
         return
-    rows = [(r.name, r.state, r.kind, r.score, r.corpus, r.age, r.size) for r in listed]
-    heads = ("run", "state", "kind", "test", "corpus", "age", "size")
+    rows = [(r.name, r.state.lower(), r.score, r.corpus, r.age, r.size) for r in listed]
+    heads = ("run", "state", "test", "corpus", "age", "size")
     console.print(as_rich(Table("", heads, rows, strong=("test",))))
     print("next         python -m jobs.runs show RUN")
 

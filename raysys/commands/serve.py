@@ -28,8 +28,8 @@ def application(args: dict[str, Any]) -> Any:
     check_reads(ensemble, alone=True)
     told = about(ensemble, limits)
     replicas, batch = int(args.get("replicas", 1)), int(args.get("batch", 16))
-    require(1 <= replicas <= 1000, "--replicas", replicas, "1 to 1000")
-    require(1 <= batch <= 1000, "--batch", batch, "1 to 1000")
+    require(1 <= replicas <= 1000, "replicas", replicas, "1 to 1000")
+    require(1 <= batch <= 1000, "batch", batch, "1 to 1000")
 
     def answering() -> Any:
         return partial(answered, Answering(str(args["run"]), runs.uri, limits))
@@ -56,18 +56,21 @@ def serve_command(args: dict[str, Any], *, host: str, port: int, address: str) -
     Raises:
         RaysysError: see `application`, or the port is in use.
     """
-    require(1 <= port <= 65535, "--port", port, "1 to 65535")
+    require(1 <= port <= 65535, "port", port, "1 to 65535")
     runs = resolve_folder(str(args.get("runs", "runs")))
-    check_reads(
-        load_ensemble(str(args["run"]), runs), alone=True
-    )  # what is wrong is said before Ray starts
+    ensemble = load_ensemble(str(args["run"]), runs)
+    check_reads(ensemble, alone=True)  # what is wrong is said before Ray starts
+    modalities = ensemble.config.model.modalities
+    hears = "audio" in modalities
+    sound = "--data-binary @FILE.wav" if hears else '--json \'{"text": "WHAT IS SAID"}\''
+    texts = "?text=WHAT+IS+SAID" if hears and "text" in modalities else ""
 
     def ready() -> None:
         place = f"http://{host}:{port}"
         print(
             f"serving      {args['run']} at {place} (Ctrl-C ends it); its interface: {place}/docs"
         )
-        print(f"next         curl --data-binary @FILE.wav {place}/predict", flush=True)
+        print(f'next         curl {sound} "{place}/predict{texts}"', flush=True)
 
     serve_until_interrupted(
         partial(application, args),

@@ -64,7 +64,7 @@ def read_inputs(
     if texts and rows:
         if len(texts) != len(rows):
             raise ConfigError(
-                f"{len(texts)} texts for {len(rows)} recordings: give one --text for each, or a table with both"
+                f"{len(texts)} texts for {len(rows)} recordings: give one text (--text) for each, or a table with both"
             )
         rows = [replace(row, text=text) for row, text in zip(rows, texts, strict=True)]
     elif texts:
@@ -130,7 +130,10 @@ def _kept(cell: object, file: Path, number: int) -> str:
 
 def _said_on_stdin() -> list[str]:
     """Lines that are not blank: files, or texts."""
-    return [line for line in (one.strip() for one in sys.stdin) if line]
+    found = [line for line in (one.strip() for one in sys.stdin) if line]
+    if not found:
+        raise ConfigError("standard input, which - reads once, held nothing")
+    return found
 
 
 def _rows(one: str, columns: Mapping[str, str] | None) -> list[Utterance]:
@@ -161,8 +164,12 @@ def _recording(path: Path, name: str) -> Utterance:
 
 def _table(path: Path, columns: Mapping[str, str] | None) -> list[Utterance]:
     rows = []
-    for number, row in enumerate(read_rows(path, columns), start=1):
-        name = row.utterance_id or row.audio or f"row {number}"
+    try:
+        read = read_rows(path, columns)
+    except CorpusError as error:
+        raise CorpusError(str(error).replace("--corpus.columns", "--columns")) from error
+    for number, row in enumerate(read, start=1):
+        name = row.utterance_id or Path(row.audio).name or f"row {number}"
         audio = str((path.parent / row.audio).resolve()) if row.audio else ""
         rows.append(
             replace(row, utterance_id=name, audio=audio, dialogue_id=row.dialogue_id or name)
@@ -191,8 +198,8 @@ def in_windows(rows: Sequence[Utterance], *, seconds: float, step: float) -> lis
     Raises:
         ConfigError: lengths that make no sense.
     """
-    require(seconds > 0, "--window", seconds, "above 0 s")
-    require(0 < step <= seconds, "--step", step, "above 0 s, at most --window")
+    require(seconds > 0, "window", seconds, "above 0 s")
+    require(0 < step <= seconds, "step", step, "above 0 s, at most the window")
     found = []
     for row in rows:
         if not row.audio:

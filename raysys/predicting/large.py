@@ -6,8 +6,8 @@ A portion that is there is not predicted again by the same command. Memory holds
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ _SENT = 64
 """Utterances that a worker is given at a time."""
 MANY = 2000
 """From so many on, workers are worth their start."""
+_OWN = ("text", "speaker", "dialogue_id")
+"""Columns of inputs that a table keeps where they hold something, beside those that raysys gives no meaning."""
 _TYPES = {"string": pyarrow.string(), "double": pyarrow.float64(), "long": pyarrow.int64()}
 
 
@@ -39,6 +41,8 @@ class Source:
     runs: str
     fold: int | None
     threshold: float
+    columns: tuple[str, ...] = ()
+    """The inputs' own, which the table keeps."""
 
 
 def predict_into(
@@ -65,6 +69,9 @@ def predict_into(
     """
     many = len(rows) >= MANY if workers is None else workers > 0
     portions = divided(ensemble, rows, _SENT if many else AT_ONCE)
+    own = {name for row in rows for name in row.metadata or ()}
+    own |= {name for name in _OWN if any(getattr(row, name) for row in rows)}
+    source = replace(source, columns=tuple(sorted(own)))
     weights = [[m.fold, m.seed, _weights(m.bundle)] for m in ensemble.members]
     key = digest(weights, source.threshold, [[vars(row) for row in one] for one in portions])
     parts = file.with_name(f".{file.name}.{key[:16]}.parts")
@@ -113,15 +120,26 @@ def _work(source: Source) -> Callable[[Sequence[Utterance]], pyarrow.Table]:
 def _tabled(ensemble: Ensemble, source: Source, rows: Sequence[Utterance]) -> pyarrow.Table:
     """Answers with one type a column, whatever of them is unknown; labels stand last."""
     answers = list(predict(ensemble, rows))
+    kinds = {**answer_columns(ensemble.task), "label": "string"}
+    own = {name: f"{name} (given)" if name in kinds else name for name in source.columns}
     found = [
-        {**record, "label": answer.row.label or None}
+        {**_given(answer.row, own), **record, "label": answer.row.label or None}
         for answer, record in zip(
             answers, records(ensemble, answers, threshold=source.threshold), strict=True
         )
     ]
-    kinds = {**answer_columns(ensemble.task), "label": "string"}
+    kinds |= dict.fromkeys(own.values(), "string")
     schema = pyarrow.schema([(name, _TYPES[kind]) for name, kind in kinds.items()])
     return pyarrow.Table.from_pylist(found, schema=schema)
+
+
+def _given(row: Utterance, own: Mapping[str, str]) -> dict[str, str | None]:
+    """What the input said of a row, by the table's names of its columns."""
+    return {
+        theirs: str(getattr(row, name) if name in _OWN else (row.metadata or {}).get(name) or "")
+        or None
+        for name, theirs in own.items()
+    }
 
 
 def _keep(part: Path, table: pyarrow.Table) -> None:

@@ -107,7 +107,7 @@ def load_ensemble(place: str, runs: Folder, *, fold: int | None = None) -> Ensem
     top = folder if folder.exists("folds.json") else Folder(folder.uri.rsplit("/", 1)[0])
     is_handed_on = folder.exists("folds.json") and not folder.exists("run.json")
     name = members[0].bundle.config.name if is_handed_on else folder.name
-    return Ensemble(name, members, _learnt(top))
+    return Ensemble(name if fold is None else f"{name}, fold {fold}", members, _learnt(top))
 
 
 def run_of(place: str, runs: Folder) -> Folder:

@@ -53,6 +53,7 @@ class Model:
             if hasattr(inputs, "columns"):
                 rows = stack.enter_context(rows_of_frame(inputs, columns=columns))
             else:
+                inputs = [inputs] if isinstance(inputs, str) else inputs
                 rows = read_inputs(list(inputs), list(texts), columns=columns)
             answers = list(predict(self.ensemble, rows))
         return as_arrow(list(records(self.ensemble, answers, threshold=threshold))).to_pandas()

@@ -112,7 +112,11 @@ def check_reads(ensemble: Ensemble, *, alone: bool = False) -> None:
 
 def _check(ensemble: Ensemble, rows: Sequence[Utterance]) -> None:
     check_reads(ensemble)
-    kinds = {"audio": "audio files", "text": "texts (--text, or a column `text`)", "video": "films"}
+    kinds = {
+        "audio": "audio files, or a table's column `audio` (--columns '{audio: ITS NAME}')",
+        "text": "texts (--text, or a table's column `text`)",
+        "video": "films",
+    }
     config = ensemble.config
     for modality in config.model.modalities:
         if not any(getattr(row, modality, "") for row in rows):
@@ -219,8 +223,8 @@ def _encode(
     chosen = [k for k in range(len(rows)) if k not in reasons]
     for portion in portions(rows, Path("/"), encoder, chosen):
         for k, what in encode_portion(encoder, portion, read_portion(encoder, portion, Path("/"))):
-            if isinstance(what, Unreadable):
-                reasons[k] = what.reason
+            if isinstance(what, Unreadable):  # remedies that set features.* are for training
+                reasons[k] = what.reason.split(": set --features")[0]
             else:
                 found[k] = what
     return found

@@ -60,8 +60,8 @@ class Limits:
     """Of its audio."""
 
     def __post_init__(self) -> None:
-        require(self.megabytes > 0, "--max_megabytes", self.megabytes, "above 0")
-        require(self.seconds > 0, "--max_seconds", self.seconds, "above 0")
+        require(self.megabytes > 0, "max_megabytes", self.megabytes, "above 0")
+        require(self.seconds > 0, "max_seconds", self.seconds, "above 0")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ def _as_json(
     ensemble: Ensemble, record: Mapping[str, Any], asked: Asked, file: str
 ) -> dict[str, Any]:
     if not record["members"]:  # names that it has here say nothing to who asked
-        reason = str(record["note"]).replace(file or "\0", "that was sent")
+        reason = (
+            str(record["note"]).replace(f"audio {file}", "the audio").replace(file or "\0", "it")
+        )
         return {"error": reason.removeprefix(f"{record['utterance']}: ")}
     outputs = ensemble.task.outputs
     rest = {name: record[name] for name in ("members", "note")}
@@ -195,6 +197,10 @@ def build_app(
 
     @app.post("/predict", summary="Predict one utterance", openapi_extra=_BODY)
     async def answer(request: Request, text: str = "", threshold: float = 0.0) -> Any:
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            raise HTTPException(
+                415, "no forms are taken: send the file itself, as curl --data-binary @FILE does"
+            )
         body = await _body(request, limits)
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
         asked = (
@@ -230,9 +236,9 @@ def _from_json(body: bytes, threshold: float) -> Asked:
     except ValueError as error:
         raise HTTPException(400, "the body is no JSON") from error
     if not isinstance(given, dict) or not set(given) <= {"audio", "text", "threshold"}:
-        raise HTTPException(
-            400, "the JSON must be {audio: base64, text: ...}, with threshold by choice"
-        )
+        odd = sorted(set(given) - {"audio", "text", "threshold"}) if isinstance(given, dict) else []
+        what = f", without {', '.join(map(str, odd))}" if odd else ", with threshold by choice"
+        raise HTTPException(400, f"the JSON must be {{audio: base64, text: ...}}{what}")
     text, least = given.get("text") or "", given.get("threshold", threshold)
     if not isinstance(text, str) or not isinstance(least, int | float):
         raise HTTPException(400, "text must be a string, threshold a number")

@@ -61,7 +61,7 @@ def as_arrow(rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
 
 
 def check_out(file: str) -> None:
-    """Refuse a file of another kind than can be written, or in a folder that is not there.
+    """Refuse a file of another kind than can be written, one that is there, or in a folder that is not.
 
     Raises:
         ConfigError: see the message.
@@ -71,6 +71,8 @@ def check_out(file: str) -> None:
         raise ConfigError(f"--out is {file}, but must end with {', '.join(ENDINGS)}")
     if not path.parent.is_dir():
         raise ConfigError(f"--out {file}: there is no folder {path.parent}")
+    if path.exists():
+        raise ConfigError(f"--out {file} is there already: remove it, or give another name")
 
 
 def as_lines(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -85,7 +87,7 @@ def answers_table(ensemble: Ensemble, rows: Sequence[Mapping[str, Any]]) -> Tabl
     heads: tuple[str, ...]
     cells: list[tuple[str, ...]]
     if classes:
-        heads = ("utterance", "emotion", "confidence %", "agreement %", "next")
+        heads = ("utterance", "emotion", "confidence %", "agreement %", "second")
         cells = [_class_cells(outputs, row) for row in rows[:_SHOWN]]
     else:
         heads = ("utterance", *outputs)
@@ -98,7 +100,11 @@ def answers_table(ensemble: Ensemble, rows: Sequence[Mapping[str, Any]]) -> Tabl
     few = list(notes)[:3]
     told = "; ".join(few) + (f"; {len(notes) - 3} other notes" if len(notes) > 3 else "")
     count = len(ensemble.members)
-    title = f"{ensemble.name}: mean of {count} trained folds" if count > 1 else ensemble.name
+    spoke = sorted({row["members"] for row in rows if row["members"]})
+    which = f"{spoke[0]} to {spoke[-1]}" if len(spoke) > 1 else str((spoke or [count])[0])
+    title = f"{ensemble.name}: mean of {which} of {count} trained folds"
+    if count == 1:
+        title = ensemble.name
     return Table(title, heads, cells, strong=("emotion",), note=f"{more}{told}".strip())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from raysys.config.names import show_value
 from raysys.errors import ConfigError, StorageError
 from raysys.report.results import (
     OF,
@@ -97,11 +98,16 @@ def standing_of(folder: Folder, *, name: str = "") -> Standing:
     folds = top.read_json("folds.json")
     tests = tuple(tuple(one["test"]) for one in folds)
     shared = float(np.mean([len(one["test"]) / max(1, len(one["train"])) for one in folds]))
-    return Standing(name or folder.name, result, tests, shared, flat(_config(folder, top)))
+    settings = flat(_config(folder, top))
+    named = name or folder.name
+    if isinstance(result, StudyResult):
+        settings |= result.chosen.values
+        named = f"{named} ({result.chosen.name}, the seed that was searched with)"
+    return Standing(named, result, tests, shared, settings)
 
 
 def _config(folder: Folder, top: Folder) -> dict[str, Any]:
-    """Of the run; of a study's choice with its values."""
+    """Of the run; of a variant its own."""
     found: dict[str, Any] = top.read_json("config.json")
     bundles = [name for name in folder.names() if name.startswith(("fold_", "seed_"))]
     for name in bundles[:1]:
@@ -179,9 +185,9 @@ def _settings(runs: Sequence[Standing]) -> Line:
     names = sorted({name for one in runs for name in one.settings})
     kept = [name for name in names if not name.startswith(_OF_THE_PLACE)]
     rows = [
-        (name, *(str(one.settings.get(name, "-")) for one in runs))
+        (name, *(show_value(one.settings.get(name, "-")) for one in runs))
         for name in kept
-        if len({str(one.settings.get(name)) for one in runs}) > 1
+        if len({show_value(one.settings.get(name)) for one in runs}) > 1
     ]
     if not rows:
         return "The runs have the same settings: what differs is code, data, or nothing."

@@ -1,6 +1,7 @@
 """What came out, in a score and in a sentence."""
 
 import math
+from collections.abc import Sequence
 
 from raysys.report.results import RefitResult, Result, StudyResult, TrialResult
 from raysys.report.tables import interval, over, spread, verdict
@@ -25,7 +26,17 @@ def headline(result: Result) -> str:
     main = next((metric for metric in known if metric.name == wanted), known[0])
     marked = any(finding.kind == SAW_TEST_LABELS for finding in result.audit)
     mark = " (S saw test labels)" if marked else ""
+    if isinstance(result, RefitResult):
+        mark = f" (of the folds of {result.source}){mark}"
+    elif isinstance(result, StudyResult) and result.confirmed:
+        mark = f" (fresh seeds){mark}"
     return f"{main.title} {spread(main, mean, std)}{mark}"
+
+
+def inputs_for(modalities: Sequence[str]) -> str:
+    """What `jobs.predict` takes after the run, for a model that reads these."""
+    files = "" if tuple(modalities) == ("text",) else " FILE.wav"
+    return files + (' --text "WHAT IS SAID"' if "text" in modalities else "")
 
 
 def sentence(result: Result) -> str:
@@ -47,15 +58,14 @@ def sentence(result: Result) -> str:
             m for name in wanted for m in result.metrics if m.name == name in found.difference
         )
         told = interval(main, found.difference[main.name])
-        seeds = "on fresh seeds" if result.confirmed else "on the seed that was searched with"
         return (
-            f"The search on {result.corpus} chose {result.chosen.name}: test {score} {seeds}; {main.title} minus the "
-            f"untuned configuration's: {told}."
+            f"The search on {result.corpus} chose {result.chosen.name}: test {score}; {main.title} minus the untuned "
+            f"configuration's: {told}."
         )
     if isinstance(result, RefitResult):
         return (
             f"{result.model}, trained on all {result.utterances} utterances of {result.corpus}; it was never tested "
-            f"itself. The folds of {result.source}: test {score}."
+            f"itself. Expect about test {score}."
         )
     chosen = result.recommended
     best = f" Recommended: {chosen.name}." if chosen else ""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from raysys.report.headline import headline
-from raysys.report.results import Result, StudyResult
+from raysys.report.results import RefitResult, Result
 from raysys.report.terminal import result_lines
 from raysys.tasks.exhibits import Table
 
@@ -18,9 +18,7 @@ def as_markdown(result: Result, *, most: int | None = _MOST) -> str:
         result: of any kind.
         most: characters; None: any number.
     """
-    what = (
-        "chosen, on fresh seeds" if isinstance(result, StudyResult) and result.confirmed else "test"
-    )
+    what = "never tested itself" if isinstance(result, RefitResult) else "test"
     score = headline(result)
     over_folds = "; mean +- std over folds" if "+-" in score else ""
     parts = [f"**{score}** ({what}{over_folds}), {result.corpus}"]
@@ -29,6 +27,9 @@ def as_markdown(result: Result, *, most: int | None = _MOST) -> str:
         if most is not None and sum(map(len, parts)) + len(part) > most:
             break
         parts.append(part)
+    audit = "\n".join(f"- {one.level}: {one.message}" for one in result.audit)
+    if audit and (most is None or sum(map(len, parts)) + len(audit) <= most):
+        parts.append(f"Leak audit:\n\n{audit}")
     return "\n\n".join(parts)
 
 

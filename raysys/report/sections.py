@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from raysys.config.names import describe, show_value, symbol
 from raysys.report.ablation import ablation_lines
 from raysys.report.groups import group_tables
-from raysys.report.headline import sentence
+from raysys.report.headline import inputs_for, sentence
 from raysys.report.page import Block, Command, Parallel, Raw, Section
 from raysys.report.results import AblationResult, Result, StudyResult, TrialRecord, TrialResult
 from raysys.report.study_pictures import Space, height
@@ -34,6 +34,8 @@ class Material:
     """The job that made it, such as tune."""
     place: str
     """What the commands below call the run."""
+    reads: Sequence[str]
+    """Modalities of the model."""
     pictures: Sequence[Picture] = ()
     """The task's."""
     drawn: Sequence[str] = ()
@@ -74,9 +76,11 @@ def report_sections(result: Result, made_of: Material) -> list[Section]:
         ),
     ]
     if not isinstance(result, AblationResult):
+        files = [] if tuple(made_of.reads) == ("text",) else ["FILE.wav"]
+        texts = ', texts=["WHAT IS SAID"]' if "text" in made_of.reads else ""
         told = Command(
-            f"python -m jobs.predict {made_of.place} FILE.wav\n\n"
-            f'import raysys\nraysys.load("{made_of.place}").predict(["FILE.wav"])'
+            f"python -m jobs.predict {made_of.place}{inputs_for(made_of.reads)}\n\n"
+            f'import raysys\nraysys.load("{made_of.place}").predict({files}{texts})'
         )
         rest.append(Section("Predict with it", [told]))
     return [*found, *rest]

@@ -8,7 +8,7 @@ from raysys.corpus.finding import Finding
 from raysys.report.ablation import ablation_lines
 from raysys.report.cost import cost_line
 from raysys.report.groups import group_tables
-from raysys.report.headline import sentence
+from raysys.report.headline import inputs_for, sentence
 from raysys.report.results import (
     AblationResult,
     RefitResult,
@@ -22,7 +22,9 @@ from raysys.tasks import TASKS
 from raysys.tasks.task import shown
 
 
-def print_result(console: Console, result: Result, *, folder: str, ui: str) -> None:
+def print_result(
+    console: Console, result: Result, *, folder: str, ui: str, reads: Sequence[str]
+) -> None:
     """Print a result.
 
     Args:
@@ -30,6 +32,7 @@ def print_result(console: Console, result: Result, *, folder: str, ui: str) -> N
         result: of any kind.
         folder: path of the run folder.
         ui: the command that opens the MLflow UI.
+        reads: modalities of the model.
     """
     for line in result_lines(result):
         show: RenderableType = line if isinstance(line, str) else as_rich(line)
@@ -41,16 +44,16 @@ def print_result(console: Console, result: Result, *, folder: str, ui: str) -> N
     console.print(f"report       {folder}/report.html", soft_wrap=True, markup=False)
     console.print(f"MLflow       {ui}", soft_wrap=True, markup=False)
     console.print(f"result       {sentence(result)}", soft_wrap=True, markup=False, style="bold")
-    console.print(f"next         {_next(result, folder)}", soft_wrap=True, markup=False)
+    console.print(f"next         {_next(result, folder, reads)}", soft_wrap=True, markup=False)
 
 
-def _next(result: Result, folder: str) -> str:
+def _next(result: Result, folder: str, reads: Sequence[str]) -> str:
     """What people do with such a run."""
     if isinstance(result, AblationResult):
         return f"python -m jobs.compare {folder}/VARIANT {folder}/VARIANT"
     if TASKS[result.task].reads_formats:
         return f"python -m jobs.report {folder}"
-    return f"python -m jobs.predict {folder} FILE.wav"
+    return f"python -m jobs.predict {folder}{inputs_for(reads)}"
 
 
 def print_audit(console: Console, findings: Sequence[Finding]) -> None:

@@ -116,7 +116,7 @@ def carry_out(
     Raises:
         RaysysError: as `work`, or nothing to resume, or MLflow does not answer.
     """
-    config = plan.config
+    config, reads = plan.config, plan.config.model.modalities
     runs = resolve_folder(config.storage.runs)
     folder, resume = choose_folder(
         runs,
@@ -130,7 +130,7 @@ def carry_out(
         console.print(f"{folder.path()} is finished already", highlight=False, soft_wrap=True)
         result: R = read_result(folder)  # type: ignore[assignment]
         ui = ui_command(tracking_uri(config.tracking, runs))
-        print_result(console, result, folder=folder.path(), ui=ui)
+        print_result(console, result, folder=folder.path(), ui=ui, reads=reads)
         return result
     if resume and (damage := _damaged_report(folder)):
         console.print(f"{damage}: it is made again", highlight=False, soft_wrap=True)
@@ -163,7 +163,9 @@ def carry_out(
             try:
                 log.finish("FINISHED")
             except TrackingError:
-                print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
+                print_result(
+                    console, result, folder=folder.path(), ui=ui_command(log.uri), reads=reads
+                )
                 raise
-    print_result(console, result, folder=folder.path(), ui=ui_command(log.uri))
+    print_result(console, result, folder=folder.path(), ui=ui_command(log.uri), reads=reads)
     return result

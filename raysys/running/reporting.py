@@ -47,12 +47,14 @@ def report_command(place: str, *, out: str, runs: Folder) -> None:
         raise ConfigError(f"--out is {out}, but must end with .html or .md")
     if out and not file.parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {file.parent}")
-    write_report(folder)
+    if folder.exists("run.json") or not folder.exists(PAGE):  # else it was handed on, with its page
+        write_report(folder)
     if out:
         name = MARKDOWN if file.suffix.lower() == ".md" else PAGE
         file.write_bytes(folder.read_bytes(name))
     print(sentence(read_result(folder)))
     print(f"report       {file if out else folder.path(PAGE)}")
+    print(f"next         python -m jobs.compare {place} OTHER_RUN")
 
 
 def write_report(folder: Folder, *, pictures: Sequence[Exhibit] = ()) -> str:
@@ -96,6 +98,7 @@ def _material(folder: Folder, result: Result, pictures: Sequence[Exhibit]) -> Ma
         settings,
         JOBS[result.kind if result.kind != "trial" else "cross_validation"],
         folder.path(),
+        config.model.modalities,
         pictures=[
             *_pictures(folder, result),
             *(one for one in pictures if isinstance(one, Picture)),
@@ -111,14 +114,19 @@ def _pictures(folder: Folder, result: Result) -> list[Picture]:
     if isinstance(result, AblationResult | RefitResult):
         return []
     places = trained_folds(chosen_trial(folder))
-    task = _task(places[0][2])
+    task = task_of(places[0][2])
     opened = [read_predictions(place, task.stored) for _, _, place in places]
     shown: list[Any] = [*task.show_summary(result.summary, opened, result.corpus)]
     shown += task.show_similarity(result.summary, result.corpus)
     return [one for one in shown if isinstance(one, Picture)]
 
 
-def _task(place: Folder) -> Task:
+def task_of(place: Folder) -> Task:
+    """What a trained fold predicts, without its weights.
+
+    Args:
+        place: of the fold.
+    """
     known = dict(read_sealed(place, "bundle.json")["task"])
     kind: Any = lookup(TASKS, known.pop("name"), kind="task")
     return from_dict(kind, known)

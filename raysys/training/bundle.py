@@ -213,7 +213,8 @@ def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
     folder = place if isinstance(place, Folder) else named_folder(place)
     if not folder.exists("bundle.json"):
         raise StorageError(
-            f"{folder.path()} holds no bundle.json: give the folder of a trained fold, such as runs/demo/fold_0"
+            f"{folder.path()} holds no bundle.json: give the folder of a run, such as runs/demo, or of a trained fold, "
+            "such as runs/demo/fold_0"
         )
     content, raw = read_stored(folder)
     try:

@@ -219,10 +219,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no audio": (["{run}", "--text", "hello"], "no row has audio"),
     "texts that do not match": (["{run}", "{wav}", "--text", "a", "--text", "b"], "2 texts for 1"),
     "a fold that is not there": (["{run}", "{wav}", "--text", "a", "--fold", "9"], "--fold is 9"),
-    "a threshold of 2": (["{run}", "{wav}", "--threshold", "2"], "--threshold is 2.0"),
+    "a threshold of 2": (["{run}", "{wav}", "--threshold", "2"], "threshold is 2.0"),
     "an ending": (["{run}", "{wav}", "--text", "a", "--out", "x.xlsx"], "must end with .csv"),
     "a step alone": (["{run}", "{wav}", "--step", "1"], "go with --window"),
-    "a window of 0": (["{run}", "{wav}", "--text", "a", "--window", "0"], "--window is 0.0"),
+    "a window of 0": (["{run}", "{wav}", "--text", "a", "--window", "0"], "window is 0.0"),
     "columns": (["{run}", "{wav}", "--columns", "audio"], "must be as {audio: file"),
     "a table without rows": (["{run}", "{table}"], "holds no rows"),
 }
