@@ -30,8 +30,8 @@ class Material:
     """Of the run."""
     settings: Mapping[str, Any]
     """Those that differ from the defaults, by their dotted names."""
-    verb: str
-    """The job that made it, such as tune."""
+    again: str
+    """The command that repeats it."""
     place: str
     """What the commands below call the run."""
     reads: Sequence[str]
@@ -71,9 +71,7 @@ def report_sections(result: Result, made_of: Material) -> list[Section]:
         Section(
             "Settings that differ from the defaults", [Table("", ("setting", "value"), settings)]
         ),
-        Section(
-            "Do it again", [Command(f"python -m jobs.{made_of.verb} {made_of.place}/config.json")]
-        ),
+        Section("Do it again", [Command(made_of.again)]),
     ]
     if not isinstance(result, AblationResult):
         files = [] if tuple(made_of.reads) == ("text",) else ["FILE.wav"]

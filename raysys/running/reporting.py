@@ -96,7 +96,7 @@ def _material(folder: Folder, result: Result, pictures: Sequence[Exhibit]) -> Ma
     return Material(
         folder.name,
         settings,
-        JOBS[result.kind if result.kind != "trial" else "cross_validation"],
+        _again(result, top),
         folder.path(),
         config.model.modalities,
         pictures=[
@@ -107,6 +107,14 @@ def _material(folder: Folder, result: Result, pictures: Sequence[Exhibit]) -> Ma
         figures=None if space is None else _figures(space, result),
         space=None if space is None else space.settings,
     )
+
+
+def _again(result: Result, top: Folder) -> str:
+    """The command that repeats a run; a variant with all others."""
+    if isinstance(result, RefitResult):
+        return f"python -m jobs.refit {result.source}"
+    verb = "ablate" if result.kind == "trial" else JOBS[result.kind]
+    return f"python -m jobs.{verb} {top.path('config.json')}"
 
 
 def _pictures(folder: Folder, result: Result) -> list[Picture]:

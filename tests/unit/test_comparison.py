@@ -4,16 +4,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
+from rich.console import Console
+from sklearn.metrics import recall_score
 
 import jobs.compare
+from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
+from raysys.corpus.folds import FoldsConfig
 from raysys.errors import ConfigError
 from raysys.report.comparison import comparison_lines, difference, standing_of
 from raysys.report.results import TrialResult, read_result
 from raysys.report.statistics import paired_difference
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Table
+from tests.here import do_folds_here, tiny
 
 
 def test_the_difference_is_that_of_the_folds_means_over_seeds(trained: Config):
@@ -69,6 +75,26 @@ def test_the_command_prints_and_writes_a_page(
     assert jobs.compare.main(places) == 0
     assert "plain minus small: UA" in capsys.readouterr().out
     assert "plain - small" in page.read_text(encoding="utf-8")
+
+
+def test_one_test_part_has_an_interval_over_what_was_tested(
+    small: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    do_folds_here(monkeypatch)
+    folds = FoldsConfig(method="leave_one_group_out", groups="session", tested=(5,))
+    one = replace(tiny(small), name="one", folds=folds)
+    for config in (one, replace(one, name="other", seed=1)):
+        cross_validate(config, resume=None, console=Console(quiet=True))
+    assert jobs.compare.main(["one", "other", "--runs", small.storage.runs]) == 0
+    said = capsys.readouterr().out
+    truth, shares = [], []
+    for name in ("other", "one"):
+        table = pyarrow.parquet.read_table(f"{small.storage.runs}/{name}/predictions.parquet")
+        truth = table["truth"].to_pylist()
+        shares.append(table["predicted"].to_pylist())
+    recalls = [recall_score(truth, one, average="macro") for one in shares]
+    [line] = [line for line in said.splitlines() if "of the test part" in line]
+    assert f"UA {100 * (recalls[0] - recalls[1]):+.1f} [" in line
 
 
 def test_other_test_parts_are_refused(trained: Config):

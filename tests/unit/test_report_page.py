@@ -123,6 +123,12 @@ def test_the_command_writes_the_same_page_again_and_elsewhere(
     assert jobs.report.main(["plain", "--runs", trained.storage.runs, "--out", str(out)]) == 0
     assert out.read_bytes() == before
     assert "cltnet (audio + text) on demo: test UA" in capsys.readouterr().out
+    runs = Folder(trained.storage.runs)
+    page = (runs / "plain").read_bytes("report.html").decode()
+    assert f"python -m jobs.cross_validate {trained.storage.runs}/plain/config.json" in page
+    refit = (runs / "small-refit").read_bytes("report.html").decode()
+    assert "python -m jobs.refit small<" in refit
+    assert "never tested itself" in refit
 
 
 def test_names_are_text_whatever_they_hold():
