@@ -27,7 +27,7 @@ def headline(result: Result) -> str:
     marked = any(finding.kind == SAW_TEST_LABELS for finding in result.audit)
     mark = " (S saw test labels)" if marked else ""
     if isinstance(result, RefitResult):
-        mark = f" (of the folds of {result.source}){mark}"
+        mark = f" (by folds){mark}"
     elif isinstance(result, StudyResult) and result.confirmed:
         mark = f" (fresh seeds){mark}"
     return f"{main.title} {spread(main, mean, std)}{mark}"
@@ -65,7 +65,7 @@ def sentence(result: Result) -> str:
     if isinstance(result, RefitResult):
         return (
             f"{result.model}, trained on all {result.utterances} utterances of {result.corpus}; it was never tested "
-            f"itself. Expect about test {score}."
+            f"itself. What to expect are the test scores of {result.source}: {score}."
         )
     chosen = result.recommended
     best = f" Recommended: {chosen.name}." if chosen else ""
