@@ -80,7 +80,7 @@ def _work(trials: Sequence[Trial], command: Command) -> AblationResult:
     result = _report(command, ended)
     if ended.failed:  # so the run is not finished, and --resume tries these again
         ui = ui_command(command.log.uri)
-        print_result(command.console, result, folder=command.folder.path(), ui=ui, reads=())
+        print_result(command.console, result, folder=command.folder.path(), ui=ui)
         raise FoldFailedError(f"{len(ended.failed)} trial(s) failed: {ended.failed[0]}")
     return result
 
@@ -184,7 +184,7 @@ def _report(command: Command, ended: _Ended) -> AblationResult:
     pictures = [*ablation_pictures(result, ablation.curve), *_beside(plan, ended)]
     write_report(folder, pictures=pictures)
     paper = Console(file=io.StringIO(), width=_TABLE_WIDTH, record=True)
-    print_result(paper, result, folder=folder.path(), ui=ui_command(log.uri), reads=())
+    print_result(paper, result, folder=folder.path(), ui=ui_command(log.uri))
     log.ablation_result(result, paper.export_text(), pictures)
     return result
 

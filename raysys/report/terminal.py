@@ -23,7 +23,7 @@ from raysys.tasks.task import shown
 
 
 def print_result(
-    console: Console, result: Result, *, folder: str, ui: str, reads: Sequence[str]
+    console: Console, result: Result, *, folder: str, ui: str, reads: Sequence[str] = ()
 ) -> None:
     """Print a result.
 

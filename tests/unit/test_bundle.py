@@ -113,9 +113,7 @@ def test_features_that_do_not_fit_are_refused_with_the_remedy(trained: tuple[Pat
 
 def test_a_folder_without_a_whole_bundle_is_named(trained: tuple[Path, FoldData]):
     folder, _ = trained
-    with pytest.raises(
-        StorageError, match="holds no bundle.json: give the folder of a trained fold"
-    ):
+    with pytest.raises(StorageError, match="holds no bundle.json: give the folder of a run"):
         raysys.load(folder / "elsewhere")
     content = json.loads((folder / "bundle.json").read_text())
     (folder / "bundle.json").write_text(json.dumps({**content, "version": 7}))

@@ -21,6 +21,7 @@ from raysys.losses.label_mapping import LabelMappingLoss
 from raysys.models.emotion_space import Answers, load_space
 from raysys.models.output import ModelOutput
 from raysys.sealed import write_sealed
+from raysys.similarity.prior import SpacePrior
 from raysys.storage import Folder
 from raysys.tasks import TASKS
 from raysys.training.fold import FoldData, read_result, run_fold
@@ -175,7 +176,9 @@ def test_augmentation_teaches_what_the_space_makes_of_a_class(space: str):
 
 
 def test_a_format_that_is_not_taught_has_no_part_in_the_loss(space: str):
-    task = TASKS["emotion_embedding"].of(rated_corpus(())).knowing([{"folder": space}])
+    task = (
+        TASKS["emotion_embedding"].of(rated_corpus(())).knowing([SpacePrior(str(space), "digest")])
+    )
     taught = torch.from_numpy(task.teach(task.targets(rated_corpus(())), LossConfig())[0][:4])
     found = load_space(Folder(space))
     known = Answers(found.formats, found.formats, found.weight, found.mean, found.std)
@@ -189,7 +192,9 @@ def test_a_format_that_is_not_taught_has_no_part_in_the_loss(space: str):
 
 
 def test_formats_that_are_not_there_are_named(space: str):
-    task = TASKS["emotion_embedding"].of(rated_corpus(())).knowing([{"folder": space}])
+    task = (
+        TASKS["emotion_embedding"].of(rated_corpus(())).knowing([SpacePrior(str(space), "digest")])
+    )
     with pytest.raises(ConfigError, match="loss.augmented: the corpus is rated in vad, which is"):
         task.check_loss(LossConfig(augmented=("vad",)))
     with pytest.raises(ConfigError, match="the corpus is not rated in 'be5'"):
@@ -206,11 +211,11 @@ def test_a_corpus_that_the_space_does_not_know_is_refused(space: str):
         "made", Path(), (), rows, ("",) * 3, targets=("be5.joy",), formats=(FORMATS["be5"],)
     )
     with pytest.raises(ConfigError, match="rated in be5, which the emotion space does not know"):
-        TASKS["emotion_embedding"].of(corpus).knowing([{"folder": space}])
+        TASKS["emotion_embedding"].of(corpus).knowing([SpacePrior(str(space), "digest")])
     rows = tuple(Utterance(f"u{k}", ("joy", "rage")[k % 2]) for k in range(4))
     corpus = Corpus("made", Path(), ("joy", "rage"), rows, ("",) * 4)
     with pytest.raises(ConfigError, match="no VAD ratings are known of 'rage'"):
-        TASKS["emotion_embedding"].of(corpus).knowing([{"folder": space}])
+        TASKS["emotion_embedding"].of(corpus).knowing([SpacePrior(str(space), "digest")])
 
 
 def test_what_is_no_space_is_refused(tmp_path: Path, space: str):
@@ -231,7 +236,7 @@ def test_what_is_no_space_is_refused(tmp_path: Path, space: str):
 
 def test_scores_of_formats_and_classes_are_apart(space: str):
     corpus = rated_corpus(("anger", "joy", "sadness"))
-    task = TASKS["emotion_embedding"].of(corpus).knowing([{"folder": space}])
+    task = TASKS["emotion_embedding"].of(corpus).knowing([SpacePrior(str(space), "digest")])
     truth = task.targets(corpus).ratings
     outputs = truth.copy()
     outputs[:, -3:] = np.roll(outputs[:, -3:], 1, axis=1)
