@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raysys.corpus import across, demo, emodb, iemocap, manifest, meld, ratings
+from raysys.corpus import across, demo, emodb, iemocap, manifest, meld, ratings, recipe
 from raysys.corpus.across import AcrossConfig
 from raysys.corpus.check import Rules, check_corpus, check_dialogues
 from raysys.corpus.demo import DemoConfig
 from raysys.corpus.files import SourceConfig
 from raysys.corpus.iemocap import IemocapConfig
 from raysys.corpus.ratings import RatingsConfig
+from raysys.corpus.recipe import RecipeConfig
 from raysys.corpus.table import Corpus, RawCorpus, Utterance
 from raysys.errors import lookup
 from raysys.storage import Folder
@@ -24,6 +25,7 @@ READERS: Mapping[str, Callable[[SourceConfig, Any, Folder], RawCorpus]] = {
     "manifest": manifest.read,
     "meld": meld.read,
     "ratings": ratings.read,
+    "recipe": recipe.read,
 }
 """Corpus name -> reader. A new corpus is one module and one line here; settings of its own are a field below."""
 
@@ -38,8 +40,30 @@ class CorpusConfig(SourceConfig):
     """Part of IEMOCAP."""
     ratings: RatingsConfig = field(default_factory=RatingsConfig)
     """Tables of ratings."""
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    """A folder whose file names tell all, by ten lines of YAML."""
     across: AcrossConfig = field(default_factory=AcrossConfig)
     """One corpus to learn from, another to be tested on."""
+
+
+def recipes() -> dict[str, recipe.Recipe]:
+    """Name -> recipe, of those that come with raysys."""
+    return {
+        file.stem: recipe.load_recipe(file.stem) for file in sorted(recipe.FOLDER.glob("*.yaml"))
+    }
+
+
+def recipe_text(name: str) -> str:
+    """A recipe as it is written.
+
+    Args:
+        name: of one that comes with raysys.
+
+    Raises:
+        CorpusError: there is none.
+    """
+    found = recipe.load_recipe(name)
+    return (recipe.FOLDER / f"{found.name}.yaml").read_text(encoding="utf-8")
 
 
 def read_raw(source: SourceConfig, config: SourceConfig, cache: Folder) -> RawCorpus:

@@ -17,8 +17,9 @@ class SourceConfig:
     """What every reader is asked for."""
 
     name: str = "demo"
-    """Reader: demo (generated, synthetic), emodb, iemocap, meld, manifest (your own CSV or Parquet), ratings (of
-    words or texts, in several formats), or across (one corpus to learn from, another to be tested on)."""
+    """Reader: demo (generated, synthetic), emodb, iemocap, meld, manifest (your own CSV or Parquet), recipe (names of
+    files, by configs/corpora), ratings (of words or texts, in several formats), or across (one corpus to learn from,
+    another to be tested on)."""
     root: str = ""
     """Folder of the corpus; audio paths are relative to it. The demo needs none."""
     manifest: str = ""
