@@ -18,7 +18,7 @@ from raysys.report.results import AblationResult, Result, StudyResult, TrialReco
 from raysys.report.study_pictures import Space, height
 from raysys.report.tables import baseline_table, score_table
 from raysys.report.terminal import result_lines
-from raysys.tasks.exhibits import Attention, Confusions, HeatMap, Picture, Reliability, Table, Tree
+from raysys.tasks.exhibits import Confusions, HeatMap, Picture, Reliability, Table, Tree
 from raysys.tasks.task import Metric
 
 
@@ -179,5 +179,4 @@ _HEADINGS: Mapping[str, tuple[type, ...]] = {
     "Confusions": (Confusions,),
     "Reliability of the probabilities": (Reliability,),
     "Similarity of emotions": (HeatMap, Tree),
-    "Attention": (Attention,),
 }

@@ -82,10 +82,12 @@ class ModelLog:
     def begin(self, run_id: str) -> None:
         """Find the run's model, or begin one: metrics that follow can name it."""
         for one in models_of(self.client, self.experiment_id, run_id):
-            if str(one.status) == "READY" and one.tags.get("raysys.card") == self.card[:200]:
+            is_ready = str(one.status) == "READY"
+            if is_ready and one.tags.get("raysys.card") == self.card[:200]:
                 self.model_id, self._is_whole = str(one.model_id), True
                 return
-            self.client.delete_logged_model(one.model_id)
+            if not is_ready:  # of a command that died; that of a shorter study may be registered
+                self.client.delete_logged_model(one.model_id)
         made = self.client.create_logged_model(
             self.experiment_id,
             name=re.sub(r"[/:.%\"']+", "_", self.name),
@@ -111,8 +113,13 @@ class ModelLog:
 
 def models_of(client: MlflowClient, experiment_id: str, run_id: str) -> list[LoggedModel]:
     """Logged models of a run, the latest first."""
-    query = f"source_run_id = '{run_id}'"
-    return list(client.search_logged_models([experiment_id], filter_string=query))
+    return list(
+        client.search_logged_models(
+            [experiment_id],
+            filter_string=f"source_run_id = '{run_id}'",
+            order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+        )
+    )
 
 
 def _save(

@@ -1,6 +1,7 @@
 """Runs as MLflow models: logged with their scores, named, the best one found by its alias, loaded anywhere."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ import raysys
 from raysys.commands.register import judge
 from raysys.config import Config
 from raysys.errors import ConfigError
+from raysys.predicting.export import export_run
 from raysys.predicting.members import load_ensemble
 from raysys.predicting.model import Model
 from raysys.report.comparison import Standing, standing_of
 from raysys.report.results import TrialResult, read_result
 from raysys.storage import Folder
-from raysys.tracking.models import find_model, models_of
+from raysys.tracking.models import ModelLog, find_model, models_of
 from tests.fresh import predict_in_fresh_environment
 from tests.unit.test_predicting import manifest, run_of
 
@@ -121,3 +123,29 @@ def test_in_an_environment_without_raysys_and_ray_a_model_gives_the_same_numbers
     columns = [name for name in own if name.startswith("p_")]
     assert len(columns) == 6
     np.testing.assert_allclose(found[columns], own[columns], atol=1e-5)
+
+
+def test_a_study_that_is_extended_has_a_further_model_and_one_half_done_is_made_again(
+    trained: Config,
+):
+    client, run = client_of(trained), runs_of(trained) / "plain"
+    ids = read_result(run).mlflow
+    [first] = models_of(client, ids.experiment_id, ids.run_id)
+
+    def logged(card: str, *, dies: bool = False) -> ModelLog:
+        about = ("demo", "digest"), ("audio", "text"), {"note": "string"}
+        found = ModelLog(client, ids.experiment_id, "plain", *about, card, partial(export_run, run))
+        found.begin(ids.run_id)
+        if not dies:
+            found.finish()
+        return found
+
+    again = logged(first.tags["mlflow.note.content"])
+    assert again.model_id == first.model_id
+    half = logged("longer", dies=True)
+    longer = logged("longer")
+    kept = [one.model_id for one in models_of(client, ids.experiment_id, ids.run_id)]
+    assert kept == [longer.model_id, first.model_id]
+    assert half.model_id not in kept
+    assert find_model(client, f"runs:/{ids.run_id}").model_id == longer.model_id
+    client.delete_logged_model(longer.model_id)
