@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raysys.corpus import across, demo, emodb, iemocap, manifest, meld, ratings, recipe
+from raysys.corpus import across, demo, emobox, emodb, iemocap, manifest, meld, ratings, recipe
 from raysys.corpus.across import AcrossConfig
 from raysys.corpus.check import Rules, check_corpus, check_dialogues
 from raysys.corpus.demo import DemoConfig
+from raysys.corpus.emobox import EmoboxConfig
 from raysys.corpus.files import SourceConfig
 from raysys.corpus.iemocap import IemocapConfig
+from raysys.corpus.naming import FOLDER, Recipe, load_recipe
 from raysys.corpus.ratings import RatingsConfig
 from raysys.corpus.recipe import RecipeConfig
 from raysys.corpus.table import Corpus, RawCorpus, Utterance
@@ -20,6 +22,7 @@ from raysys.storage import Folder
 READERS: Mapping[str, Callable[[SourceConfig, Any, Folder], RawCorpus]] = {
     "across": across.read,
     "demo": demo.read,
+    "emobox": emobox.read,
     "emodb": emodb.read,
     "iemocap": iemocap.read,
     "manifest": manifest.read,
@@ -36,6 +39,8 @@ class CorpusConfig(SourceConfig):
 
     demo: DemoConfig = field(default_factory=DemoConfig)
     """The generated corpus."""
+    emobox: EmoboxConfig = field(default_factory=EmoboxConfig)
+    """Metadata and folds of EmoBox."""
     iemocap: IemocapConfig = field(default_factory=IemocapConfig)
     """Part of IEMOCAP."""
     ratings: RatingsConfig = field(default_factory=RatingsConfig)
@@ -46,11 +51,9 @@ class CorpusConfig(SourceConfig):
     """One corpus to learn from, another to be tested on."""
 
 
-def recipes() -> dict[str, recipe.Recipe]:
+def recipes() -> dict[str, Recipe]:
     """Name -> recipe, of those that come with raysys."""
-    return {
-        file.stem: recipe.load_recipe(file.stem) for file in sorted(recipe.FOLDER.glob("*.yaml"))
-    }
+    return {file.stem: load_recipe(file.stem) for file in sorted(FOLDER.glob("*.yaml"))}
 
 
 def recipe_text(name: str) -> str:
@@ -62,8 +65,8 @@ def recipe_text(name: str) -> str:
     Raises:
         CorpusError: there is none.
     """
-    found = recipe.load_recipe(name)
-    return (recipe.FOLDER / f"{found.name}.yaml").read_text(encoding="utf-8")
+    found = load_recipe(name)
+    return (FOLDER / f"{found.name}.yaml").read_text(encoding="utf-8")
 
 
 def read_raw(source: SourceConfig, config: SourceConfig, cache: Folder) -> RawCorpus:

@@ -11,7 +11,7 @@ import numpy as np
 from raysys.corpus.audio import SILENT
 from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold, FoldsConfig, groups_of, tested_groups
-from raysys.corpus.table import Corpus
+from raysys.corpus.table import Corpus, Official
 from raysys.errors import LeakError
 
 
@@ -35,9 +35,12 @@ def audit_folds(
     Raises:
         LeakError: a group, or an utterance, is in two parts of a fold.
     """
-    _refuse_shared("group", groups_of(corpus, config), folds, config.groups)
+    published = corpus.official if config.method == "official" else None
+    if published is None:
+        _refuse_shared("group", groups_of(corpus, config), folds, config.groups)
     _refuse_shared("row", np.arange(len(corpus)), folds, "utterance")
     findings = [
+        *_as_published(published, folds),
         *_shared("speaker", np.array(corpus.column("speaker")), folds, corpus),
         *_shared("audio", np.array(corpus.audio_digests), folds, corpus),
     ]
@@ -59,6 +62,16 @@ def audit_folds(
         )
         findings.append(Finding("warning", "quarantine", message))
     return tuple(findings)
+
+
+def _as_published(published: Official | None, folds: tuple[Fold, ...]) -> list[Finding]:
+    """Whose folds these are, and what is known of them."""
+    if published is None:
+        return []
+    message = f"{len(folds)} published folds ({published.source})"
+    known = f"; {published.scores}" if published.scores else ""
+    honest = "speakers held out: --folds.method stratified_group --folds.groups speaker"
+    return [Finding("note", "published_folds", f"{message}{known}; {honest}")]
 
 
 def _tested(corpus: Corpus, config: FoldsConfig) -> list[Finding]:

@@ -117,6 +117,7 @@ def check_corpus(
         formats=raw.formats,
         equivalent=raw.equivalent,
         is_divided=raw.is_divided,
+        official=raw.official,
         utterances=tuple(rows),
         audio_digests=tuple(one.heard.digest if one.heard else "" for one in good),
         findings=findings,

@@ -18,8 +18,8 @@ class SourceConfig:
 
     name: str = "demo"
     """Reader: demo (generated, synthetic), emodb, iemocap, meld, manifest (your own CSV or Parquet), recipe (names of
-    files, by configs/corpora), ratings (of words or texts, in several formats), or across (one corpus to learn from,
-    another to be tested on)."""
+    files, by configs/corpora), emobox (EmoBox' metadata and folds), ratings (of words or texts, in several formats),
+    or across (one corpus to learn from, another to be tested on)."""
     root: str = ""
     """Folder of the corpus; audio paths are relative to it. The demo needs none."""
     manifest: str = ""

@@ -32,8 +32,8 @@ class FoldsConfig:
     """How utterances are divided into train, val and test."""
 
     method: Literal["stratified_group", "leave_one_group_out", "official"] = "stratified_group"
-    """stratified_group (scikit-learn's StratifiedGroupKFold), leave_one_group_out (a fold a group), or official (one
-    fold: the corpus' own train, val and test)."""
+    """stratified_group (scikit-learn's StratifiedGroupKFold), leave_one_group_out (a fold a group), or official (the
+    corpus' own train, val and test: one fold, or those of EmoBox)."""
     groups: Literal["speaker", "session", "dialogue"] = "speaker"
     """What may never be in two parts of a fold."""
     n_splits: int = 5
@@ -83,8 +83,10 @@ def groups_of(corpus: Corpus, config: FoldsConfig) -> np.ndarray:
     column = corpus.column("dialogue_id" if config.groups == "dialogue" else config.groups)
     if "" in column:
         row = corpus.utterances[column.index("")].utterance_id
+        full = [n for n in ("speaker", "session", "dialogue_id") if "" not in corpus.column(n)]
+        others = " or ".join(one.removesuffix("_id") for one in full)
         raise CorpusError(
-            f"utterance '{row}' has no {config.groups}: fill it or set --folds.groups"
+            f"utterance '{row}' has no {config.groups}: fill it or set --folds.groups {others}".rstrip()
         )
     return np.array(column)
 
@@ -133,13 +135,16 @@ def make_folds(
             f"corpus {corpus.name} is learnt from in one part and tested in another: set --folds.method official"
         )
     groups = groups_of(corpus, config)
-    if config.method == "official":
+    if config.method == "official" and corpus.official is None:
         return (_checked(_official(corpus), "give utterances that split"),)
-    _check_group_count(groups, config)
+    if corpus.official is None or config.method != "official":
+        _check_group_count(groups, config)
     folds: list[Fold] = []
     validated = np.zeros(len(corpus), dtype=np.int64)
-    for rest, test in _outer(strata, groups, config):
-        train, val = _inner(rest, strata, groups, config, validated)
+    for rest, given, test in _outer(corpus, strata, groups, config):
+        train, val = (
+            (rest, given) if len(given) else _inner(rest, strata, groups, config, validated)
+        )
         validated[val] += 1
         folds.append(_checked(Fold(len(folds), np.sort(train), np.sort(val), np.sort(test))))
     return tuple(folds)
@@ -213,13 +218,26 @@ def _check_group_count(groups: np.ndarray, config: FoldsConfig) -> None:
 
 
 def _outer(
-    strata: np.ndarray, groups: np.ndarray, config: FoldsConfig
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    if config.method == "leave_one_group_out":
+    corpus: Corpus, strata: np.ndarray, groups: np.ndarray, config: FoldsConfig
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """What is not tested, what of it is val (nothing where that is still to be chosen), and what is tested."""
+    none = np.zeros(0, dtype=np.int64)
+    if config.method == "official" and corpus.official is not None:
+        for division in corpus.official.folds:
+            part = np.array([division.get(row.utterance_id, "") for row in corpus.utterances])
+            train, val, test = (np.flatnonzero(part == name) for name in ("train", "val", "test"))
+            if not len(val) and len(set(groups[train].tolist())) < 2:
+                raise CorpusError(
+                    f"the published train part has a single {config.groups}, so none can be val: set --folds.groups "
+                    "dialogue"
+                )
+            yield train, val, test
+    elif config.method == "leave_one_group_out":
         for name in tested_groups(groups, config):
-            yield np.flatnonzero(groups != name), np.flatnonzero(groups == name)
-        return
-    yield from _stratified(config.n_splits, strata, groups, config.seed)
+            yield np.flatnonzero(groups != name), none, np.flatnonzero(groups == name)
+    else:
+        for rest, test in _stratified(config.n_splits, strata, groups, config.seed):
+            yield rest, none, test
 
 
 def _inner(

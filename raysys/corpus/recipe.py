@@ -2,27 +2,19 @@
 
     recipe: {name, files, pattern, emotions, ...} + corpus.root -> every file that `files` finds -> rows
 
-The pattern's named groups are `emotion` and `speaker`, and by choice `session`, `sentence` (what is said, by `texts`)
-and any other, which becomes metadata. Recipes that come with raysys stand in configs/corpora.
+What a recipe is, `raysys.corpus.naming` says.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import TypeAdapter
-
-import raysys
 from raysys.corpus.files import SourceConfig, corpus_root
+from raysys.corpus.naming import Recipe, load_recipe
 from raysys.corpus.table import Facts, RawCorpus, Utterance
-from raysys.errors import CorpusError, nearest
+from raysys.errors import CorpusError
 from raysys.storage import Folder
 
-FOLDER = Path(str(raysys.__file__)).resolve().parents[1] / "configs" / "corpora"
-"""Of the recipes that come with raysys."""
 _NAMED = 3
 """Files that a message names."""
 _OWN = ("emotion", "speaker", "session", "sentence")
@@ -34,34 +26,6 @@ class RecipeConfig:
 
     file: str = ""
     """Its name in configs/corpora, such as ravdess, or the path of your own (.yaml)."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a corpus' files are named."""
-
-    name: str
-    """Of the corpus."""
-    files: str | Sequence[str]
-    """Globs under the root, such as **/*.wav."""
-    pattern: str
-    """Regular expression over a file's path without its suffix; it must match the end of it."""
-    emotions: Mapping[str, str]
-    """Code -> emotion; what is not in it is not used."""
-    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Group -> code -> value; with `of`: {of: group}, the value is made from another group."""
-    texts: Mapping[str, str] = field(default_factory=dict)
-    """Code of `sentence` -> what is said; {} in a text stands for the code."""
-    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Group -> codes that are used."""
-    session_of: int = 0
-    """Speakers of a session, in the order of their names, where the files do not say it; 0: none."""
-    source: str = ""
-    """Paper, and where the corpus is from."""
-    licence: str = ""
-    utterances: int | None = None
-    rate_hz: int | None = None
-    hours: float | None = None
 
 
 def read(config: SourceConfig, settings: RecipeConfig | None, cache: Folder) -> RawCorpus:
@@ -79,8 +43,7 @@ def read(config: SourceConfig, settings: RecipeConfig | None, cache: Folder) -> 
         raise CorpusError(
             f"{root} holds no {' or '.join(globs)}: set --corpus.root to the unpacked {recipe.name} ({recipe.source})"
         )
-    pattern = re.compile(rf"(?:.*/)?{recipe.pattern}$")
-    found = {path: pattern.match(path.with_suffix("").as_posix()) for path in files}
+    found = {path: recipe.names.match(path.with_suffix("").as_posix()) for path in files}
     if missed := [str(path) for path, match in found.items() if match is None]:
         more = f" and {len(missed) - _NAMED} more" if len(missed) > _NAMED else ""
         raise CorpusError(
@@ -133,34 +96,3 @@ def _in_sessions(rows: list[Utterance], size: int) -> list[Utterance]:
         s: "+".join(speakers[k - k % size : k - k % size + size]) for k, s in enumerate(speakers)
     }
     return [replace(row, session=session[row.speaker]) for row in rows]
-
-
-def load_recipe(name: str) -> Recipe:
-    """A recipe by its name in configs/corpora, or from a file.
-
-    Raises:
-        CorpusError: there is none, or it is none.
-    """
-    known = {file.stem: file for file in sorted(FOLDER.glob("*.yaml"))}
-    if not name:
-        raise CorpusError(
-            f"set --corpus.recipe.file to a recipe: {', '.join(known)}, or your own .yaml"
-        )
-    file = known.get(name, Path(name).expanduser())
-    if not file.is_file():
-        hint = nearest(name, known) if "/" not in name and "." not in name else "give a .yaml file"
-        raise CorpusError(f"corpus.recipe.file is {name}, and there is no such recipe: {hint}")
-    try:
-        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-        names = set(Recipe.__dataclass_fields__)
-        if not isinstance(content, dict) or not set(content) <= names:
-            odd = sorted(set(content) - names) if isinstance(content, dict) else ["no mapping"]
-            raise CorpusError(f"{file}: unknown {odd[0]}: a recipe has {', '.join(sorted(names))}")
-        recipe = TypeAdapter(Recipe).validate_python(content)
-        groups = set(re.compile(recipe.pattern).groupindex)
-    except (TypeError, ValueError, re.error, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split()).split(" For further information")[0]
-        raise CorpusError(f"{file} is no recipe: {reason}") from error
-    if missing := {"emotion", "speaker"} - groups:
-        raise CorpusError(f"{file}: the pattern has no group (?P<{min(missing)}>...)")
-    return recipe

@@ -64,6 +64,17 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Official:
+    """Folds of a corpus that somebody has published; nothing says that they hold speakers apart."""
+
+    source: str
+    folds: tuple[Mapping[str, str], ...]
+    """Of each, utterance -> train, val or test. Without val, it is taken from train."""
+    scores: str = ""
+    """What is published of them."""
+
+
+@dataclass(frozen=True)
 class RawCorpus:
     """What a reader found, before any check."""
 
@@ -89,6 +100,8 @@ class RawCorpus:
     """Names of the numbers that the reader itself knows."""
     is_divided: bool = False
     """Whether its official parts are what it is made of, so that no other division makes sense."""
+    official: Official | None = None
+    """Published folds, where there are more than utterances' `split` can say."""
     formats: tuple[Format, ...] = ()
     """Of its ratings."""
     equivalent: tuple[tuple[str, ...], ...] = ()
@@ -125,6 +138,8 @@ class Corpus:
     equivalent: tuple[tuple[str, ...], ...] = ()
     """Names of their variables that mean the same."""
     is_divided: bool = False
+    """See `RawCorpus`."""
+    official: Official | None = None
     """See `RawCorpus`."""
     findings: tuple[Finding, ...] = ()
     """What readers of a result must know of how it was read."""
@@ -196,7 +211,9 @@ class Corpus:
             for row, audio in zip(self.utterances, self.audio_digests, strict=True)
         ]
         own = [asdict(one) for one in self.formats]
-        more = [own, self.equivalent] if own else []
+        more: list[object] = [own, self.equivalent] if own else []
+        if self.official:
+            more.append([dict(fold) for fold in self.official.folds])
         return digest(self.name, self.emotions, self.targets, rows, self.video_digests, *more)
 
 

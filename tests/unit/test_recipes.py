@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from raysys.corpus import CorpusConfig, manifest, read_corpus
-from raysys.corpus.recipe import FOLDER, RecipeConfig, load_recipe
+from raysys.corpus.naming import FOLDER, load_recipe
+from raysys.corpus.recipe import RecipeConfig
 from raysys.corpus.table import Corpus
 from raysys.errors import CorpusError
 from raysys.storage import Folder
