@@ -5,12 +5,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raysys.corpus import across, demo, emobox, emodb, iemocap, manifest, meld, ratings, recipe
+from raysys.corpus import (
+    across,
+    audformat,
+    demo,
+    emobox,
+    emodb,
+    huggingface,
+    iemocap,
+    manifest,
+    meld,
+    ratings,
+    recipe,
+)
 from raysys.corpus.across import AcrossConfig
+from raysys.corpus.audformat import AudformatConfig
 from raysys.corpus.check import Rules, check_corpus, check_dialogues
+from raysys.corpus.columns import read_manifest
 from raysys.corpus.demo import DemoConfig
 from raysys.corpus.emobox import EmoboxConfig
 from raysys.corpus.files import SourceConfig
+from raysys.corpus.huggingface import HuggingfaceConfig
 from raysys.corpus.iemocap import IemocapConfig
 from raysys.corpus.naming import FOLDER, Recipe, load_recipe
 from raysys.corpus.ratings import RatingsConfig
@@ -21,9 +36,11 @@ from raysys.storage import Folder
 
 READERS: Mapping[str, Callable[[SourceConfig, Any, Folder], RawCorpus]] = {
     "across": across.read,
+    "audformat": audformat.read,
     "demo": demo.read,
     "emobox": emobox.read,
     "emodb": emodb.read,
+    "huggingface": huggingface.read,
     "iemocap": iemocap.read,
     "manifest": manifest.read,
     "meld": meld.read,
@@ -37,10 +54,14 @@ READERS: Mapping[str, Callable[[SourceConfig, Any, Folder], RawCorpus]] = {
 class CorpusConfig(SourceConfig):
     """Which corpus to read, and from where."""
 
+    audformat: AudformatConfig = field(default_factory=AudformatConfig)
+    """A database in audEERING's format."""
     demo: DemoConfig = field(default_factory=DemoConfig)
     """The generated corpus."""
     emobox: EmoboxConfig = field(default_factory=EmoboxConfig)
     """Metadata and folds of EmoBox."""
+    huggingface: HuggingfaceConfig = field(default_factory=HuggingfaceConfig)
+    """A dataset on Hugging Face's hub, or in its layouts."""
     iemocap: IemocapConfig = field(default_factory=IemocapConfig)
     """Part of IEMOCAP."""
     ratings: RatingsConfig = field(default_factory=RatingsConfig)
@@ -95,7 +116,7 @@ def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> tuple[Utt
     Raises:
         CorpusError: it cannot be read.
     """
-    return manifest.read_manifest(
+    return read_manifest(
         path, root=path.parent, name=path.stem, columns=columns, needed=()
     ).utterances
 

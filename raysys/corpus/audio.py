@@ -1,21 +1,26 @@
 """Samples of an utterance: decoding, what makes them unusable, and the digests by which audio is recognised.
 
-    sound files (WAV, FLAC, OGG, MP3, ...) by libsndfile; films, and sound that it lacks (m4a), by FFmpeg's libraries
+    a file, or bytes in a table: sound (WAV, FLAC, OGG, MP3, ...) by libsndfile; films, and what it lacks (m4a), by
+    FFmpeg's libraries
 
 What is cut short, silent or on another scale than it says is refused with its place, never passed on.
 """
 
 import hashlib
+import io
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 from jaxtyping import Float32
 
+from raysys.corpus.arrow import embedded, read_embedded
 from raysys.corpus.table import Utterance
 from raysys.corpus.tables import refuse_pointer
 from raysys.errors import CorpusError, StorageError
@@ -40,6 +45,15 @@ _STREAMED = 0xFFFFFFFF
 """Data size of a WAV whose writer could not know it; everything that follows is data."""
 
 
+def audio_seconds(path: Path) -> float:
+    """Length of a sound file, from its head; 0 where only decoding would tell."""
+    try:
+        source = io.BytesIO(read_embedded(path)) if embedded(path) else path
+        return float(soundfile.info(source).duration)
+    except (soundfile.LibsndfileError, CorpusError, OSError, RuntimeError):
+        return 0.0
+
+
 def read_audio(row: Utterance, path: Path, where: str) -> tuple[Float32[np.ndarray, " time"], int]:
     """Mono samples of an utterance's stretch, within -1..1, and the rate in Hz (16 kHz for films and m4a).
 
@@ -52,23 +66,27 @@ def read_audio(row: Utterance, path: Path, where: str) -> tuple[Float32[np.ndarr
         CorpusError: the file cannot be decoded or is cut short, its channels cancel each other, or start and end do not
             lie in it.
     """
-    if not path.is_file():
+    source: Path | io.BytesIO = path
+    if embedded(path):
+        source = io.BytesIO(read_embedded(path))
+    elif not path.is_file():
         raise CorpusError(f"{where}: there is no audio file {path}")
-    if path.suffix.lower() in _BY_FFMPEG:
-        samples = _by_ffmpeg(path, where)
+    if path.suffix.lower() in _BY_FFMPEG or _is_film(source):
+        samples = _by_ffmpeg(source, path, where)
         first, last = _stretch(row, _FFMPEG_HZ, len(samples), where)
         return samples[first:last], _FFMPEG_HZ
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(source) as file:
             rate, total = int(file.samplerate), len(file)
-            _check_header(path, where)
+            _check_header(source, path, where)
             first, last = _stretch(row, rate, total, where)
             if first:
                 file.seek(first)
             samples = file.read(last - first, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError) as error:
-        refuse_pointer(path, f"{where}: audio ")
-        if path.stat().st_size == 0:
+        if source is path:
+            refuse_pointer(path, f"{where}: audio ")
+        if _size(source) == 0:
             raise CorpusError(f"{where}: audio {path} is empty (0 bytes)") from error
         reason = " ".join(str(error).split())
         if isinstance(error, TypeError):  # soundfile's answer to .raw
@@ -151,7 +169,8 @@ class Digests:
             raise CorpusError(f"{where}: cannot read video {row.video}: {error}") from error
 
     def _kept(self, name: str, path: Path, compute: Callable[[], list[object]]) -> list[object]:
-        state = path.stat()
+        table = embedded(path)
+        state = (table[0] if table else path).stat()
         stamp = [state.st_size, state.st_mtime_ns]
         known = self._known.get(name)
         if known is None or known[:2] != stamp:
@@ -210,13 +229,33 @@ def _mono(
     return mean
 
 
-def _check_header(path: Path, where: str) -> None:
+def _size(source: Path | io.BytesIO) -> int:
+    return source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
+
+
+@contextmanager
+def _opened(source: Path | io.BytesIO) -> Iterator[BinaryIO]:
+    """A file, or bytes, from the start."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            yield file
+        return
+    yield io.BytesIO(source.getvalue())
+
+
+def _is_film(source: Path | io.BytesIO) -> bool:
+    """Whether bytes are those of MPEG-4 or Matroska; of files, their suffix tells."""
+    head = b"" if isinstance(source, Path) else source.getvalue()[:12]
+    return head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3"
+
+
+def _check_header(source: Path | io.BytesIO, path: Path, where: str) -> None:
     """Refuse a WAV or AIFF that holds less, or more, than it says; libsndfile reads what is there without a word."""
-    with path.open("rb") as file:
+    with _opened(source) as file:
         head = file.read(12)
         if head[:4] == b".snd":
             start, size = struct.unpack(">II", head[4:])
-            _check_size(size, path.stat().st_size - start, path, where)
+            _check_size(size, _size(source) - start, path, where)
         if head[8:] not in (b"WAVE", b"AIFF", b"AIFC"):
             return
         order = "<" if head[:4] == b"RIFF" else ">"
@@ -227,7 +266,7 @@ def _check_header(path: Path, where: str) -> None:
             file.seek(size + size % 2, 1)
         else:
             return
-        left = path.stat().st_size - file.tell()
+        left = _size(source) - file.tell()
         file.seek(size + size % 2, 1)
         after = file.read(4)
     _check_size(size, left, path, where)
@@ -257,12 +296,12 @@ def _check_size(size: int, left: int, path: Path, where: str) -> None:
         )
 
 
-def _by_ffmpeg(path: Path, where: str) -> Float32[np.ndarray, " time"]:
+def _by_ffmpeg(source: Path | io.BytesIO, path: Path, where: str) -> Float32[np.ndarray, " time"]:
     """All sound of a film or sound file, mono at 16 kHz."""
     import av  # a tenth of a second, which others are spared
 
     try:
-        with av.open(str(path)) as film:
+        with av.open(str(source) if isinstance(source, Path) else source, "r") as film:
             if not film.streams.audio:
                 raise CorpusError(f"{where}: {path} has no sound: leave the utterance out")
             stream = film.streams.audio[0]
@@ -275,7 +314,8 @@ def _by_ffmpeg(path: Path, where: str) -> Float32[np.ndarray, " time"]:
             ]
             pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
     except (av.FFmpegError, OSError, ValueError) as error:
-        refuse_pointer(path, f"{where}: audio ")
+        if source is path:
+            refuse_pointer(path, f"{where}: audio ")
         reason = " ".join(str(error).split())
         raise CorpusError(f"{where}: cannot decode audio {path}: {reason}") from error
     samples = np.concatenate(pieces) if pieces else np.zeros(0)

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from raysys.corpus.columns import COLUMNS, read_manifest
 from raysys.corpus.demo_voice import Prosody, Voice, speak
 from raysys.corpus.files import SourceConfig
-from raysys.corpus.manifest import COLUMNS, read_manifest
 from raysys.corpus.table import RawCorpus, Utterance
 from raysys.errors import ConfigError
 from raysys.settings import digest, require

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raysys.corpus.arrow import embedded
 from raysys.corpus.names import clean_name
 from raysys.errors import CorpusError
 from raysys.settings import require
@@ -17,15 +18,16 @@ class SourceConfig:
     """What every reader is asked for."""
 
     name: str = "demo"
-    """Reader: demo (generated, synthetic), emodb, iemocap, meld, manifest (your own CSV or Parquet), recipe (names of
-    files, by configs/corpora), emobox (EmoBox' metadata and folds), ratings (of words or texts, in several formats),
-    or across (one corpus to learn from, another to be tested on)."""
+    """Reader: demo (generated, synthetic); of your own data manifest (CSV or Parquet), recipe (names of files, by
+    configs/corpora), huggingface (Parquet, audiofolder, saved datasets), audformat (audEERING's databases) or ratings
+    (of words or texts, in several formats); emobox (EmoBox' metadata and folds), emodb, iemocap, meld; across (one
+    corpus to learn from, another to be tested on)."""
     root: str = ""
     """Folder of the corpus; audio paths are relative to it. The demo needs none."""
     manifest: str = ""
     """For `manifest`: the table (.csv, .tsv, .txt, .parquet), relative to root. Empty: manifest.csv, .parquet, .tsv."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """For `manifest`: what the table calls a column, as in {audio: filename, label: emotion}."""
+    """For manifest, huggingface, audformat: what the table calls a column, as in {audio: filename, label: emotion}."""
     emotions: tuple[str, ...] = ()
     """Emotions in the order of the classes. Empty: the reader's own order (manifest: sorted)."""
     targets: tuple[str, ...] = ()
@@ -40,9 +42,14 @@ class SourceConfig:
             require(
                 plain, f"corpus.{name}", given, "names without blanks around them, in Unicode NFC"
             )
-        rule = "empty unless corpus.name is manifest or across"
-        for name, given in (("columns", dict(self.columns)), ("manifest", self.manifest)):
-            require(not given or self.name in ("manifest", "across"), f"corpus.{name}", given, rule)
+        readers = {
+            "manifest": ("manifest", "across"),
+            "columns": ("manifest", "across", "huggingface", "audformat"),
+        }
+        for name, allowed in readers.items():
+            given = getattr(self, name)
+            rule = f"empty unless corpus.name is {' or '.join(allowed)}"
+            require(not given or self.name in allowed, f"corpus.{name}", given, rule)
 
 
 def corpus_root(config: SourceConfig) -> Path:
@@ -77,7 +84,8 @@ def file_under(name: str, root: Path, what: str) -> str:
     if inside.split(os.sep)[0] == os.pardir:
         raise CorpusError(f"{what} path '{name}' leaves the corpus root {root}")
     path = root / inside
-    if path.is_file():
+    table = embedded(path)
+    if path.is_file() or (table and table[0].is_file()):
         return inside
     raise CorpusError(f"{what} {_why_no_file(name, path)}")
 

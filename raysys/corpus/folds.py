@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from raysys.corpus.names import clean_name, natural_key
-from raysys.corpus.table import Corpus, text_key
+from raysys.corpus.table import Corpus, Utterance, text_key
 from raysys.errors import CorpusError, nearest
 from raysys.settings import require
 
@@ -33,7 +33,7 @@ class FoldsConfig:
 
     method: Literal["stratified_group", "leave_one_group_out", "official"] = "stratified_group"
     """stratified_group (scikit-learn's StratifiedGroupKFold), leave_one_group_out (a fold a group), or official (the
-    corpus' own train, val and test: one fold, or those of EmoBox)."""
+    corpus' own train, val and test: one fold, or those of EmoBox; a val part that is not there is taken from train)."""
     groups: Literal["speaker", "session", "dialogue"] = "speaker"
     """What may never be in two parts of a fold."""
     n_splits: int = 5
@@ -135,9 +135,7 @@ def make_folds(
             f"corpus {corpus.name} is learnt from in one part and tested in another: set --folds.method official"
         )
     groups = groups_of(corpus, config)
-    if config.method == "official" and corpus.official is None:
-        return (_checked(_official(corpus), "give utterances that split"),)
-    if corpus.official is None or config.method != "official":
+    if config.method != "official":
         _check_group_count(groups, config)
     folds: list[Fold] = []
     validated = np.zeros(len(corpus), dtype=np.int64)
@@ -189,19 +187,43 @@ def inner_folds(
     )
 
 
-def _official(corpus: Corpus) -> Fold:
-    """The corpus' own parts."""
-    split = np.array([row.split for row in corpus.utterances])
-    for row in corpus.utterances:
-        if row.split not in ("train", "val", "test"):
-            meant = {"dev": "val", "validation": "val", "valid": "val", "eval": "test"}
-            known = meant.get(row.split.lower()) or row.split.lower()
-            hint = f" (did you mean '{known}'?)" if known in ("train", "val", "test") else ""
+def _official(
+    corpus: Corpus, groups: np.ndarray, config: FoldsConfig
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The corpus' own parts, of each of its published folds: train, val (nothing where it has none) and test."""
+    rows = corpus.utterances
+    if corpus.official is None:
+        for row in rows:
+            _check_split(row)
+        divisions: Sequence[list[str]] = [[row.split for row in rows]]
+    else:
+        divisions = [
+            [fold.get(row.utterance_id, "") for row in rows] for fold in corpus.official.folds
+        ]
+    for k, division in enumerate(divisions):
+        part = np.array(division)
+        train, val, test = (np.flatnonzero(part == name) for name in ("train", "val", "test"))
+        if not len(train) or not len(test):
             raise CorpusError(
-                f"utterance '{row.utterance_id}' has the split '{row.split}'{hint}, but folds.method official needs "
-                "train, val or test: fill it or set --folds.method"
+                f"fold {k} has an empty {'test' if len(train) else 'train'} part: give utterances that split, or set "
+                "--folds.method stratified_group"
             )
-    return Fold(0, *(np.flatnonzero(split == part) for part in ("train", "val", "test")))
+        if not len(val) and len(set(groups[train].tolist())) < 2:
+            raise CorpusError(
+                f"the official train part has a single {config.groups}, so none can be val: set --folds.groups dialogue"
+            )
+        yield train, val, test
+
+
+def _check_split(row: Utterance) -> None:
+    if row.split not in ("train", "val", "test"):
+        meant = {"dev": "val", "validation": "val", "valid": "val", "eval": "test"}
+        known = meant.get(row.split.lower()) or row.split.lower()
+        hint = f" (did you mean '{known}'?)" if known in ("train", "val", "test") else ""
+        raise CorpusError(
+            f"utterance '{row.utterance_id}' has the split '{row.split}'{hint}, but folds.method official needs "
+            "train, val or test: fill it or set --folds.method"
+        )
 
 
 def _check_group_count(groups: np.ndarray, config: FoldsConfig) -> None:
@@ -222,16 +244,8 @@ def _outer(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """What is not tested, what of it is val (nothing where that is still to be chosen), and what is tested."""
     none = np.zeros(0, dtype=np.int64)
-    if config.method == "official" and corpus.official is not None:
-        for division in corpus.official.folds:
-            part = np.array([division.get(row.utterance_id, "") for row in corpus.utterances])
-            train, val, test = (np.flatnonzero(part == name) for name in ("train", "val", "test"))
-            if not len(val) and len(set(groups[train].tolist())) < 2:
-                raise CorpusError(
-                    f"the published train part has a single {config.groups}, so none can be val: set --folds.groups "
-                    "dialogue"
-                )
-            yield train, val, test
+    if config.method == "official":
+        yield from _official(corpus, groups, config)
     elif config.method == "leave_one_group_out":
         for name in tested_groups(groups, config):
             yield np.flatnonzero(groups != name), none, np.flatnonzero(groups == name)
@@ -283,10 +297,12 @@ def _stratified(
             raise CorpusError(f"{error} Set fewer --folds.n_splits.") from error
 
 
-def _checked(fold: Fold, remedy: str = "set fewer --folds.n_splits") -> Fold:
+def _checked(fold: Fold) -> Fold:
     for part, indices in fold.parts().items():
         if len(indices) == 0:
-            raise CorpusError(f"fold {fold.index} has an empty {part} part: {remedy}")
+            raise CorpusError(
+                f"fold {fold.index} has an empty {part} part: set fewer --folds.n_splits"
+            )
     return fold
 
 

@@ -1,4 +1,4 @@
-"""Tables as people have them: CSV with comma, semicolon or tab, UTF-8 or UTF-16, and Parquet.
+"""Tables as people have them: CSV with comma, semicolon or tab, UTF-8 or UTF-16, JSON Lines, and Parquet.
 
     file -> names of its columns (checked) -> (where, cells by column) a row; what is wrong with rows is collected
 
@@ -8,6 +8,7 @@ Nothing is guessed: a byte that is no UTF-8 is named with its line, a column tha
 import codecs
 import csv
 import io
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,9 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-
+from raysys.corpus.arrow import ARROW, PARQUET, arrow_rows
 from raysys.corpus.names import clean_name
 from raysys.errors import CorpusError, nearest
 
@@ -66,7 +65,7 @@ def in_one_line(problems: Sequence[str]) -> str:
 
 
 def table_rows(path: Path, check: Check, problems: Problems) -> Iterator[Row]:
-    """Rows of a CSV (.csv, .tsv, .txt) or Parquet file; empty cells are left out.
+    """Rows of a CSV (.csv, .tsv, .txt), JSON Lines, Parquet or Arrow file; empty cells are left out.
 
     Args:
         path: of the table.
@@ -76,11 +75,26 @@ def table_rows(path: Path, check: Check, problems: Problems) -> Iterator[Row]:
     Raises:
         CorpusError: the file is no such table, a column comes twice, or `check` refuses.
     """
-    if path.suffix.lower() in (".parquet", ".pq"):
+    if path.suffix.lower() in (*PARQUET, ARROW):
         yield from _parquet_rows(path, check, problems)
+        return
+    if path.suffix.lower() == ".jsonl":
+        yield from _json_rows(path, check, problems)
         return
     for where, row in csv_rows(path, check, problems):
         yield where, {name: value for name, value in row.items() if value != ""}
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of a table's columns.
+
+    Raises:
+        CorpusError: it is no table.
+    """
+    found: list[str] = []
+    for _ in table_rows(path, lambda names, _: found.extend(names), Problems()):
+        break
+    return found
 
 
 def csv_rows(
@@ -290,16 +304,38 @@ def _column_names(found: Sequence[str], path: Path) -> list[str]:
 
 def _parquet_rows(path: Path, check: Check, problems: Problems) -> Iterator[Row]:
     refuse_pointer(path, "")
-    try:
-        table = pyarrow.parquet.read_table(path)
-        names = _column_names(table.column_names, path)
-        columns = [column.to_pylist() for column in table.columns]
-    except (OSError, pyarrow.ArrowException, ValueError) as error:
-        raise CorpusError(f"{path} is not Parquet: {' '.join(str(error).split())}") from error
+    found, rows = arrow_rows(path)
+    names = _column_names(found, path)
     check(names, path)
-    for k, cells in enumerate(zip(*columns, strict=True)):
-        row = dict(zip(names, cells, strict=True))
+    for k, cells in enumerate(rows):
+        row = dict(zip(names, cells.values(), strict=True))
         yield f"{path} row {k}", {name: v for name, v in row.items() if not _is_missing(v)}
+
+
+def _json_rows(path: Path, check: Check, problems: Problems) -> Iterator[Row]:
+    """A JSON object a line; the columns are those of all lines."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise CorpusError(_no_utf8(path)) from error
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
+    rows: list[Row] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            cells = json.loads(line)
+        except ValueError:
+            cells = None
+        if isinstance(cells, dict):
+            rows.append((f"{path}:{number}", cells))
+        else:
+            problems.add(f"{path}:{number} is no JSON object: a line is one")
+    names = _column_names(list(dict.fromkeys(name for _, cells in rows for name in cells)), path)
+    check(names, path)
+    for where, cells in rows:
+        yield where, {clean_name(k): v for k, v in cells.items() if not _is_missing(v)}
 
 
 def _is_missing(value: object) -> bool:

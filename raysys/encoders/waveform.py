@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from jaxtyping import Float32
 
@@ -59,10 +58,7 @@ def seconds(row: Utterance, root: Path) -> float:
     """Length of an utterance, from its file's head; 0 where only decoding would tell."""
     if row.end is not None:
         return row.end - (row.start or 0.0)
-    try:
-        return float(soundfile.info(root / row.audio).duration)
-    except (soundfile.LibsndfileError, OSError, RuntimeError):
-        return 0.0
+    return audio.audio_seconds(root / row.audio)
 
 
 def torchaudio() -> Any:

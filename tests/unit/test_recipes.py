@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from raysys.corpus import CorpusConfig, manifest, read_corpus
+from raysys.corpus import CorpusConfig, read_corpus
+from raysys.corpus.columns import read_manifest
 from raysys.corpus.naming import FOLDER, load_recipe
 from raysys.corpus.recipe import RecipeConfig
 from raysys.corpus.table import Corpus
@@ -181,7 +182,7 @@ def test_real_names_are_read_as_their_manifest_says(recipe: str, sessions: int, 
     root = SHARED / "data" / recipe
     if not (root / "manifest.csv").is_file():
         pytest.skip(f"no {recipe} at {root}")
-    known = manifest.read_manifest(root / "manifest.csv", root=root, name=recipe).utterances
+    known = read_manifest(root / "manifest.csv", root=root, name=recipe).utterances
     labels = {row.audio: (row.speaker, row.label.replace("surprised", "surprise")) for row in known}
     config = CorpusConfig(name="recipe", root=str(root), recipe=RecipeConfig(recipe))
     found = read_corpus(config, Classification, modalities=(), cache=Folder(str(tmp_path)))

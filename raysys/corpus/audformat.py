@@ -1,0 +1,327 @@
+"""Reader `audformat`: databases in audEERING's format, which nkululeko uses too (audeering.github.io/audformat).
+
+    DB/db.yaml (schemes, splits, tables) + db.TABLE.csv or .parquet -> rows of the table, or tables, of labels
+        a row's speaker -> the misc table, or the labels of the scheme, that say more of speakers (gender, age)
+        filewise tables, such as `files` -> further columns of the same files
+
+Tables are read as text and Parquet; the pickles that audformat keeps beside them are never opened.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from raysys.corpus.columns import COLUMNS
+from raysys.corpus.files import SourceConfig, corpus_root
+from raysys.corpus.finding import Finding
+from raysys.corpus.names import clean_name
+from raysys.corpus.table import RawCorpus, Utterance
+from raysys.corpus.tables import Problems, as_name, as_number, as_seconds, table_rows
+from raysys.errors import CorpusError, nearest
+from raysys.storage import Folder
+
+_PARTS = {"train": "train", "dev": "val", "test": "test"}
+"""Type of a split -> part."""
+_PLACES = ("file", "start", "end")
+_FILES = "files"
+"""The table that, by convention, says who speaks in a file."""
+
+
+@dataclass(frozen=True)
+class AudformatConfig:
+    """Which database, and which of its tables."""
+
+    table: tuple[str, ...] = ()
+    """Tables with the labels, such as [emotion], or one a split; empty: the only one that is not `files`."""
+    joined: tuple[str, ...] = ()
+    """Filewise tables whose columns are added to the same files; empty: `files`, where there is one."""
+    audb: str = ""
+    """Name of a database that audb fetches, instead of corpus.root; needs raysys[audb]."""
+    version: str = ""
+    """Of a database that audb fetches; empty: the latest."""
+
+
+@dataclass(frozen=True)
+class _Database:
+    """What its header says."""
+
+    root: Path
+    name: str
+    schemes: Mapping[str, Mapping[str, Any]]
+    splits: Mapping[str, Mapping[str, Any]]
+    tables: Mapping[str, Mapping[str, Any]]
+    misc: Mapping[str, Mapping[str, Any]]
+    licence: str = ""
+    rows: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
+    """Of tables that were read."""
+
+    def read(self, table: str) -> list[tuple[str, dict[str, Any]]]:
+        """Rows of a table: where each stands, and its cells.
+
+        Raises:
+            CorpusError: it is not there, or holds other columns than the header says.
+        """
+        if table not in self.rows:
+            stem = self.root / f"db.{table}"
+            there = [p for end in ("parquet", "csv") if (p := Path(f"{stem}.{end}")).is_file()]
+            if not there:
+                pickled = Path(f"{stem}.pkl").is_file()
+                why = "there is only a pickle, which raysys does not open" if pickled else "missing"
+                raise CorpusError(
+                    f"table '{table}': no {stem.name}.parquet or .csv in {self.root}: {why}: save the database again "
+                    "by audformat: db.save(root, storage_format='parquet')"
+                )
+            problems = Problems()
+            self.rows[table] = list(table_rows(there[0], _nothing_to_check, problems))
+            problems.refuse()
+        return self.rows[table]
+
+
+def _nothing_to_check(names: Sequence[str], path: Path) -> None:
+    """The header says what the columns are."""
+
+
+def read(config: SourceConfig, settings: AudformatConfig | None, cache: Folder) -> RawCorpus:
+    """Read the tables of labels, with what else the database knows of their files and speakers.
+
+    Raises:
+        CorpusError: no database; a table or scheme that is not there; a value that its scheme does not know.
+    """
+    settings = settings or AudformatConfig()
+    base = _header(_fetched(settings) if settings.audb else corpus_root(config))
+    names = _tables(base, settings)
+    columns = {table: _columns(base, table, config) for table in names}
+    known = _by_file(base, settings, names)
+    rows, origin, problems, unlabelled = list[Utterance](), list[str](), Problems(), 0
+    for table in names:
+        part = _split(base, table)
+        for where, cells in base.read(table):
+            cells = {**known.get(str(cells.get("file")), {}), **cells}
+            try:
+                row = _utterance(base, cells, columns[table], where, config.targets)
+            except CorpusError as problem:
+                problems.add(problem)
+                continue
+            if not row.label and not row.values:
+                unlabelled += 1
+                continue
+            rows.append(replace(row, split=row.split or part))
+            origin.append(where)
+    problems.refuse()
+    if not rows:
+        raise CorpusError(f"no row of {', '.join(names)} in {base.root} has a label")
+    findings = [Finding("note", "licence", f"licence of {base.name}: {base.licence}")]
+    if unlabelled:
+        message = f"{unlabelled} rows of {', '.join(names)} have no label and are left out"
+        findings.append(Finding("note", "unlabelled", message))
+    return RawCorpus(
+        base.name,
+        base.root,
+        tuple(sorted({row.label for row in rows} - {""})),
+        tuple(rows),
+        tuple(origin),
+        findings=tuple(findings[0 if base.licence else 1 :]),
+    )
+
+
+def _fetched(settings: AudformatConfig) -> Path:
+    try:
+        import audb
+    except ImportError as error:
+        raise CorpusError(
+            "corpus.audformat.audb needs the package audb: pip install 'raysys[audb]', or set --corpus.root to a "
+            "database's folder"
+        ) from error
+    try:
+        base = audb.load(
+            settings.audb, version=settings.version or None, full_path=False, verbose=False
+        )
+    except Exception as error:  # audb and its backends raise errors of many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise CorpusError(f"audb cannot load '{settings.audb}': {reason}") from error
+    return Path(str(base.root))
+
+
+def _header(root: Path) -> _Database:
+    path = root / "db.yaml"
+    if not path.is_file():
+        raise CorpusError(f"{root} holds no db.yaml: set --corpus.root to an audformat database")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise CorpusError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("tables"), dict):
+        raise CorpusError(f"{path} names no tables: save the database again by audformat")
+    schemes, splits, misc = (content.get(key) or {} for key in ("schemes", "splits", "misc_tables"))
+    licence = str(content.get("license") or "")
+    name = str(content.get("name") or root.name)
+    return _Database(root, name, schemes, splits, content["tables"], misc, licence)
+
+
+def _tables(base: _Database, settings: AudformatConfig) -> tuple[str, ...]:
+    for name in (*settings.table, *settings.joined):
+        if name not in base.tables:
+            raise CorpusError(
+                f"{base.root / 'db.yaml'} has no table '{name}' (corpus.audformat.table): "
+                f"{nearest(name, base.tables)}"
+            )
+    if settings.table:
+        return settings.table
+    labelled = [name for name in base.tables if name != _FILES]
+    if len(labelled) != 1:
+        raise CorpusError(
+            f"{base.root / 'db.yaml'} has the tables {', '.join(base.tables)}: set --corpus.audformat.table to those "
+            "with the labels"
+        )
+    return (labelled[0],)
+
+
+def _columns(base: _Database, table: str, config: SourceConfig) -> dict[str, str]:
+    """Our name of a column -> the database's."""
+    own = list(base.tables[table].get("columns") or {})
+    if not own:
+        raise CorpusError(f"{base.root / 'db.yaml'}: table '{table}' has no columns")
+    joined = [c for name in base.tables for c in base.tables[name].get("columns") or {}]
+    found = dict(config.columns)
+    for ours, theirs in found.items():
+        if ours not in COLUMNS:
+            raise CorpusError(f"corpus.columns: no column '{ours}': {nearest(ours, COLUMNS)}")
+        if theirs not in joined:
+            raise CorpusError(
+                f"table '{table}' of {base.name} has no column '{theirs}' (corpus.columns: {ours}): "
+                f"{nearest(theirs, joined)}"
+            )
+    for target in config.targets:
+        if target not in joined:
+            raise CorpusError(
+                f"table '{table}' of {base.name} has no column '{target}' (corpus.targets): {nearest(target, joined)}"
+            )
+    for ours, others in (("speaker", ("speaker",)), ("text", ("transcription", "text"))):
+        there = [c for c in others if c in joined]
+        if there and ours not in found:
+            found[ours] = there[0]
+    if "label" not in found and not config.targets:
+        guess = [c for c in ("emotion", "label") if c in own] or (own if len(own) == 1 else [])
+        if not guess:
+            raise CorpusError(
+                f"table '{table}' of {base.name} has the columns {', '.join(own)}: say which is the emotion, as by "
+                f"--corpus.columns '{{label: {own[0]}}}'"
+            )
+        found["label"] = guess[0]
+    return found
+
+
+def _by_file(
+    base: _Database, settings: AudformatConfig, names: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """What filewise tables say of a file."""
+    joined = settings.joined or tuple(t for t in base.tables if t == _FILES and t not in names)
+    found: dict[str, dict[str, Any]] = {}
+    for table in joined:
+        if base.tables[table].get("type") != "filewise":
+            raise CorpusError(
+                f"table '{table}' is {base.tables[table].get('type')}: corpus.audformat.joined takes filewise ones"
+            )
+        for _, cells in base.read(table):
+            own = {k: v for k, v in cells.items() if k not in _PLACES}
+            found.setdefault(str(cells.get("file")), {}).update(own)
+    return found
+
+
+def _split(base: _Database, table: str) -> str:
+    """Part of a table's rows; empty where it has none."""
+    name = base.tables[table].get("split_id")
+    kind = str((base.splits.get(name) or {}).get("type", "")) if name else ""
+    return _PARTS.get(kind, kind)
+
+
+def _utterance(
+    base: _Database,
+    cells: Mapping[str, Any],
+    columns: Mapping[str, str],
+    where: str,
+    targets: tuple[str, ...],
+) -> Utterance:
+    """One row: columns by our names, the rest as metadata."""
+    values: dict[str, Any] = {}
+    for ours, theirs in columns.items():
+        if theirs in cells:
+            value = _checked(base, theirs, cells[theirs], where)
+            values[ours] = clean_name(value) if ours not in ("text", "audio", "video") else value
+    try:
+        start, end = (
+            as_seconds(cells[name]) if cells.get(name) is not None else None
+            for name in ("start", "end")
+        )
+        numbers = {one: as_number(cells[one]) for one in targets if one in cells}
+    except ValueError as error:
+        raise CorpusError(f"{where}: {error}") from error
+    file = str(cells.get("file", ""))
+    name = PurePosixPath(file).with_suffix("").as_posix()
+    if start or end is not None:
+        name += f"-{start or 0:g}-{'' if end is None else f'{end:g}'}"
+    taken = (*columns.values(), *targets, *_PLACES)
+    more = {k: as_name(v) for k, v in cells.items() if k not in taken}
+    more |= _of_speaker(base, columns.get("speaker", ""), values.get("speaker", ""))
+    return Utterance(
+        **{"utterance_id": name, "dialogue_id": name, "audio": file, **values},
+        start=start or None,
+        end=end,
+        values=numbers or None,
+        metadata=more or None,
+    )
+
+
+def _checked(base: _Database, column: str, value: Any, where: str) -> str:
+    """A cell as its scheme has it."""
+    text = as_name(value)
+    scheme = _scheme(base, column)
+    labels = scheme.get("labels")
+    known = labels if isinstance(labels, list | dict) else None
+    if known is not None and text not in [str(one) for one in known]:
+        raise CorpusError(
+            f"{where}: column '{column}' holds '{text}', which its scheme does not know: "
+            f"{nearest(text, [str(one) for one in known])}"
+        )
+    told = known.get(text, known.get(value)) if isinstance(known, dict) else None
+    return told if isinstance(told, str) else text
+
+
+def _scheme(base: _Database, column: str) -> Mapping[str, Any]:
+    """Scheme of a column.
+
+    Raises:
+        CorpusError: the header names one that it does not describe.
+    """
+    for table in {**base.misc, **base.tables}.values():
+        name = ((table.get("columns") or {}).get(column) or {}).get("scheme_id")
+        if name and name not in base.schemes:
+            raise CorpusError(
+                f"{base.root / 'db.yaml'}: column '{column}' has the scheme '{name}', which is not there: "
+                f"{nearest(str(name), base.schemes)}"
+            )
+        if name:
+            return base.schemes[name] or {}
+    return {}
+
+
+def _of_speaker(base: _Database, column: str, speaker: str) -> dict[str, str]:
+    """What is known of a speaker: by the misc table, or the labels, of the column's scheme."""
+    labels = _scheme(base, column).get("labels") if column else None
+    if isinstance(labels, dict):
+        told = labels.get(speaker)
+        return {k: as_name(v) for k, v in told.items()} if isinstance(told, dict) else {}
+    return dict(_misc(base, str(labels)).get(speaker, {})) if labels in base.misc else {}
+
+
+def _misc(base: _Database, table: str) -> dict[str, dict[str, str]]:
+    """A misc table by its first level."""
+    levels = list(base.misc[table].get("levels") or {})
+    found: dict[str, dict[str, str]] = {}
+    for _, cells in base.read(table):
+        own = {k: as_name(v) for k, v in cells.items() if k not in levels}
+        found[as_name(cells[levels[0]])] = own
+    return found
