@@ -24,6 +24,7 @@ from raysys.encoders.extraction import Through, here
 from raysys.encoders.frames import FramesConfig
 from raysys.encoders.hashed import HashedConfig
 from raysys.encoders.logmel import LogmelConfig
+from raysys.encoders.opensmile import OpensmileConfig
 from raysys.encoders.pooled import Pooled
 from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.encoders.ragged import Ragged
@@ -43,7 +44,8 @@ class FeaturesConfig:
     """Which encoder turns each modality into frames or tokens, and how frames are normalised."""
 
     audio: str = "logmel"
-    """Audio encoder: logmel, audio_transformers (Whisper, wav2vec 2.0, HuBERT, WavLM, data2vec, AST) or precomputed."""
+    """Audio encoder: logmel, audio_transformers (Whisper, wav2vec 2.0, HuBERT, WavLM, data2vec, AST),
+    opensmile (eGeMAPS, ComParE) or precomputed."""
     text: str = "hashed"
     """Text encoder: hashed, transformers (BERT, RoBERTa, MiniLM, ...) or precomputed."""
     video: str = "precomputed"
@@ -58,6 +60,8 @@ class FeaturesConfig:
     """Settings of the logmel encoder."""
     audio_transformers: AudioTransformersConfig = field(default_factory=AudioTransformersConfig)
     """Settings of the audio_transformers encoder."""
+    opensmile: OpensmileConfig = field(default_factory=OpensmileConfig)
+    """Settings of the opensmile encoder."""
     hashed: HashedConfig = field(default_factory=HashedConfig)
     """Settings of the hashed encoder."""
     transformers: TransformersConfig = field(default_factory=TransformersConfig)
