@@ -1,4 +1,4 @@
-"""Batches: from ragged features of one part of a fold to padded tensors with masks.
+"""Batches: from ragged features of one part of a fold to frames, padded where a model asks for it.
 
     Ragged, indices -> Part (resident on the device) -> rows -> Batch
     Part, pairs     -> Part with mixtures: utterances that exist only as (major row, minor row, share)
@@ -10,6 +10,7 @@ gathered by index from the resident frames; nothing is loaded while training, un
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,12 +25,41 @@ _BUCKET = 8
 """Batches whose utterances are sorted by length together; larger buckets pad less and shuffle less."""
 
 
-@dataclass(frozen=True)
 class Padded:
-    """One modality of a batch. Values are zero where the mask is False."""
+    """One modality of a batch, in two forms of which each is made when it is asked for.
 
-    values: Float[Tensor, "batch time dim"]
-    mask: Bool[Tensor, "batch time"]
+    Args:
+        values: [batch, time, dim], zero where the mask is False.
+        mask: [batch, time], True where there is a frame; padding is at the end.
+    """
+
+    def __init__(
+        self, values: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
+    ) -> None:
+        self.mask = mask
+        self.values = values
+
+    @classmethod
+    def of_frames(
+        cls, frames: Float[Tensor, "frame dim"], lengths: Int64[Tensor, " batch"]
+    ) -> "Padded":
+        """Of all utterances' frames one after the other: batches of dialogues are mostly padding."""
+        made = cls.__new__(cls)
+        made.mask = torch.arange(int(lengths.max()), device=frames.device) < lengths[:, None]
+        made.frames = frames
+        return made
+
+    @cached_property
+    def values(self) -> Float[Tensor, "batch time dim"]:
+        """Padded with zeros."""
+        values = self.frames.new_zeros(*self.mask.shape, self.frames.shape[1])
+        values[self.mask] = self.frames
+        return values
+
+    @cached_property
+    def frames(self) -> Float[Tensor, "frame dim"]:
+        """Real frames of all utterances, one after the other."""
+        return self.values[self.mask]
 
 
 @dataclass(frozen=True)
@@ -101,13 +131,12 @@ class OnDisk:
         """Frames of all utterances, and their width."""
         return int(self.ragged.lengths[self.indices].sum()), self.ragged.dim
 
-    def read(self, rows: Int64[Tensor, " batch"]) -> tuple[Tensor, Int64[Tensor, " batch_and_end"]]:
-        """Frames of some utterances one after the other, and where each begins."""
+    def read(self, rows: Int64[Tensor, " batch"]) -> tuple[Tensor, Int64[Tensor, " batch"]]:
+        """Frames of some utterances one after the other, and how many each has."""
         chosen = [int(self.indices[k]) for k in rows.tolist()]
         pieces = [_prepared(self.ragged[k], self.normaliser) for k in chosen]
-        offsets = np.cumsum([0, *map(len, pieces)])
         values = torch.from_numpy(np.concatenate(pieces)).to(self.device)
-        return values, torch.from_numpy(offsets).to(self.device)
+        return values, torch.tensor([len(one) for one in pieces], device=self.device)
 
 
 @dataclass(frozen=True)
@@ -224,10 +253,10 @@ class Part:
         return _mix(major, minor, self.mixtures.share[rows])
 
     def _gathered(self, modality: str, rows: Int64[Tensor, " batch"]) -> Padded:
-        frames = self.frames[modality]
+        frames, offsets = self.frames[modality], self.offsets[modality]
         if isinstance(frames, OnDisk):
-            return _pad(*frames.read(rows), torch.arange(len(rows), device=rows.device))
-        return _pad(frames, self.offsets[modality], rows)
+            return Padded.of_frames(*frames.read(rows))
+        return Padded.of_frames(*_take(frames, offsets, rows))
 
     def batches(
         self, batch_size: int, *, dialogues: bool = False, shuffle: torch.Generator | None = None
@@ -323,16 +352,22 @@ def fit_normaliser(ragged: Ragged, indices: Int64[np.ndarray, " row"]) -> Normal
     return Normaliser.fit(ragged.take(indices.tolist()))
 
 
-def _pad(
+def _take(
     frames: Float[Tensor, "total_time dim"],
     offsets: Int64[Tensor, " utterance_and_end"],
     rows: Int64[Tensor, " batch"],
-) -> Padded:
-    starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
-    time = torch.arange(int(lengths.max()), device=frames.device)
-    mask = time < lengths[:, None]
-    index = torch.where(mask, starts[:, None] + time, 0)
-    return Padded(frames[index] * mask[..., None], mask)
+) -> tuple[Float[Tensor, "frame dim"], Int64[Tensor, " batch"]]:
+    """Frames of some utterances one after the other, and how many each has."""
+    lengths = offsets[rows + 1] - offsets[rows]
+    return frames[torch.repeat_interleave(offsets[rows], lengths) + _places(lengths)], lengths
+
+
+def _places(lengths: Int64[Tensor, " batch"]) -> Int64[Tensor, " frame"]:
+    """Place of every frame in its utterance, from 0."""
+    starts = lengths.cumsum(dim=0) - lengths
+    return torch.arange(int(lengths.sum()), device=lengths.device) - torch.repeat_interleave(
+        starts, lengths
+    )
 
 
 def _mix(major: Padded, minor: Padded, share: Float[Tensor, " batch"]) -> Padded:

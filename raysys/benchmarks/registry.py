@@ -14,9 +14,10 @@ BENCHMARKS: Mapping[str, str] = {
         "scale",
         "faults",
         "packing",
+        "batches",
         "predict",
     )
 }
 """Name -> module, whose `measure` takes (console, temporary folder) and returns what is printed as one JSON object."""
-ON_A_CORPUS = ("extraction", "packing", "predict")
+ON_A_CORPUS = ("extraction", "packing", "batches", "predict")
 """Those whose `measure` takes a config before."""

@@ -157,7 +157,7 @@ class _Reader(nn.Module):
         """The vector, and the states from which it was taken."""
         for layer in self.layers:
             states = layer(states, states, mask)
-        return self.pool(states, mask), states
+        return self.pool(states[mask], mask), states
 
 
 class _Join(nn.Module):

@@ -20,11 +20,15 @@ class AttentionPool(nn.Module):
         self.score = nn.Linear(dim, 1)
 
     def forward(
-        self, values: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
+        self, frames: Float[Tensor, "frame dim"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch out"]:
-        """A vector an utterance."""
-        # Of real frames alone: most of a batch of texts is padding.
-        states = self.linear(values[mask])
+        """A vector an utterance.
+
+        Args:
+            frames: real frames of all utterances, one after the other: most of a batch of texts would be padding.
+            mask: True where an utterance has a frame.
+        """
+        states = self.linear(frames)
         scores = states.new_full(mask.shape, -torch.inf)
         scores[mask] = self.score(torch.tanh(states)).squeeze(-1)
         weighted = states * scores.softmax(dim=1)[mask][:, None]

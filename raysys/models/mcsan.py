@@ -128,5 +128,5 @@ class _Stream(nn.Module):
         if self.gate is not None:
             share = torch.sigmoid(self.gate(torch.cat([inter, intra], dim=-1)))
             intra = share * inter + (1 - share) * intra
-        vector: Tensor = self.pool(intra, own.mask)
+        vector: Tensor = self.pool(intra[own.mask], own.mask)
         return vector

@@ -105,7 +105,7 @@ class Multiemo(nn.Module):
         """Logits, embedding and fused vectors of every utterance of the batch's dialogues."""
         assert layout is not None
         vectors = {
-            m: layout.arrange(pool(modalities[m].values, modalities[m].mask))
+            m: layout.arrange(pool(modalities[m].frames, modalities[m].mask))
             for m, pool in self.pools.items()
         }
         if self.context is not None:

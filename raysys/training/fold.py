@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 
 from raysys.batches.batch import Part, Turns, fit_normaliser, make_part
 from raysys.batches.normalise import Normaliser
@@ -76,6 +76,48 @@ class FoldData:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """What copies the parts of a fold out of the corpus, normalised by its train part."""
+
+    config: Config
+    data: FoldData
+    device: str
+    normalisers: Mapping[str, Normaliser]
+    labels: Int64[np.ndarray, " utterance"]
+    targets: Float[np.ndarray, "utterance output"]
+
+    @classmethod
+    def of(cls, config: Config, data: FoldData, fold: Fold, device: str) -> "Parts":
+        """That of one fold.
+
+        Args:
+            config: modalities, normalisation and targets.
+            data: of all folds.
+            fold: whose train part normalises.
+            device: on which parts are.
+        """
+        framed = [m for m in FRAMED if m in config.model.modalities and m not in data.tops]
+        fits = config.features.normalise == "train"
+        fitted = {m: fit_normaliser(data.features[m], fold.train) for m in framed if fits}
+        targets, labels = data.task.teach(data.targets, config.loss)
+        return cls(config, data, device, fitted, labels, targets)
+
+    def __call__(self, indices: Int64[np.ndarray, " row"], on: str = "") -> Part:
+        """Some utterances, on the fold's device or another one."""
+        places = self.data.places
+        return make_part(
+            {str(name): self.data.features[name] for name in self.config.model.modalities},
+            indices,
+            labels=self.labels,
+            targets=self.targets,
+            normalisers=self.normalisers,
+            device=on or self.device,
+            turns=None if places is None else Turns(*torch.tensor(places).unbind(dim=1)),
+            resident_gb=self.config.training.resident_gb,
+        )
+
+
+@dataclass(frozen=True)
 class TrainedFold:
     """A model with the weights that are kept, and how it came to them."""
 
@@ -109,29 +151,12 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
     device, fold = settle(config), data.folds[fold_task.fold]
     meter = Meter(device)
     tops = {str(m): data.tops[m] for m in config.model.modalities if m in data.tops}
-    framed = [m for m in FRAMED if m in config.model.modalities and m not in tops]
-    fits = config.features.normalise == "train"
-    normalisers = {m: fit_normaliser(data.features[m], fold.train) for m in framed if fits}
-    targets, labels = data.task.teach(data.targets, config.loss)
-    turns = None if data.places is None else Turns(*torch.tensor(data.places).unbind(dim=1))
-
-    def part(indices: Int64[np.ndarray, " row"], on: str = device) -> Part:
-        return make_part(
-            {str(name): data.features[name] for name in config.model.modalities},
-            indices,
-            labels=labels,
-            targets=targets,
-            normalisers=normalisers,
-            device=on,
-            turns=turns,
-            resident_gb=config.training.resident_gb,
-        )
-
+    part = Parts.of(config, data, fold, device)
     trained = train_fold(
         config,
         data.task,
         fold=fold_task.fold,
-        train=_balanced(part(fold.train), config, data, fold),
+        train=balanced(part(fold.train), config, data, fold),
         val=part(fold.val),
         prior=fold_task.prior,
         folder=folder,
@@ -140,7 +165,7 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
     )
     result = _result(fold_task, trained, redone or trained.redone)
     if not trained.stopped:
-        bundle = _bundle(config, data, trained.learner, normalisers)
+        bundle = _bundle(config, data, trained.learner, part.normalisers)
         if config.training.temperature:
             calibrated = fold_task.calibrated or data.task.calibrate(bundle.predict(part(fold.val)))
             result = replace(result, calibrated=calibrated)
@@ -193,7 +218,7 @@ def train_fold(
         StorageError: the checkpoint cannot be written.
     """
     settings, chooser = config.training, config.chooser
-    learner = _learner(config, task, fold=fold, train=train, prior=prior, tops=tops or {})
+    learner = make_learner(config, task, fold=fold, train=train, prior=prior, tops=tops or {})
     model, optimizer = learner.model, learner.optimizer
     redone = ""
     try:
@@ -201,7 +226,7 @@ def train_fold(
     except DamagedError as damage:
         redone = str(damage)
         delete_checkpoint(folder)
-        learner = _learner(config, task, fold=fold, train=train, prior=prior, tops=tops or {})
+        learner = make_learner(config, task, fold=fold, train=train, prior=prior, tops=tops or {})
         model, optimizer, progress, best = learner.model, learner.optimizer, Progress(), {}
     go_on = True
     for record in progress.history:
@@ -262,7 +287,7 @@ def read_result(folder: Folder) -> FoldResult | None:
     return FoldResult(**{**plain, "folder": folder.uri})
 
 
-def _learner(
+def make_learner(
     config: Config,
     task: Task,
     *,
@@ -271,6 +296,7 @@ def _learner(
     prior: FoldPrior | None,
     tops: Mapping[str, TopRecipe],
 ) -> Learner:
+    """A model as it is before the first epoch, with what trains it; arguments are those of `train_fold`."""
     settings = config.training
     torch.manual_seed(stream_seed(config.seed, fold, 0))
     model = build_model(config, dims=train.dims, n_outputs=task.width, tops=tops)
@@ -293,7 +319,7 @@ def _learner(
     return Learner(model, optimizer, objective, fitted)
 
 
-def _balanced(train: Part, config: Config, data: FoldData, fold: Fold) -> Part:
+def balanced(train: Part, config: Config, data: FoldData, fold: Fold) -> Part:
     """The train part with the utterances that `balance` adds."""
     plan = data.task.balance(data.targets, config.balance, fold, seed=config.seed)
     if plan is None or not len(plan):

@@ -226,7 +226,7 @@ def test_multiattn_is_its_equations_for_one_dialogue_at_a_time(configured: tuple
     with torch.inference_mode():
         output = net(batch.modalities, batch.layout)
         pooled = {
-            m: batch.layout.arrange(net.pools[m](padded.values, padded.mask))
+            m: batch.layout.arrange(net.pools[m](padded.frames, padded.mask))
             for m, padded in batch.modalities.items()
         }
         context = net.context(pooled, batch.layout)
