@@ -13,7 +13,8 @@ from raysys.commandline import parse, run_job
 def main(argv: Sequence[str]) -> int:
     """Prepare the corpus and features of a config; 0 when they are ready."""
     config, _ = parse(argv, program="python -m jobs.prepare", about=__doc__)
-    from raysys.running.plan import prepare_corpus, prepare_store
+    from raysys.running.features import prepare_store
+    from raysys.running.plan import prepare_corpus
 
     corpus, cache = prepare_corpus(config)
     corpus, store, findings = prepare_store(corpus, config, cache)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from raysys.batches.normalise import Normaliser
-from raysys.encoders.ragged import Ragged
+from raysys.encoders.ragged import Copies, Ragged
 
 _BUCKET = 8
 """Batches whose utterances are sorted by length together; larger buckets pad less and shuffle less."""
@@ -120,7 +120,7 @@ class Mixtures:
 class OnDisk:
     """Frames of one part that are read when they are asked for: too many to be resident."""
 
-    ragged: Ragged
+    ragged: Ragged | Copies
     indices: Int64[np.ndarray, " utterance"]
     """The part's utterances, as rows of the corpus."""
     normaliser: Normaliser | None
@@ -292,7 +292,7 @@ def _groups(
 
 
 def make_part(
-    store: Mapping[str, Ragged],
+    store: Mapping[str, Ragged | Copies],
     indices: Int64[np.ndarray, " row"],
     *,
     labels: Int64[np.ndarray, " utterance"],
@@ -305,8 +305,8 @@ def make_part(
     """Copy one part's utterances out of the corpus.
 
     Args:
-        store: features of the whole corpus by modality.
-        indices: the part's utterances, as rows of the corpus.
+        store: features of the whole corpus by modality; with copies, row k + n * utterances is copy n of k.
+        indices: the part's utterances, as rows of the corpus or of copies.
         labels: class (or stratum) of every utterance of the corpus.
         targets: what the head is taught of every utterance of the corpus.
         normalisers: by modality; a modality without one is left as it is.
@@ -316,6 +316,7 @@ def make_part(
     """
     frames: dict[str, Tensor | OnDisk] = {}
     offsets = {}
+    rows = indices % len(labels)
     for modality, ragged in store.items():
         normaliser = normalisers.get(modality)
         lengths = ragged.lengths[indices]
@@ -328,8 +329,8 @@ def make_part(
     return Part(
         frames,
         offsets,
-        targets=torch.from_numpy(targets[indices]).to(device),
-        labels=torch.from_numpy(labels[indices]).to(device),
+        targets=torch.from_numpy(targets[rows]).to(device),
+        labels=torch.from_numpy(labels[rows]).to(device),
         turns=None if turns is None else _chosen(turns, indices, device),
     )
 
@@ -341,10 +342,10 @@ def _prepared(
 
 
 def _chosen(turns: Turns, indices: Int64[np.ndarray, " row"], device: str) -> Turns:
-    rows = torch.from_numpy(np.asarray(indices))
-    return Turns(
-        turns.dialogue[rows].to(device), turns.turn[rows].to(device), turns.speaker[rows].to(device)
-    )
+    """Places of utterances; those of copies are in dialogues of their own."""
+    copy, row = (torch.from_numpy(one) for one in np.divmod(indices, len(turns.turn)))
+    dialogue = turns.dialogue[row] + copy * (int(turns.dialogue.max()) + 1)
+    return Turns(dialogue.to(device), turns.turn[row].to(device), turns.speaker[row].to(device))
 
 
 def fit_normaliser(ragged: Ragged, indices: Int64[np.ndarray, " row"]) -> Normaliser:

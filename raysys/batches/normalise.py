@@ -77,6 +77,17 @@ class BySpeaker(Ragged):
         )
 
 
+def as_speakers(ragged: Ragged, known: BySpeaker) -> BySpeaker:
+    """Other frames of the same utterances, normalised by what was fitted before.
+
+    Args:
+        ragged: features of all utterances, in the same order.
+        known: whose normalisers and speakers count.
+    """
+    plain = {one.name: getattr(ragged, one.name) for one in fields(Ragged)}
+    return BySpeaker(**plain, normalisers=known.normalisers, speaker=known.speaker)
+
+
 def by_speaker(ragged: Ragged, speakers: Sequence[str]) -> BySpeaker:
     """Each speaker's frames, normalised by the mean and variance of all frames of that speaker.
 

@@ -54,7 +54,7 @@ def measure(config: Config, console: Console, folder: Folder) -> dict[str, Any]:
     plan = make_plan(config)
     fold = plan.folds[0]
     part = Parts.of(config, plan.data, fold, "cpu")
-    train = balanced(part(fold.train), config, plan.data, fold)
+    train = balanced(part.train(fold), config, plan.data, fold)
     kinds = {"packed": train, "padded": _PaddedPart(**vars(train))}
     fill = _fill(train, config)
     console.print(", ".join(f"{modality}: {share:.0%} full" for modality, share in fill.items()))

@@ -5,7 +5,7 @@
 Readers return rows as they find them; `raysys.corpus.check` turns them into a `Corpus` that the rest can rely on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -178,6 +178,15 @@ class Corpus:
     def column(self, name: Literal["speaker", "session", "dialogue_id", "text"]) -> list[str]:
         """One text column as a list."""
         return [str(getattr(row, name)) for row in self.utterances]
+
+    def take(self, rows: Sequence[int]) -> "Corpus":
+        """Some of the utterances; nobody needs to know why not the others."""
+        return replace(
+            self,
+            utterances=tuple(self.utterances[k] for k in rows),
+            audio_digests=tuple(self.audio_digests[k] for k in rows),
+            video_digests=tuple(self.video_digests[k] for k in rows if self.video_digests),
+        )
 
     def without(self, unusable: Mapping[int, str]) -> "Corpus":
         """The corpus without some utterances, which are quarantined.

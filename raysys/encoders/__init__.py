@@ -19,6 +19,7 @@ from rich.text import Text
 from raysys.corpus.finding import Finding
 from raysys.corpus.table import Corpus, Utterance
 from raysys.encoders.audio_transformers import AudioTransformersConfig
+from raysys.encoders.augmentation import AugmentConfig, Augmented, Noise
 from raysys.encoders.encoder import FRAMED, STREAMS, Encoder, EncoderConfig
 from raysys.encoders.extraction import Through, here
 from raysys.encoders.frames import FramesConfig
@@ -55,6 +56,8 @@ class FeaturesConfig:
     frames, unlabelled, also those of test speakers: named in the report) or none."""
     pool_frames: int = 1
     """Audio and video frames that are averaged into one before they are stored; 1 keeps all."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Changed copies of the train parts' audio."""
     # A new encoder is one module and one line here: the field's name is the encoder's.
     logmel: LogmelConfig = field(default_factory=LogmelConfig)
     """Settings of the logmel encoder."""
@@ -117,14 +120,23 @@ class FeaturesConfig:
         chosen: EncoderConfig = getattr(self, name)
         return chosen
 
-    def build(self, modality: str) -> Encoder:
+    def build(
+        self, modality: str, *, change: AugmentConfig | Noise | None = None, copy: int = 1
+    ) -> Encoder:
         """The encoder that is chosen for a modality; nothing large is loaded yet.
+
+        Args:
+            modality: audio, text or video.
+            change: what is done to audio before it is encoded.
+            copy: number of the changed copy.
 
         Raises:
             ConfigError: there is none of that name.
             FeatureError: its model or file cannot be used.
         """
         encoder = self.encoder(modality).build(modality)
+        if change is not None:
+            encoder = Augmented(encoder, change, copy=copy)
         pools = self.pool_frames > 1 and modality in FRAMED
         return Pooled(encoder, self.pool_frames) if pools else encoder
 
@@ -152,6 +164,12 @@ class FeaturesConfig:
                 "speakers included: the score is for speakers of whom such frames are at hand"
             )
             found.append(Finding("note", "speaker_normalisation", message))
+        if self.augment.copies and "audio" in modalities:
+            message = (
+                f"train parts hold {self.augment.copies} changed copies of every utterance's audio "
+                f"({', '.join(self.augment.kinds)}); val, test and baselines hear it as it was recorded"
+            )
+            found.append(Finding("note", "augmentation", message))
         by_encoder: dict[str, list[str]] = {}
         for modality in modalities:
             by_encoder.setdefault(self.encoder_of(modality), []).append(modality)
@@ -195,6 +213,8 @@ def prepare_features(
     cache: Folder,
     skip_bad: bool = False,
     through: Callable[[str], Through] = lambda modality: here,
+    change: AugmentConfig | Noise | None = None,
+    copy: int = 1,
 ) -> FeatureStore:
     """Open the features of some modalities, extracting those that are missing.
 
@@ -205,13 +225,15 @@ def prepare_features(
         cache: where stores are.
         skip_bad: go on without utterances that cannot be read: `FeatureStore.failed` names them.
         through: modality -> who does the work.
+        change: what is done to audio before it is encoded; `modalities` is audio alone then.
+        copy: number of the changed copy.
 
     Raises:
         ConfigError: unknown encoder.
         FeatureError: damaged store, unusable model or utterance.
     """
     found: dict[str, Ragged] = {}
-    encoders = {modality: config.build(modality) for modality in modalities}
+    encoders = {m: config.build(m, change=change, copy=copy) for m in modalities}
     for modality, encoder in encoders.items():
         damage = ""
         try:
@@ -219,7 +241,7 @@ def prepare_features(
         except DamagedError as error:
             stored, damage = None, str(error)
         if stored is None or (stored.failed and not skip_bad):
-            title = f"{modality} features ({config.encoder_of(modality)})"
+            title = f"{modality} features ({config.encoder_of(modality)}{_told(change, copy)})"
             with _progress(title, len(corpus)) as bar:
                 stored = extract_store(
                     corpus,
@@ -233,6 +255,12 @@ def prepare_features(
         found[modality] = replace(stored, redone=(damage,)) if damage else stored
     fingerprints = {modality: encoder.fingerprint() for modality, encoder in encoders.items()}
     return FeatureStore(found, fingerprints, digest(corpus.digest, fingerprints))
+
+
+def _told(change: AugmentConfig | Noise | None, copy: int) -> str:
+    if isinstance(change, Noise):
+        return f", noise at {change.snr_db:g} dB"
+    return f", copy {copy}" if change else ""
 
 
 @contextmanager

@@ -104,6 +104,7 @@ class AudioTransformersEncoder(Encoder):
     """
 
     portion = waveform.PORTION_SECONDS
+    hears_hz = RATE_HZ
 
     def __init__(self, config: AudioTransformersConfig) -> None:
         self._config = config

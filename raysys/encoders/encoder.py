@@ -51,6 +51,8 @@ class Encoder(ABC):
     """Sum of sizes that is read before it is encoded: what memory must hold."""
     uses_gpu: bool = False
     """Whether it is faster on a GPU."""
+    hears_hz: int = 0
+    """Rate in Hz of the samples that `read` gives; 0 where it gives something else."""
     is_light: bool = False
     """Whether a whole corpus costs less than starting a worker."""
     parameters: int = 0

@@ -68,6 +68,7 @@ class LogmelEncoder(Encoder):
 
     def __init__(self, config: LogmelConfig) -> None:
         self._config = config
+        self.hears_hz = config.sample_rate_hz
         self._hop = round(config.hop_seconds * config.sample_rate_hz)
 
     @cached_property

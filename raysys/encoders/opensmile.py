@@ -85,6 +85,7 @@ class OpensmileEncoder(Encoder):
 
     def __init__(self, config: OpensmileConfig) -> None:
         self._config = config
+        self.hears_hz = config.sample_rate_hz
 
     @cached_property
     def _smile(self) -> Any:

@@ -17,6 +17,28 @@ SENT_BYTES = 2**30
 
 
 @dataclass(frozen=True)
+class Copies:
+    """A corpus' features and, after them, those of changed copies of its utterances: row k + n * len(corpus)."""
+
+    sources: tuple["Ragged", ...]
+    """The features as recorded, then each copy's; all of the corpus' length."""
+
+    def __getitem__(self, k: int) -> Shaped[np.ndarray, "time dim"]:
+        copy, row = divmod(int(k), len(self.sources[0]))
+        return self.sources[copy][row]
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " utterance"]:
+        """Frames or tokens of each utterance."""
+        return np.concatenate([one.lengths for one in self.sources])
+
+    @property
+    def dim(self) -> int:
+        """Width of a frame or token."""
+        return self.sources[0].dim
+
+
+@dataclass(frozen=True)
 class Ragged:
     """Features of all utterances of one modality."""
 
@@ -61,6 +83,12 @@ class Ragged:
         """Some of the utterances, all of which have features."""
         chosen = np.asarray(rows, dtype=np.int64)
         return replace(self, starts=self.starts[chosen], lengths=self.lengths[chosen], failed={})
+
+    def spread(self, rows: Sequence[int], count: int) -> "Ragged":
+        """The same utterances in the places `rows` of `count`; there is nothing in the others."""
+        starts, lengths = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        starts[list(rows)], lengths[list(rows)] = self.starts, self.lengths
+        return replace(self, starts=starts, lengths=lengths, failed={})
 
     def _check(self, shard: int) -> None:
         """Compare a shard's file with its digest, once a process.

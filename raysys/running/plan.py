@@ -8,7 +8,7 @@ Bad input ends here, with one line and nothing half-written in the run folder.
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,18 @@ import numpy as np
 from jaxtyping import Int64
 
 import raysys
-from raysys.batches.normalise import by_speaker
-from raysys.cluster.extraction import extractor
 from raysys.config import Config
 from raysys.corpus import read_corpus
 from raysys.corpus.audit import audit_folds
 from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold, folds_record, inner_folds, learnt_record, make_folds
 from raysys.corpus.table import Corpus
-from raysys.encoders import prepare_features, seen_in
 from raysys.encoders.cost import EncoderCost, encoder_cost
-from raysys.encoders.encoder import FRAMED, STREAMS, digest_of_code
-from raysys.encoders.ragged import Ragged
-from raysys.encoders.store import FeatureStore
+from raysys.encoders.encoder import STREAMS, digest_of_code
 from raysys.errors import ConfigError, lookup
 from raysys.models import model_names
 from raysys.report.groups import check_groups
+from raysys.running.features import changed_copies, normalised, prepare_store
 from raysys.running.space import resolve_space
 from raysys.running.starts import check_start, find_start
 from raysys.sealed import write_sealed
@@ -173,31 +169,6 @@ def prepare_corpus(config: Config, *, models: Collection[str] = ()) -> tuple[Cor
     return corpus, cache
 
 
-def prepare_store(
-    corpus: Corpus, config: Config, cache: Folder
-) -> tuple[Corpus, FeatureStore, list[Finding]]:
-    """The features of a corpus, extracted where they are missing; the corpus without what could not be read.
-
-    Returns:
-        Corpus and features of the same utterances, and what the audit must know of them.
-
-    Raises:
-        RaysysError: an unknown encoder, a damaged store, an utterance that cannot be read.
-    """
-    store = prepare_features(
-        corpus,
-        config.features,
-        config.model.modalities,
-        cache=cache,
-        skip_bad=config.corpus.skip_bad,
-        through=partial(extractor, config.features, config.cluster, len(corpus)),
-    )
-    if failed := store.failed:
-        store = store.take([k for k in range(len(corpus)) if k not in failed])
-        corpus = corpus.without(failed)
-    return corpus, store, seen_in(store, config.features, corpus.utterances)
-
-
 def make_plan(
     config: Config,
     *,
@@ -223,16 +194,19 @@ def make_plan(
     if len(corpus) < len(found):
         divided = _divide(corpus, config, models)
     task, folds, prior = divided.task, divided.folds, divided.prior
-    features = _normalised(store, corpus, config)
+    features = normalised(store, corpus, config)
     targets = task.targets(corpus)
+    copies, copied = changed_copies(
+        corpus, config, cache, (*folds, *itertools.chain(*divided.inner)), features
+    )
     tops = config.features.tops(config.model.modalities)
     every = tuple(itertools.chain(folds, *divided.inner))
-    data = FoldData(task, features, store.encoders, targets, every, corpus.places, tops)
+    data = FoldData(task, features, store.encoders, targets, every, corpus.places, tops, copies)
     known = None if prior is None else list(prior.values)
     config = find_start(config, corpus, folds)
     started = check_start(config, len(folds), store.encoders)
     parts = {
-        "data": digest(corpus.digest, store.digest),
+        "data": digest(corpus.digest, store.digest, *copied),
         "prior": digest([asdict(one) for one in known or ()], started),
         "code": _own_code(),
     }
@@ -383,17 +357,3 @@ def _check_whole(corpus: Corpus, folds: tuple[Fold, ...], models: Collection[str
                 f"model {readers[0]} reads whole dialogues, but '{min(torn)}' is in two parts of fold "
                 f"{fold.index}: set --folds.groups dialogue or session"
             )
-
-
-def _normalised(store: FeatureStore, corpus: Corpus, config: Config) -> Mapping[str, Ragged]:
-    features = dict(store.modalities)
-    framed = [modality for modality in FRAMED if modality in features]
-    if config.features.normalise == "speaker" and framed:
-        speakers = corpus.column("speaker")
-        if "" in speakers:
-            row = corpus.utterances[speakers.index("")].utterance_id
-            raise ConfigError(
-                f"features.normalise is 'speaker', but utterance '{row}' has no speaker: set --features.normalise train"
-            )
-        features |= {modality: by_speaker(features[modality], speakers) for modality in framed}
-    return features

@@ -24,7 +24,7 @@ from raysys.batches.normalise import Normaliser
 from raysys.config import Config
 from raysys.corpus.folds import Fold
 from raysys.encoders.encoder import FRAMED
-from raysys.encoders.ragged import Ragged
+from raysys.encoders.ragged import Copies, Ragged
 from raysys.encoders.top_layers import TopRecipe
 from raysys.errors import DamagedError, FoldFailedError
 from raysys.models.tuned import Tuned
@@ -73,6 +73,8 @@ class FoldData:
     """Dialogue, turn and speaker of every utterance, as numbers; None makes each a dialogue of its own."""
     tops: Mapping[str, TopRecipe] = field(default_factory=dict)
     """Modality -> the layers of its encoder that are trained, where there are such."""
+    copies: tuple[Ragged, ...] = ()
+    """Audio of changed copies of the utterances that are trained on, each as long as the corpus."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,17 @@ class Parts:
         targets, labels = data.task.teach(data.targets, config.loss)
         return cls(config, data, device, fitted, labels, targets)
 
+    def train(self, fold: Fold) -> Part:
+        """What is trained on: the train part, then its changed copies."""
+        count = len(self.labels)
+        steps = [fold.train + k * count for k in range(len(self.data.copies) + 1)]
+        return self(np.concatenate(steps))
+
     def __call__(self, indices: Int64[np.ndarray, " row"], on: str = "") -> Part:
         """Some utterances, on the fold's device or another one."""
         places = self.data.places
         return make_part(
-            {str(name): self.data.features[name] for name in self.config.model.modalities},
+            {str(name): self._features(name) for name in self.config.model.modalities},
             indices,
             labels=self.labels,
             targets=self.targets,
@@ -115,6 +123,12 @@ class Parts:
             turns=None if places is None else Turns(*torch.tensor(places).unbind(dim=1)),
             resident_gb=self.config.training.resident_gb,
         )
+
+    def _features(self, modality: str) -> Ragged | Copies:
+        own, copies = self.data.features[modality], self.data.copies
+        if not copies:
+            return own
+        return Copies((own, *(copies if modality == "audio" else [own] * len(copies))))
 
 
 @dataclass(frozen=True)
@@ -156,7 +170,7 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
         config,
         data.task,
         fold=fold_task.fold,
-        train=balanced(part(fold.train), config, data, fold),
+        train=balanced(part.train(fold), config, data, fold),
         val=part(fold.val),
         prior=fold_task.prior,
         folder=folder,
