@@ -61,7 +61,7 @@ def refit(
     source, members = standing_of(run), load_ensemble(run.uri, run).members
     config, kept = _config(members, given), _kept_epochs(run)
     config = replaced(config, {"training.max_epochs": epochs or round(float(np.median(kept)))})
-    plan = _on_everything(make_plan(config, ahead=look_ahead))
+    plan = _on_everything(make_plan(config, ahead=look_ahead, whole=True))
     _refuse_other_data(run, plan)
     return carry_out(
         plan,

@@ -38,6 +38,8 @@ _FORMATS: Mapping[str, tuple[str, str]] = {
     "ulaw": ("WAV", "ULAW"),
 }
 _TELEPHONE_HZ = 8000
+_WINDOW = 1024
+"""Samples of the phase vocoder's window."""
 _LOWEST_QUALITY = 0.9
 """libsndfile's compression level, 0 to 1; higher ones fail for some codecs."""
 
@@ -194,12 +196,17 @@ def at_speed(samples: Samples, rate_hz: int, factor: float) -> Samples:
 
 
 def shifted(samples: Samples, rate_hz: int, semitones: float) -> Samples:
-    """Pitch shifted at the same length, by a phase vocoder, in steps of a tenth of a semitone."""
-    steps = round(10 * semitones)
-    found = torchaudio().functional.pitch_shift(
-        torch.from_numpy(samples), rate_hz, steps, bins_per_octave=120, n_fft=1024
-    )
-    return np.asarray(found.numpy(), dtype=np.float32)
+    """Pitch shifted at the same length, in steps of one per cent: stretched by a phase vocoder, then played faster."""
+    factor = round(100 * 2 ** (semitones / 12)) / 100
+    size, hop = _WINDOW, _WINDOW // 4
+    window = torch.hann_window(size)
+    padded = torch.from_numpy(np.pad(samples, (0, max(0, size - len(samples)))))
+    spectrum = torch.stft(padded, size, hop, window=window, return_complex=True)
+    advance = torch.linspace(0, torch.pi * hop, size // 2 + 1)[:, None]
+    stretched = torchaudio().functional.phase_vocoder(spectrum, 1 / factor, advance)
+    longer = torch.istft(stretched, size, hop, window=window, length=round(len(padded) * factor))
+    found = at_speed(longer.numpy(), rate_hz, factor)
+    return np.pad(found, (0, max(0, len(samples) - len(found))))[: len(samples)]
 
 
 def in_room(samples: Samples, rate_hz: int, seconds: float, random: np.random.Generator) -> Samples:

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
+from jaxtyping import Int64
 
 from raysys.batches.normalise import BySpeaker, as_speakers, by_speaker
 from raysys.cluster.extraction import extractor
 from raysys.config import Config
 from raysys.corpus.finding import Finding
-from raysys.corpus.folds import Fold
 from raysys.corpus.table import Corpus
 from raysys.encoders import prepare_features, seen_in
 from raysys.encoders.encoder import FRAMED
@@ -48,10 +48,17 @@ def changed_copies(
     corpus: Corpus,
     config: Config,
     cache: Folder,
-    folds: Sequence[Fold],
+    trained: Sequence[Int64[np.ndarray, " row"]],
     features: Mapping[str, Ragged],
 ) -> tuple[tuple[Ragged, ...], list[str]]:
     """Changed copies of the audio of all utterances that some fold trains on, each with the digest of its store.
+
+    Args:
+        corpus: of all utterances.
+        config: encoder and changes.
+        cache: where stores are.
+        trained: utterances that folds train on.
+        features: as recorded.
 
     Raises:
         ConfigError: the model hears no audio.
@@ -64,7 +71,7 @@ def changed_copies(
         raise ConfigError(
             "features.augment changes audio, which the model does not hear: set copies 0"
         )
-    rows = np.unique(np.concatenate([fold.train for fold in folds])).tolist()
+    rows = np.unique(np.concatenate(list(trained))).tolist()
     for copy in range(1, augment.copies + 1):
         store = prepare_features(
             corpus.take(rows),

@@ -174,6 +174,7 @@ def make_plan(
     *,
     models: Collection[str] = (),
     ahead: Callable[[Config], None] = lambda config: None,
+    whole: bool = False,
 ) -> Plan:
     """Read, check and extract everything that a config asks for.
 
@@ -181,6 +182,7 @@ def make_plan(
         config: everything.
         models: names of all models that will be trained; empty is `model.name` alone.
         ahead: looks at what comes later, before features are extracted, which may take hours.
+        whole: everything will be trained on, so that changed copies are made of it.
 
     Raises:
         RaysysError: anything wrong with settings, corpus, features, folds or the prior.
@@ -195,20 +197,20 @@ def make_plan(
         divided = _divide(corpus, config, models)
     task, folds, prior = divided.task, divided.folds, divided.prior
     features = normalised(store, corpus, config)
-    targets = task.targets(corpus)
-    copies, copied = changed_copies(
-        corpus, config, cache, (*folds, *itertools.chain(*divided.inner)), features
-    )
-    tops = config.features.tops(config.model.modalities)
     every = tuple(itertools.chain(folds, *divided.inner))
+    targets = task.targets(corpus)
+    trained = [np.arange(len(corpus))] if whole else [fold.train for fold in every]
+    copies, copied = changed_copies(corpus, config, cache, trained, features)
+    tops = config.features.tops(config.model.modalities)
     data = FoldData(task, features, store.encoders, targets, every, corpus.places, tops, copies)
     known = None if prior is None else list(prior.values)
     config = find_start(config, corpus, folds)
     started = check_start(config, len(folds), store.encoders)
     parts = {
-        "data": digest(corpus.digest, store.digest, *copied),
+        "data": digest(corpus.digest, store.digest),
         "prior": digest([asdict(one) for one in known or ()], started),
         "code": _own_code(),
+        **({"copies": digest(copied)} if copied else {}),
     }
     identity, audit = digest(deciding(config), parts), (*divided.audit, *notes)
     costs = {
