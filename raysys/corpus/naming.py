@@ -21,6 +21,20 @@ FOLDER = Path(str(raysys.__file__)).resolve().parents[1] / "configs" / "corpora"
 
 
 @dataclass(frozen=True)
+class VoteTable:
+    """A table that comes with a corpus, of how many annotators heard which emotion."""
+
+    table: str
+    """Glob under the root."""
+    file: str
+    """Column with the recording's name, without folder and suffix."""
+    emotions: Mapping[str, str]
+    """Column -> emotion; the cells are counts."""
+    rows: Mapping[str, str] = field(default_factory=dict)
+    """Column -> regular expression of the cells whose rows count; a column without a name is `unnamed 1`."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a corpus' files are named."""
 
@@ -40,6 +54,8 @@ class Recipe:
     """Group -> codes that are used."""
     session_of: int = 0
     """Speakers of a session, in the order of their names, where the files do not say it; 0: none."""
+    votes: VoteTable | None = None
+    """Annotators' votes, where their table is there; the label stays that of the file's name."""
     source: str = ""
     """Paper, and where the corpus is from."""
     licence: str = ""

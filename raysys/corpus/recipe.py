@@ -5,13 +5,17 @@
 What a recipe is, `raysys.corpus.naming` says.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from raysys.corpus.files import SourceConfig, corpus_root
-from raysys.corpus.naming import Recipe, load_recipe
+from raysys.corpus.finding import Finding
+from raysys.corpus.naming import Recipe, VoteTable, load_recipe
 from raysys.corpus.table import Facts, RawCorpus, Utterance
+from raysys.corpus.tables import as_turn, csv_rows, require_columns
 from raysys.errors import CorpusError
 from raysys.storage import Folder
 
@@ -60,10 +64,16 @@ def read(config: SourceConfig, settings: RecipeConfig | None, cache: Folder) -> 
         raise CorpusError(f"no file of {root} has one of the emotions {', '.join(recipe.emotions)}")
     if recipe.session_of:
         rows = _in_sessions(rows, recipe.session_of)
+    findings: list[Finding] = []
+    if recipe.votes:
+        rows, told = _with_votes(rows, recipe.votes, root)
+        findings.append(told)
     facts = Facts(recipe.source, recipe.utterances, recipe.rate_hz, recipe.hours)
     emotions = tuple(sorted(set(recipe.emotions.values()) & {row.label for row in rows}))
     origin = tuple(str(root / row.audio) for row in rows)
-    return RawCorpus(recipe.name, root, emotions, tuple(rows), origin, facts=facts)
+    return RawCorpus(
+        recipe.name, root, emotions, tuple(rows), origin, findings=tuple(findings), facts=facts
+    )
 
 
 def _utterance(path: Path, groups: Mapping[str, str], recipe: Recipe) -> Utterance:
@@ -88,6 +98,38 @@ def _utterance(path: Path, groups: Mapping[str, str], recipe: Recipe) -> Utteran
         metadata={name: value for name, value in values.items() if name not in _OWN and value}
         or None,
     )
+
+
+def _with_votes(
+    rows: list[Utterance], votes: VoteTable, root: Path
+) -> tuple[list[Utterance], Finding]:
+    """Rows with what annotators heard, and what is to be said of it.
+
+    Raises:
+        CorpusError: the table lacks a column, holds no counts, or a recording twice.
+    """
+    found = sorted(root.glob(votes.table))
+    if not found:
+        message = f"no annotators' votes: there is no {votes.table} under {root}"
+        return rows, Finding("note", "no_vote_table", message)
+    needed = (votes.file, *votes.emotions, *votes.rows)
+    known: dict[str, dict[str, int | float]] = {}
+    for where, cells in csv_rows(found[0], partial(require_columns, required=needed)):
+        if not all(re.fullmatch(rule, cells[name]) for name, rule in votes.rows.items()):
+            continue
+        if cells[votes.file] in known:
+            raise CorpusError(f"{where}: '{cells[votes.file]}' comes twice: keep one row of it")
+        counts = {}
+        for column, emotion in votes.emotions.items():
+            try:
+                counts[emotion] = as_turn(cells[column])
+            except ValueError as error:
+                raise CorpusError(f"{where}: column '{column}': {error}") from error
+        known[cells[votes.file]] = {emotion: n for emotion, n in counts.items() if n}
+    voted = [replace(row, votes=known.get(Path(row.audio).stem) or None) for row in rows]
+    count = sum(row.votes is not None for row in voted)
+    message = f"{count} of {len(rows)} recordings have annotators' votes ({found[0].name})"
+    return voted, Finding("note", "vote_table", message)
 
 
 def _in_sessions(rows: list[Utterance], size: int) -> list[Utterance]:

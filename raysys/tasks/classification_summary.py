@@ -1,5 +1,6 @@
 """What opened test predictions of a classification say, beside their scores."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,7 +58,7 @@ class ClassificationSummary:
     calibration: Calibration | None = None
     """Of the probabilities; None in results of an earlier raysys."""
     votes: dict[str, dict[str, int | float]] = field(default_factory=dict)
-    """How clear the annotators' votes are -> js, kl, utterances; nothing without votes."""
+    """How clear the annotators' votes are -> js, kl, cross_entropy, utterances; nothing without votes."""
     val_distance: float | None = None
     """Mean of 1 - S[truth, predicted] with S as each fold's model measured it on its val part."""
 
@@ -103,6 +104,8 @@ class ClassificationSummary:
             found |= {"brier": known.brier, "nll": known.nll}
         if self.votes:
             found |= {"votes_js": self.votes["all"]["js"], "votes_kl": self.votes["all"]["kl"]}
+            if "cross_entropy" in self.votes["all"]:  # of a raysys before this one
+                found["votes_cross_entropy"] = self.votes["all"]["cross_entropy"]
         if self.val_distance is not None:
             found["val_distance"] = self.val_distance
         if self.agreement:
@@ -150,8 +153,14 @@ def votes_table(votes: Mapping[str, Mapping[str, float]]) -> Table:
     """Distance from the annotators' votes, by how clear these are."""
     titles = {"none": "no majority"}
     rows = [
-        (titles.get(name, name), f"{row['utterances']:.0f}", f"{row['js']:.3f}", f"{row['kl']:.3f}")
+        (
+            titles.get(name, name),
+            f"{row['utterances']:.0f}",
+            f"{row['js']:.3f}",
+            f"{row['kl']:.3f}",
+            f"{row.get('cross_entropy', math.nan):.3f}",
+        )
         for name, row in votes.items()
     ]
     title = "probabilities against the annotators' votes"
-    return Table(title, ("votes", "n", "JS, bits", "KL, nats"), rows)
+    return Table(title, ("votes", "n", "JS, bits", "KL, nats", "cross-entropy, nats"), rows)

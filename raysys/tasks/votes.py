@@ -1,6 +1,7 @@
 """Probabilities against what annotators said: how far a model is from the distribution of the votes.
 
 q = votes / their sum,   KL(q | p) in nats,   JS(q, p) = (KL(q | m) + KL(p | m)) / 2 with m = (p + q) / 2, in bits
+cross-entropy = KL(q | p) + H(q) = -sum q log p in nats
 unanimous   one emotion has all votes;   majority   one has more than half;   none   no emotion has
 """
 
@@ -15,7 +16,7 @@ Scores = dict[str, float]
 def score_votes(
     probabilities: Float[np.ndarray, "row class"], votes: Num[np.ndarray, "row class"]
 ) -> dict[str, Scores]:
-    """How clear the votes are -> js, kl (means), utterances; `all` first. Nothing where no row has votes.
+    """How clear the votes are -> js, kl, cross_entropy, utterances; nothing where no row has votes.
 
     Args:
         probabilities: rows of sum 1.
@@ -28,6 +29,7 @@ def score_votes(
     said = np.asarray(probabilities[voted], dtype=np.float64)
     kl, middle = _kl(shares, said), (shares + said) / 2
     js = (_kl(shares, middle) + _kl(said, middle)) / 2 / math.log(2)
+    entropy = -_kl(shares, np.ones_like(shares))
     most = shares.max(axis=1)
     clear = most > 1 - 1e-9
     groups = {
@@ -40,6 +42,7 @@ def score_votes(
         name: {
             "js": float(js[own].mean()),
             "kl": float(kl[own].mean()),
+            "cross_entropy": float((kl + entropy)[own].mean()),
             "utterances": int(own.sum()),
         }
         for name, own in groups.items()

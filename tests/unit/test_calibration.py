@@ -170,6 +170,8 @@ def test_distance_from_the_votes_is_scipys():
         assert found[name]["utterances"] == own.sum()
         assert found[name]["js"] == pytest.approx(js[own].mean(), abs=1e-7)
         assert found[name]["kl"] == pytest.approx(kl[own].mean(), abs=1e-6)
+        cross = -(q * np.log(told)).sum(axis=1)[own].mean()
+        assert found[name]["cross_entropy"] == pytest.approx(cross, abs=1e-6)
     assert score_votes(p, np.zeros((200, 4))) == {}
 
 

@@ -131,6 +131,35 @@ def test_a_recipe_takes_what_it_says_and_divides_into_sessions(tmp_path: Path):
     assert sessions[0] == "01+02+03+04"
 
 
+VOTES = """,A,D,F,H,N,S,fileName,numResponses
+100001,0,0,0,1,10,0,1001_IEO_NEU_XX,11
+200001,9,0,0,0,0,0,1001_IEO_NEU_XX,9
+100009,5,5,0,0,1,1,1001_IEO_ANG_MD,12
+"""
+
+
+def test_crema_d_takes_the_votes_of_those_who_only_heard(tmp_path: Path):
+    names = ["1001_IEO_NEU_XX", "1001_IEO_ANG_MD", "1002_IEO_SAD_LO"]
+    root = made(tmp_path / "root", {f"AudioWAV/{name}.wav": None for name in names})
+    told = {one.kind for one in read("crema_d", root, tmp_path / "cache").findings}
+    assert "no_vote_table" in told
+    table = root / "processedResults/tabulatedVotes.csv"
+    table.parent.mkdir()
+    table.write_text(VOTES)
+    corpus = read("crema_d", root, tmp_path / "cache")
+    votes = {Path(row.audio).stem: row.votes for row in corpus.utterances}
+    assert votes["1001_IEO_NEU_XX"] == {"happiness": 1, "neutral": 10}
+    assert votes["1001_IEO_ANG_MD"] == {"anger": 5, "disgust": 5, "neutral": 1, "sadness": 1}
+    assert votes["1002_IEO_SAD_LO"] is None
+    assert "2 of 3 recordings have annotators' votes" in str(corpus.findings)
+    table.write_text(VOTES.replace("200001", "100002"))
+    with pytest.raises(CorpusError, match="comes twice"):
+        read("crema_d", root, tmp_path / "cache")
+    table.write_text(VOTES.replace("fileName", "file"))
+    with pytest.raises(CorpusError, match="column 'fileName' is missing"):
+        read("crema_d", root, tmp_path / "cache")
+
+
 OWN = """
 name: mine
 files: "*.wav"
