@@ -82,6 +82,7 @@ def compare_variants(
                 one.keep,
                 one.cost,
                 on_test(cell.name, base[0]) if base else None,
+                one.summary.figures(),
             )
         )
     return tuple(compared)
@@ -155,9 +156,33 @@ def ablation_lines(result: AblationResult) -> Iterator[Line]:
     if found := {one.name: one.on_test for one in result.variants if one.on_test}:
         yield on_test_table(found, main)
     yield _detail_table(result)
+    if table := _figure_table(result):
+        yield table
     if costs := {one.name: one.cost for one in result.variants if one.cost}:
         yield cost_table(costs)
     yield f"time         {result.seconds['total']:.0f} s"
+
+
+_FIGURES = {
+    "ece": "ECE",
+    "brier": "Brier",
+    "votes_js": "JS to votes",
+    "votes_kl": "KL to votes",
+    "votes_cross_entropy": "cross-entropy to votes",
+    "vad_mantel_r": "Mantel r, VAD",
+}
+"""Figures of a task that are shown for each variant, where all have them."""
+
+
+def _figure_table(result: AblationResult) -> Table | None:
+    """Calibration and distance from annotators' votes, a line a variant."""
+    names = [n for n in _FIGURES if all(n in one.figures for one in result.variants)]
+    if not names:
+        return None
+    rows = [(one.name, *(f"{one.figures[name]:.3f}" for name in names)) for one in result.variants]
+    heads = ("variant", *(_FIGURES[name] for name in names))
+    note = "ECE: expected calibration error; JS in bits, KL and cross-entropy in nats: of the probabilities and the "
+    return Table("probabilities", heads, rows, note=f"{note}annotators' shares; smaller is better.")
 
 
 def variant_table(result: AblationResult, metric: Metric) -> Table:

@@ -141,6 +141,8 @@ class VariantResult:
     cost: Cost | None = None
     on_test: OnTest | None = None
     """As of a `BaselineResult`."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Further figures of the task, such as calibration and the distance from annotators' votes."""
 
 
 @dataclass(frozen=True)

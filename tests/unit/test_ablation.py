@@ -93,7 +93,9 @@ def result(*tests: list[float], keep: str = "best") -> Any:
         mean={"val": over.mean, "test": over.mean},
         std={"val": over.std, "test": over.std},
         seed_std={"val": over.seed_std, "test": over.seed_std},
-        summary=SimpleNamespace(scores=lambda: {"f1/calm": tests[0][0], "f1/joy": 0.5}),
+        summary=SimpleNamespace(
+            scores=lambda: {"f1/calm": tests[0][0], "f1/joy": 0.5}, figures=lambda: {"ece": 0.1}
+        ),
         keep=keep,
         cost=None,
     )
