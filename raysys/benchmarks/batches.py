@@ -18,7 +18,8 @@ from raysys.errors import ConfigError
 from raysys.running.plan import make_plan
 from raysys.storage import Folder
 from raysys.training.epoch import train_epoch
-from raysys.training.fold import Parts, balanced, make_learner
+from raysys.training.fold import make_learner
+from raysys.training.parts import Parts, balanced
 
 _EPOCHS = 3
 """Timed of each kind, in turns."""

@@ -27,6 +27,9 @@ class TrainingConfig:
     keep: Keep = "best"
     """The epoch whose weights a fold keeps: best (by `select`), or last: no epoch is chosen, training never ends early,
     and val scores are not those of a lucky epoch. For rates that fall to 0 (lr_schedule cosine)."""
+    refit: bool = False
+    """Train each fold's model again, on its train and val parts, for as many epochs as were kept, before it is tested:
+    more data, at twice the time. What chooses stays what was measured on val."""
     batch_size: int = 64
     """Utterances a step; dialogues, for a model that reads dialogues."""
     learning_rate: float = 0.001

@@ -39,7 +39,7 @@ from raysys.tasks.resampling import Units, units_of
 from raysys.tasks.task import Task
 from raysys.tracking.client import tracking_uri
 from raysys.tracking.priors import Prior, resolve_prior
-from raysys.training.fold import FoldData
+from raysys.training.parts import FoldData
 
 _WHEREABOUTS: tuple[str, ...] = (
     "cluster.address",
@@ -199,7 +199,14 @@ def make_plan(
     features = normalised(store, corpus, config)
     every = tuple(itertools.chain(folds, *divided.inner))
     targets = task.targets(corpus)
-    trained = [np.arange(len(corpus))] if whole else [fold.train for fold in every]
+    trained = (
+        [np.arange(len(corpus))]
+        if whole
+        else [
+            np.concatenate([fold.train, fold.val] if config.training.refit else [fold.train])
+            for fold in every
+        ]
+    )
     copies, copied = changed_copies(corpus, config, cache, trained, features)
     tops = config.features.tops(config.model.modalities)
     data = FoldData(task, features, store.encoders, targets, every, corpus.places, tops, copies)
@@ -212,7 +219,8 @@ def make_plan(
         "code": _own_code(),
         **({"copies": digest(copied)} if copied else {}),
     }
-    identity, audit = digest(deciding(config), parts), (*divided.audit, *notes)
+    identity = digest(deciding(config), parts)
+    audit = (*divided.audit, *notes, *_refit_told(config))
     costs = {
         m: encoder_cost(corpus, m, config.features.build(m), cache)
         for m in config.model.modalities
@@ -308,6 +316,16 @@ def _inner(
         _check_whole(corpus, inner, models)
         found.append(inner)
     return tuple(found)
+
+
+def _refit_told(config: Config) -> list[Finding]:
+    if not config.training.refit:
+        return []
+    message = (
+        "each fold's model was trained again on its train and val parts before it was tested; val scores are those of "
+        "the model before that"
+    )
+    return [Finding("note", "refit_on_val", message)]
 
 
 def write_plan(plan: Plan, folder: Folder) -> None:

@@ -12,19 +12,15 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
 
-from raysys.batches.batch import Part, Turns, fit_normaliser, make_part
+from raysys.batches.batch import Part
 from raysys.batches.normalise import Normaliser
 from raysys.config import Config
-from raysys.corpus.folds import Fold
 from raysys.encoders.encoder import FRAMED
-from raysys.encoders.ragged import Copies, Ragged
 from raysys.encoders.top_layers import TopRecipe
 from raysys.errors import DamagedError, FoldFailedError
 from raysys.models.tuned import Tuned
@@ -52,83 +48,13 @@ from raysys.training.checkpoint import (
 from raysys.training.cost import Meter
 from raysys.training.epoch import Learner, train_epoch, validate
 from raysys.training.optimizer import Adam, Group
+from raysys.training.parts import FoldData, Parts, balanced
 from raysys.training.records import EpochRecord, FoldResult, FoldTask
 
+_REFIT = "refit"
+"""Below a fold's folder: the checkpoint of its model on train and val."""
 OnEpoch = Callable[[EpochRecord], bool]
 """Called after every epoch; False stops the fold."""
-
-
-@dataclass(frozen=True)
-class FoldData:
-    """What all folds share, read-only, one copy a node."""
-
-    task: Task
-    features: Mapping[str, Ragged]
-    encoders: Mapping[str, Any]
-    """Modality -> fingerprint of its encoder."""
-    targets: Any
-    """What is to be predicted, as the task keeps it."""
-    folds: tuple[Fold, ...]
-    places: Int64[np.ndarray, "utterance 3"] | None = None
-    """Dialogue, turn and speaker of every utterance, as numbers; None makes each a dialogue of its own."""
-    tops: Mapping[str, TopRecipe] = field(default_factory=dict)
-    """Modality -> the layers of its encoder that are trained, where there are such."""
-    copies: tuple[Ragged, ...] = ()
-    """Audio of changed copies of the utterances that are trained on, each as long as the corpus."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What copies the parts of a fold out of the corpus, normalised by its train part."""
-
-    config: Config
-    data: FoldData
-    device: str
-    normalisers: Mapping[str, Normaliser]
-    labels: Int64[np.ndarray, " utterance"]
-    targets: Float[np.ndarray, "utterance output"]
-
-    @classmethod
-    def of(cls, config: Config, data: FoldData, fold: Fold, device: str) -> "Parts":
-        """That of one fold.
-
-        Args:
-            config: modalities, normalisation and targets.
-            data: of all folds.
-            fold: whose train part normalises.
-            device: on which parts are.
-        """
-        framed = [m for m in FRAMED if m in config.model.modalities and m not in data.tops]
-        fits = config.features.normalise == "train"
-        fitted = {m: fit_normaliser(data.features[m], fold.train) for m in framed if fits}
-        targets, labels = data.task.teach(data.targets, config.loss)
-        return cls(config, data, device, fitted, labels, targets)
-
-    def train(self, fold: Fold) -> Part:
-        """What is trained on: the train part, then its changed copies."""
-        count = len(self.labels)
-        steps = [fold.train + k * count for k in range(len(self.data.copies) + 1)]
-        return self(np.concatenate(steps))
-
-    def __call__(self, indices: Int64[np.ndarray, " row"], on: str = "") -> Part:
-        """Some utterances, on the fold's device or another one."""
-        places = self.data.places
-        return make_part(
-            {str(name): self._features(name) for name in self.config.model.modalities},
-            indices,
-            labels=self.labels,
-            targets=self.targets,
-            normalisers=self.normalisers,
-            device=on or self.device,
-            turns=None if places is None else Turns(*torch.tensor(places).unbind(dim=1)),
-            resident_gb=self.config.training.resident_gb,
-        )
-
-    def _features(self, modality: str) -> Ragged | Copies:
-        own, copies = self.data.features[modality], self.data.copies
-        if not copies:
-            return own
-        return Copies((own, *(copies if modality == "audio" else [own] * len(copies))))
 
 
 @dataclass(frozen=True)
@@ -180,8 +106,11 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
     result = _result(fold_task, trained, redone or trained.redone)
     if not trained.stopped:
         bundle = _bundle(config, data, trained.learner, part.normalisers)
-        if config.training.temperature:
-            calibrated = fold_task.calibrated or data.task.calibrate(bundle.predict(part(fold.val)))
+        said = bundle.predict(part(fold.val)) if _asks_val(config, data.task) else None
+        if config.training.refit:
+            bundle, part = _refitted(fold_task, data, result, device)
+        if config.training.temperature and said is not None:
+            calibrated = fold_task.calibrated or data.task.calibrate(said)
             result = replace(result, calibrated=calibrated)
             more = {name: torch.tensor(value, device=device) for name, value in calibrated.items()}
             bundle = replace(bundle, fitted={**bundle.fitted, **more})
@@ -191,15 +120,43 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
         )
         result = replace(result, cost=cost)
         write_predictions(folder, test, data.task.stored)
-        if data.task.measures:
-            measured = data.task.measure(bundle.predict(part(fold.val)))
-            result = replace(result, measured=measured)
+        if data.task.measures and said is not None:
+            result = replace(result, measured=data.task.measure(said))
         plain = asdict(result)
         del plain["folder"], plain["redone"]  # a run folder may be moved
         files = digests_of(folder, [*FILES, *prediction_files(data.task.stored)])
         write_sealed(folder, "fold.json", {**plain, "files": files})  # last: the fold is whole
         delete_checkpoint(folder)
+        delete_checkpoint(folder / _REFIT)
     return result
+
+
+def _asks_val(config: Config, task: Task) -> bool:
+    """Whether what a model says of its val part is asked for."""
+    return config.training.temperature or task.measures
+
+
+def _refitted(
+    fold_task: FoldTask, data: FoldData, kept: FoldResult, device: str
+) -> tuple[Bundle, Parts]:
+    """The fold's model again, on train and val, for as many epochs as were kept; nothing scores it before test."""
+    own, fold = fold_task.config, data.folds[fold_task.fold]
+    training = replace(own.training, keep="last", max_epochs=kept.best_epoch)
+    config = replace(own, training=training)
+    both = replace(fold, train=np.sort(np.concatenate([fold.train, fold.val])))
+    part = Parts.of(config, data, both, device)
+    again = train_fold(
+        config,
+        data.task,
+        fold=fold_task.fold,
+        train=balanced(part.train(both), config, data, both),
+        val=part(fold.val),
+        prior=fold_task.prior,
+        folder=Folder(fold_task.folder) / _REFIT,
+        on_epoch=lambda record: True,
+        tops={m: data.tops[m] for m in config.model.modalities if m in data.tops},
+    )
+    return _bundle(own, data, again.learner, part.normalisers), part
 
 
 def train_fold(
@@ -331,18 +288,6 @@ def make_learner(
     smoothing = settings.label_smoothing
     objective = task.objective(config.loss, train, fitted, prior=prior, label_smoothing=smoothing)
     return Learner(model, optimizer, objective, fitted)
-
-
-def balanced(train: Part, config: Config, data: FoldData, fold: Fold) -> Part:
-    """The train part with the utterances that `balance` adds."""
-    plan = data.task.balance(data.targets, config.balance, fold, seed=config.seed)
-    if plan is None or not len(plan):
-        return train
-    device = train.labels.device
-    major, minor, share = (
-        torch.from_numpy(column).to(device) for column in (plan.major, plan.minor, plan.share)
-    )
-    return train.with_mixtures(major, minor, share.float())
 
 
 def _bundle(

@@ -24,7 +24,8 @@ from raysys.encoders.extraction import encode_rows
 from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.errors import ConfigError, FeatureError
 from raysys.running.plan import make_plan
-from raysys.training.fold import Parts, run_fold
+from raysys.training.fold import run_fold
+from raysys.training.parts import Parts
 from raysys.training.records import FoldTask
 from tests.here import tiny
 

@@ -16,7 +16,8 @@ from raysys.errors import FeatureError, StorageError
 from raysys.settings import replaced
 from raysys.storage import Folder
 from raysys.tasks.regression import Regression, ValueTargets
-from raysys.training.fold import FoldData, run_fold
+from raysys.training.fold import run_fold
+from raysys.training.parts import FoldData
 from tests.unit.test_training import FOLD, N, arrays, dialogue_arrays, go_on, multiemo, task
 
 

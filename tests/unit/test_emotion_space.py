@@ -24,7 +24,8 @@ from raysys.sealed import write_sealed
 from raysys.similarity.prior import SpacePrior
 from raysys.storage import Folder
 from raysys.tasks import TASKS
-from raysys.training.fold import FoldData, read_result, run_fold
+from raysys.training.fold import read_result, run_fold
+from raysys.training.parts import FoldData
 from raysys.training.records import EpochRecord, FoldResult, FoldTask
 from tests.conftest import with_training
 from tests.contracts.test_tasks import rated_corpus

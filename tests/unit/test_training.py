@@ -26,8 +26,9 @@ from raysys.similarity.prior import SimilarityPrior
 from raysys.storage import Folder
 from raysys.tasks.baseline import pool_over_time
 from raysys.tasks.classification import Classification, ClassTargets, score_classes
-from raysys.training.fold import FoldData, read_result, run_fold, train_fold
+from raysys.training.fold import read_result, run_fold, train_fold
 from raysys.training.optimizer import Adam, Group
+from raysys.training.parts import FoldData
 from raysys.training.records import EpochRecord, FoldTask
 from tests.conftest import with_training
 

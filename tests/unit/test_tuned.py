@@ -15,7 +15,8 @@ from raysys.encoders.encoder import EncoderConfig
 from raysys.encoders.extraction import encode_rows
 from raysys.encoders.ragged import Ragged
 from raysys.encoders.transformers import TransformersConfig
-from raysys.training.fold import FoldData, run_fold
+from raysys.training.fold import run_fold
+from raysys.training.parts import FoldData
 from tests.conftest import with_training
 from tests.pretrained import make_audio_model, make_text_model
 from tests.unit.test_training import FOLD, N, arrays, go_on, task
