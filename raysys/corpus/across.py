@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from raysys.corpus.files import SourceConfig
+from raysys.corpus.finding import Finding
 from raysys.corpus.formats import Format
 from raysys.corpus.table import RawCorpus, Utterance
 from raysys.errors import ConfigError, CorpusError, nearest
@@ -43,6 +44,13 @@ class AcrossConfig:
     """Folder of that corpus, as corpus.root."""
     test_manifest: str = ""
     """Manifest of that corpus, as corpus.manifest."""
+    train_recipe: str = ""
+    """Recipe of that corpus, as corpus.recipe.file, where its reader is `recipe`."""
+    test_recipe: str = ""
+    """Recipe of that corpus, as corpus.recipe.file, where its reader is `recipe`."""
+    common: bool = False
+    """For the task classification: the emotions that both corpora have are the classes, and other utterances are left
+    out. Otherwise the labels of each are a format of its own, for tasks that speak in an emotion space."""
     groups: Literal["speaker", "session", "dialogue"] = "dialogue"
     """What is never in train and val alike, where the corpus that is learnt from has no official split; as
     folds.groups."""
@@ -80,7 +88,15 @@ def read(config: SourceConfig, settings: AcrossConfig, cache: Folder) -> RawCorp
     """
     from raysys.corpus import read_raw  # the readers' registry, which knows this one
 
-    raws = {side: read_raw(settings.source(side, config), config, cache) for side in _SIDES}
+    raws = {}
+    for side in _SIDES:
+        source, whole = settings.source(side, config), config
+        if source.name == "recipe":
+            file = str(getattr(settings, f"{side}_recipe"))
+            whole = replace(config, recipe=replace(config.recipe, file=file))  # type: ignore[call-arg, attr-defined]
+        raws[side] = read_raw(source, whole, cache)
+    if settings.common:
+        return _of_common_classes(raws["train"], raws["test"], config, settings)
     alike = raws["train"].name == raws["test"].name
     halves = []
     for side, raw in raws.items():
@@ -124,6 +140,56 @@ def read(config: SourceConfig, settings: AcrossConfig, cache: Folder) -> RawCorp
         formats=formats,
         equivalent=tuple(dict.fromkeys((*first.raw.equivalent, *second.raw.equivalent))),
         findings=(*first.raw.findings, *second.raw.findings),
+    )
+
+
+def _of_common_classes(
+    train: RawCorpus, test: RawCorpus, config: SourceConfig, settings: AcrossConfig
+) -> RawCorpus:
+    """Both corpora as one, with the emotions that both have.
+
+    Raises:
+        CorpusError: they have fewer than two in common.
+    """
+    both = [one for one in config.emotions or train.emotions if one in train.emotions]
+    classes = tuple(one for one in both if one in test.emotions)
+    if len(classes) < 2:
+        raise CorpusError(
+            f"{train.name} ({', '.join(train.emotions)}) and {test.name} ({', '.join(test.emotions)}) have "
+            f"{len(classes)} emotions in common: write them alike, or set --corpus.across.common false"
+        )
+    first, second = (train.name, test.name)
+    if first == second:
+        first, second = f"{first}_train", f"{second}_test"
+    shared = {row.utterance_id for row in train.utterances}
+    shared &= {row.utterance_id for row in test.utterances}
+    rows, origin, known_bad = [], [], dict[str, str]()
+    halves = (
+        (train, first, _train_parts(train, settings.groups)),
+        (test, second, _test_part(test)),
+    )
+    for raw, name, splits in halves:
+        half = _Half(raw, name, (), (), splits)
+        for row, where, split in zip(raw.utterances, raw.origin, splits, strict=True):
+            if split and row.label in classes:
+                placed = _row(row, where, half, split, (), shared)
+                rows.append(replace(placed, label=row.label, votes=row.votes, values=None))
+                origin.append(where)
+                if row.utterance_id in raw.known_bad:
+                    known_bad[placed.utterance_id] = raw.known_bad[row.utterance_id]
+    left = sum(row.label not in classes for raw in (train, test) for row in raw.utterances)
+    message = f"{left} utterances have other emotions than both corpora, and are left out"
+    findings = [Finding("note", "common_classes", message)] if left else []
+    return RawCorpus(
+        f"{first}_to_{second}",
+        Path("/"),
+        emotions=classes,
+        utterances=tuple(rows),
+        origin=tuple(origin),
+        synthetic=train.synthetic or test.synthetic,
+        known_bad=known_bad,
+        is_divided=True,
+        findings=(*train.findings, *test.findings, *findings),
     )
 
 

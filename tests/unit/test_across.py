@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raysys.corpus import CorpusConfig, read_corpus
+from raysys.corpus import CorpusConfig, read_corpus, read_raw
 from raysys.corpus.across import AcrossConfig
 from raysys.corpus.folds import FoldsConfig, make_folds
 from raysys.corpus.table import Corpus
@@ -87,3 +87,56 @@ def test_what_is_wrong_with_one_of_them_is_said(tmp_path: Path):
         )
     with pytest.raises(ConfigError, match="corpus.across.train is 'across'"):
         AcrossConfig("across").source("train", CorpusConfig("across"))
+
+
+def test_common_emotions_are_classes_and_others_are_left_out(tmp_path: Path):
+    names = ("joy", "fear", "calm")
+    train = [f"u{k},{names[k % 3]},so {k},s{k % 5},d{k}," for k in range(30)]
+    test = [f"v{k},{('fear', 'joy', 'pride')[k % 3]},no {k},t1,e{k}," for k in range(9)]
+    settings = AcrossConfig(
+        "manifest",
+        write(tmp_path, "a", train),
+        test="manifest",
+        test_root=write(tmp_path, "b", test),
+        common=True,
+        groups="speaker",
+    )
+    config = CorpusConfig("across", across=settings)
+    cache = Folder(str(tmp_path / "cache"))
+    found = read_corpus(config, TASKS["classification"], modalities=("text",), cache=cache)
+    assert found.emotions == ("fear", "joy")
+    told = [one.message for one in found.findings if one.kind == "common_classes"]
+    assert told == ["13 utterances have other emotions than both corpora, and are left out"]
+    folds = make_folds(found, found.labels, FoldsConfig(method="official"))
+    [fold] = folds
+    assert {found.utterances[k].split for k in fold.test} == {"test"}
+    assert all(found.utterances[k].text.startswith("no") for k in fold.test)
+    assert len(fold.test) == 6
+    lonely = [f"v{k},pride,no {k},t1,e{k}," for k in range(4)]
+    (tmp_path / "b/manifest.csv").write_text(HEAD + "\n".join(lonely) + "\n")
+    with pytest.raises(CorpusError, match="have 0 emotions in common"):
+        read_corpus(config, TASKS["classification"], modalities=("text",), cache=cache)
+
+
+def test_recipes_are_named_for_each_side(tmp_path: Path):
+    for corpus, files in {
+        "nemo": ["AA1_anger_1", "AA1_sadness_2", "BB2_anger_1", "BB2_sadness_2"],
+        "urdu": ["SM1_F1_A01", "SM1_F1_S01"],
+    }.items():
+        (tmp_path / corpus).mkdir()
+        for name in files:
+            (tmp_path / corpus / f"{name}.wav").touch()
+    settings = AcrossConfig(
+        "recipe",
+        str(tmp_path / "nemo"),
+        test="recipe",
+        test_root=str(tmp_path / "urdu"),
+        train_recipe="nemo",
+        test_recipe="urdu",
+        common=True,
+        groups="speaker",
+    )
+    config = CorpusConfig("across", across=settings)
+    raw = read_raw(config, config, Folder(str(tmp_path / "cache")))
+    assert raw.name == "nemo_to_urdu"
+    assert [row.split for row in raw.utterances] == ["val", "val", "train", "train", "test", "test"]
