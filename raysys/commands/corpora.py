@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from raysys.corpus import READERS, recipe_text, recipes
+from raysys.corpus import NEEDS, recipe_text, recipes
 from raysys.report.tables import as_rich
 from raysys.tasks.exhibits import Table
 
@@ -31,11 +31,10 @@ def corpora_command(name: str) -> None:
     ]
     heads = ("recipe", "emotions", "files", "licence")
     console.print(as_rich(Table("", heads, rows)))
-    others = ", ".join(one for one in READERS if one != "recipe")
-    lines = (
-        f"readers      {others}: --corpus.name NAME --corpus.root DIR",
+    for reader, needs in NEEDS.items():
+        console.print(f"{reader:12} {needs}", markup=False, soft_wrap=True)
+    line = (
         "next         python -m jobs.cross_validate configs/demo.yaml --corpus.name recipe --corpus.recipe.file NAME "
-        "--corpus.root DIR",
+        "--corpus.root DIR"
     )
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+    console.print(line, markup=False, soft_wrap=True)

@@ -50,6 +50,22 @@ READERS: Mapping[str, Callable[[SourceConfig, Any, Folder], RawCorpus]] = {
 """Corpus name -> reader. A new corpus is one module and one line here; settings of its own are a field below."""
 
 
+NEEDS: Mapping[str, str] = {
+    "across": "--corpus.across.train READER --corpus.across.train_root DIR, and the same of test",
+    "audformat": "--corpus.root DB --corpus.audformat.table [TABLE]",
+    "demo": "nothing: it is generated",
+    "emobox": "--corpus.emobox.metadata DIR --corpus.emobox.dataset NAME --corpus.root DOWNLOADS",
+    "emodb": "--corpus.root DIR",
+    "huggingface": "--corpus.root DIR, or --corpus.huggingface.hub ORGANISATION/NAME",
+    "iemocap": "--corpus.root DIR",
+    "manifest": "--corpus.root DIR, which holds manifest.csv",
+    "meld": "--corpus.root DIR",
+    "ratings": "--corpus.root DIR and tables: see configs/labels",
+    "recipe": "--corpus.recipe.file NAME --corpus.root DIR",
+}
+"""Reader -> what it is told, beside its name."""
+
+
 @dataclass(frozen=True)
 class CorpusConfig(SourceConfig):
     """Which corpus to read, and from where."""

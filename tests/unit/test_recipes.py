@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from raysys.corpus import CorpusConfig, read_corpus
+import jobs.corpora
+from raysys.corpus import NEEDS, READERS, CorpusConfig, read_corpus
 from raysys.corpus.columns import read_manifest
 from raysys.corpus.naming import FOLDER, load_recipe
 from raysys.corpus.recipe import RecipeConfig
@@ -97,6 +98,14 @@ def made(folder: Path, names: Mapping[str, object]) -> Path:
 def read(recipe: str, root: Path, cache: Path) -> Corpus:
     config = CorpusConfig(name="recipe", root=str(root), recipe=RecipeConfig(recipe))
     return read_corpus(config, Classification, modalities=("audio",), cache=Folder(str(cache)))
+
+
+def test_the_list_says_what_every_reader_needs(capsys: pytest.CaptureFixture[str]):
+    assert set(NEEDS) == set(READERS)
+    assert jobs.corpora.main([]) == 0
+    printed = capsys.readouterr().out
+    for name in (*READERS, *TREES):
+        assert name in printed
 
 
 def test_every_recipe_that_comes_with_raysys_has_a_tree():
