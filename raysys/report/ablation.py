@@ -170,6 +170,7 @@ _FIGURES = {
     "votes_kl": "KL to votes",
     "votes_cross_entropy": "cross-entropy to votes",
     "vad_mantel_r": "Mantel r, VAD",
+    "annotators_mantel_r": "Mantel r, annotators",
 }
 """Figures of a task that are shown for each variant, where all have them."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64, Num
 
 from raysys.errors import ConfigError, nearest
 
@@ -47,7 +47,7 @@ _DRAWN = 9_999
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mantel's test of a measured matrix against S of the VAD ratings."""
+    """Mantel's test of a measured matrix against what people say."""
 
     r: float
     """Pearson's correlation of the two over all pairs of classes."""
@@ -56,13 +56,15 @@ class Agreement:
     classes: tuple[str, ...]
     """Those that both know."""
     permutations: int
+    of: str = "people's VAD ratings of the {n} words"
+    """Whose similarity it is compared with."""
 
     def line(self) -> str:
         """For people."""
         n = len(self.classes)
         how = "all" if self.permutations == math.factorial(n) else "random"
         return (
-            f"agreement with people's VAD ratings of the {n} words: Mantel r {self.r:.2f}, p {self.p:.3f} (one-sided, "
+            f"agreement with {self.of.format(n=n)}: Mantel r {self.r:.2f}, p {self.p:.3f} (one-sided, "
             f"{how} {self.permutations} permutations)"
         )
 
@@ -100,15 +102,67 @@ def agreement_with_vad(
         matrix: symmetric; NaN for classes that were not there.
         emotions: of its rows.
     """
-    there = [k for k, name in enumerate(emotions) if name in VAD and not np.isnan(matrix[k, k])]
-    if len(there) < _FEWEST:
+    theirs = np.full((len(emotions),) * 2, np.nan)
+    known = [k for k, name in enumerate(emotions) if name in VAD]
+    theirs[np.ix_(known, known)] = vad_similarity(tuple(emotions[k] for k in known))
+    return _agreement(matrix, theirs, emotions, of=Agreement.of)
+
+
+def agreement_with_annotators(
+    matrix: Float[np.ndarray, "class class"],
+    votes: Num[np.ndarray, "utterance class"],
+    emotions: tuple[str, ...],
+) -> Agreement | None:
+    """Whether a measured matrix resembles what annotators take for each other; None where votes do not say.
+
+    Args:
+        matrix: symmetric; NaN for classes that were not there.
+        votes: annotators by emotion, as counts.
+        emotions: of rows and columns.
+    """
+    theirs = annotator_similarity(votes)
+    return _agreement(matrix, theirs, emotions, of="the annotators' confusions of {n} emotions")
+
+
+def annotator_similarity(
+    votes: Num[np.ndarray, "utterance class"],
+) -> Float64[np.ndarray, "class class"]:
+    """How often two annotators of an utterance say i and j, beside how often they agree on each.
+
+        o_ij = sum over utterances of pairs (i, j) of different annotators / (m_u - 1),   S_ij = o_ij / sqrt(o_ii o_jj)
+
+    o is the coincidence matrix of Krippendorff 2004 ("Content analysis", chapter 11), m_u the annotators of an
+    utterance; those of one annotator, or of shares instead of counts, tell nothing. NaN where nobody agrees on a class.
+    """
+    counts = np.asarray(votes, dtype=np.float64)
+    total = counts.sum(axis=1)
+    counts = counts[(total >= 2) & (counts == np.round(counts)).all(axis=1)]
+    weights = 1 / (counts.sum(axis=1) - 1)
+    pairs = np.einsum("u,ui,uj->ij", weights, counts, counts)
+    pairs -= np.diag(weights @ counts)
+    own = np.sqrt(np.diag(pairs).clip(min=0))
+    scale = own[:, None] * own
+    return np.divide(pairs, scale, out=np.full_like(pairs, np.nan), where=scale > 0)
+
+
+def _agreement(
+    matrix: Float[np.ndarray, "class class"],
+    theirs: Float64[np.ndarray, "class class"],
+    emotions: tuple[str, ...],
+    *,
+    of: str,
+) -> Agreement | None:
+    """Mantel's test over the classes that both know; None where these are fewer than four."""
+    both = ~np.isnan(np.diag(matrix)) & ~np.isnan(np.diag(theirs))
+    there = np.flatnonzero(both)
+    ours, others = (
+        np.asarray(one, dtype=np.float64)[np.ix_(there, there)] for one in (matrix, theirs)
+    )
+    if len(there) < _FEWEST or np.isnan(ours).any() or np.isnan(others).any():
         return None
-    measured = np.asarray(matrix, dtype=np.float64)[np.ix_(there, there)]
+    r, p, count = mantel(ours, others)
     known = tuple(emotions[k] for k in there)
-    if np.isnan(measured).any():
-        return None
-    r, p, count = mantel(measured, vad_similarity(known))
-    return None if math.isnan(r) else Agreement(r, p, known, count)
+    return None if math.isnan(r) else Agreement(r, p, known, count, of)
 
 
 def mantel(

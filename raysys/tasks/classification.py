@@ -35,7 +35,7 @@ from raysys.similarity.matrix import (
     mean_known,
 )
 from raysys.similarity.prior import FoldPrior, Origin, SimilarityPrior, with_null
-from raysys.similarity.psychology import agreement_with_vad, vad_distance
+from raysys.similarity.psychology import agreement_with_annotators, agreement_with_vad, vad_distance
 from raysys.similarity.summary import SimilaritySummary, summarise_folds
 from raysys.tasks.baseline import Baseline, Pooled
 from raysys.tasks.calibration import calibration, fit_temperature
@@ -311,6 +311,9 @@ class Classification(Task):
             calibration(outputs, truth, units_of(speakers, "speakers", rows=rows)),
             {} if targets is None else score_votes(outputs, targets.votes[rows]),
             _val_distance(predictions, aggregate.val_per_fold),
+            None
+            if targets is None
+            else agreement_with_annotators(aggregate.average, targets.votes[rows], self.outputs),
         )
 
     def show_balance(

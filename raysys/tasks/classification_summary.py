@@ -62,6 +62,9 @@ class ClassificationSummary:
     val_distance: float | None = None
     """Mean of 1 - S[truth, predicted] with S as each fold's model measured it on its val part."""
 
+    annotators: Agreement | None = None
+    """Of the averaged matrix with what annotators take for each other; None without their votes."""
+
     def tables(self) -> list[Table]:
         """By emotion with confusions, by speaker, and the averaged matrix."""
         heads = ("", "n", "prec.", "recall", "F1")
@@ -110,6 +113,9 @@ class ClassificationSummary:
             found["val_distance"] = self.val_distance
         if self.agreement:
             found |= {"vad_mantel_r": self.agreement.r, "vad_mantel_p": self.agreement.p}
+        if self.annotators:
+            found["annotators_mantel_r"] = self.annotators.r
+            found["annotators_mantel_p"] = self.annotators.p
         return found
 
     def _distance(self) -> str:
@@ -128,7 +134,7 @@ class ClassificationSummary:
         title = "class similarity (cosine of class representatives), mean of the folds"
         note = " ".join(
             [
-                *([self.agreement.line()] if self.agreement else []),
+                *(one.line() for one in (self.agreement, self.annotators) if one),
                 _OVER[self.similarity.get("over", "folds")],
             ]
         )

@@ -7,7 +7,14 @@ import pytest
 
 from raysys.errors import ConfigError
 from raysys.similarity.prior import check_similarity
-from raysys.similarity.psychology import VAD, agreement_with_vad, mantel, vad_similarity
+from raysys.similarity.psychology import (
+    VAD,
+    agreement_with_annotators,
+    agreement_with_vad,
+    annotator_similarity,
+    mantel,
+    vad_similarity,
+)
 
 SEVEN = ("anger", "boredom", "disgust", "fear", "happiness", "neutral", "sadness")
 
@@ -78,3 +85,34 @@ def test_agreement_leaves_out_unknown_and_missing_classes():
     assert "Mantel r 1.00, p 0.042" in found.line()
     assert agreement_with_vad(matrix[:3, :3], SEVEN[:3]) is None
     assert agreement_with_vad(np.ones((4, 4)), SEVEN[:4]) is None
+
+
+def test_annotators_similarity_is_their_coincidences():
+    # u1: a a b; u2: a a; u3: b b c c; u4: one annotator; u5: shares
+    votes = np.array([[2, 1, 0], [2, 0, 0], [0, 2, 2], [1, 0, 0], [0.5, 0.5, 0]])
+    o = np.zeros((3, 3))
+    for sayings in ("aab", "aa", "bbcc"):
+        for i, one in enumerate(sayings):
+            for j, other in enumerate(sayings):
+                if i != j:
+                    o["abc".index(one), "abc".index(other)] += 1 / (len(sayings) - 1)
+    own = np.sqrt(np.diag(o))
+    np.testing.assert_allclose(annotator_similarity(votes), o / np.outer(own, own))
+    alone = annotator_similarity(np.array([[3, 0], [2, 1]]))
+    assert np.isnan(alone[1]).all()
+
+
+def test_a_matrix_is_compared_with_annotators_confusions():
+    random = np.random.default_rng(0)
+    names = SEVEN[:5]
+    truth = random.integers(0, 5, size=400)
+    votes = np.zeros((400, 5), dtype=np.int64)
+    for k, one in enumerate(truth):
+        near = (one + random.integers(-1, 2, size=5)) % 5
+        np.add.at(votes[k], near, 1)
+    theirs = annotator_similarity(votes)
+    found = agreement_with_annotators(theirs**2, votes, names)
+    assert found is not None
+    assert found.r > 0.9
+    assert found.line().startswith("agreement with the annotators' confusions of 5 emotions")
+    assert agreement_with_annotators(theirs, np.zeros((3, 5), dtype=np.int64), names) is None
