@@ -124,7 +124,8 @@ def _column(path: Path, table: pyarrow.Table, name: str, kind: str) -> list[Any]
     there = _TABLES.has_bytes(path, name)
     known = table.column(name).to_pylist() if kind == "struct" else [None] * len(there)
     paths = [one.get("path") if isinstance(one, dict) else None for one in known]
-    return [place(path, name, k) if there[k] else paths[k] for k in range(len(there))]
+    whole = path.resolve()
+    return [place(whole, name, k) if there[k] else paths[k] for k in range(len(there))]
 
 
 def class_names(schema: pyarrow.Schema, column: str) -> list[str]:

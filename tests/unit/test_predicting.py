@@ -68,6 +68,25 @@ def test_of_corpus_utterances_it_says_what_the_fold_that_tested_them_said(traine
         np.testing.assert_allclose(row[names].to_numpy(float), said, atol=1e-5)
 
 
+def test_recordings_inside_a_table_are_heard_there(
+    trained: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rows, root = manifest_rows(trained)[:6], manifest(trained).parent
+    cells = [
+        {"audio": {"bytes": (root / row["audio"]).read_bytes(), "path": None}, "text": row["text"]}
+        for row in rows
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(cells), tmp_path / "new.parquet")
+    monkeypatch.chdir(tmp_path)
+    found = model(trained).predict(["new.parquet"])
+    files = model(trained).predict(
+        [str(root / row["audio"]) for row in rows], texts=[row["text"] for row in rows]
+    )
+    names = [name for name in found.columns if name.startswith("p_")]
+    assert (found["note"] == files["note"]).all()
+    np.testing.assert_array_equal(found[names].to_numpy(), files[names].to_numpy())
+
+
 def test_a_new_recording_is_heard_by_all_folds_and_a_bad_one_costs_its_row(
     trained: Config, tmp_path: Path
 ):
