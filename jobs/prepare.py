@@ -4,6 +4,7 @@ python -m jobs.prepare configs/demo.yaml
 python -m jobs.prepare configs/emodb_whisper.yaml --corpus.root DIR
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     for finding in (*corpus.findings, *findings):
         print(f"{finding.level:9} {finding.message}")
     print(f"cache     {cache.path()}")
-    print(f"next      python -m jobs.cross_validate {' '.join(argv)}".rstrip())
+    print(f"next      python -m jobs.cross_validate {shlex.join(argv)}".rstrip())
     return 0
 
 

@@ -194,8 +194,10 @@ def _of_common_classes(
 
 
 def _test_part(raw: RawCorpus) -> list[str]:
-    """The official test part, or everything."""
-    return ["test" if row.split in ("", "test") else "" for row in raw.utterances]
+    """The official test part; everything, where there is none."""
+    parts = {row.split for row in raw.utterances}
+    wanted = ("test",) if "test" in parts else ("", *parts)
+    return ["test" if row.split in wanted else "" for row in raw.utterances]
 
 
 def _train_parts(raw: RawCorpus, groups: str) -> list[str]:
@@ -204,7 +206,7 @@ def _train_parts(raw: RawCorpus, groups: str) -> list[str]:
     Raises:
         CorpusError: an utterance has no group, or there are too few of them.
     """
-    if any(row.split for row in raw.utterances):
+    if any(row.split == "val" for row in raw.utterances):
         return [row.split if row.split in ("train", "val") else "" for row in raw.utterances]
     column = "dialogue_id" if groups == "dialogue" else groups
     of_row = [str(getattr(row, column)) for row in raw.utterances]
@@ -214,7 +216,9 @@ def _train_parts(raw: RawCorpus, groups: str) -> list[str]:
             f"corpus {raw.name} cannot be divided into train and val by {groups}: set --corpus.across.groups"
         )
     val = set(known[::_VAL_EVERY])
-    return ["val" if group in val else "train" for group in of_row]
+    parts = ["val" if group in val else "train" for group in of_row]
+    serves = [row.split in ("", "train") for row in raw.utterances]
+    return [part if own else "" for part, own in zip(parts, serves, strict=True)]
 
 
 def _row(

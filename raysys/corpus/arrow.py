@@ -24,7 +24,7 @@ from raysys.errors import CorpusError
 PARQUET = (".parquet", ".pq")
 ARROW = ".arrow"
 _PLACE = re.compile(r"(.+\.(?:parquet|pq|arrow))#(.+):(\d+)", re.DOTALL | re.IGNORECASE)
-_SOUND = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b"\xff\xfb", b"\xff\xf3", b".snd")
+_SOUND = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd")
 """First bytes of sound files."""
 _KEPT_BYTES = 512 * 2**20
 """Of row groups that are kept decoded: recordings are read in the order of their lengths, not of their rows."""
@@ -109,9 +109,9 @@ def _recordings(path: Path, schema: pyarrow.Schema, name: str) -> str:
         inner = kind.field("bytes").type
         return "struct" if types.is_binary(inner) or types.is_large_binary(inner) else ""
     if types.is_binary(kind) or types.is_large_binary(kind):
-        cells, _ = _TABLES.cells(path, name, 0) if _TABLES.count(path) else ([], 0)
-        first = next((one.as_py() for one in cells if one.is_valid), b"")
-        return "bytes" if first.startswith(_SOUND) or first[4:8] == b"ftyp" else ""
+        first = _TABLES.first(path, name)
+        is_mp3 = len(first) > 1 and first[0] == 0xFF and first[1] & 0xE6 == 0xE2  # layer III
+        return "bytes" if first.startswith(_SOUND) or first[4:8] == b"ftyp" or is_mp3 else ""
     return ""
 
 
@@ -175,11 +175,18 @@ class _Tables:
                 self._groups.popitem(last=False)
             return self._groups[name], starts[group]
 
-    def count(self, file: Path) -> int:
-        """Rows of a table."""
+    def first(self, file: Path, column: str) -> bytes:
+        """The first cell of a column of bytes that holds some."""
         if file.suffix.lower() == ARROW:
-            return int(self.arrow(file).num_rows)
-        return int(pyarrow.parquet.ParquetFile(file).metadata.num_rows)
+            groups = iter([self.arrow(file).column(column)])
+        else:
+            read = pyarrow.parquet.ParquetFile(file)
+            groups = (
+                read.read_row_group(k, columns=[column]).column(column)
+                for k in range(read.num_row_groups)
+            )
+        cells = (one.as_py() for group in groups for one in group if one.is_valid)
+        return next((cell for cell in cells if cell), b"")
 
     def has_bytes(self, file: Path, column: str) -> list[bool]:
         """Of every row, whether it holds a recording's bytes."""

@@ -75,9 +75,56 @@ class _Database:
                     "by audformat: db.save(root, storage_format='parquet')"
                 )
             problems = Problems()
-            self.rows[table] = list(table_rows(there[0], _nothing_to_check, problems))
+            found = []
+            columns = {**self.misc, **self.tables}[table].get("columns") or {}
+            labels = {column: self.labels(table, column) for column in columns}
+            for where, cells in table_rows(there[0], _nothing_to_check, problems):
+                try:
+                    found.append((where, _decoded(cells, labels, where)))
+                except CorpusError as problem:
+                    problems.add(problem)
             problems.refuse()
+            self.rows[table] = found
         return self.rows[table]
+
+    def labels(self, table: str, column: str) -> Any:
+        """Labels of a column's scheme: a list, a map, or the name of a misc table; None where it has none.
+
+        Raises:
+            CorpusError: the header names a scheme that it does not describe.
+        """
+        known = {**self.misc, **self.tables}[table].get("columns") or {}
+        name = (known.get(column) or {}).get("scheme_id")
+        if name and name not in self.schemes:
+            raise CorpusError(
+                f"{self.root / 'db.yaml'}: column '{column}' of table '{table}' has the scheme '{name}', which is not "
+                f"there: {nearest(str(name), self.schemes)}"
+            )
+        return (self.schemes[name] or {}).get("labels") if name else None
+
+
+def _decoded(cells: Mapping[str, Any], labels: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Cells with what their schemes say that their codes mean."""
+    found = dict(cells)
+    for column, scheme in labels.items():
+        if column in cells and isinstance(scheme, list | dict):
+            known = {str(one): one for one in scheme}
+            code = _as_code(cells[column], known)
+            if code not in known:
+                raise CorpusError(
+                    f"{where}: column '{column}' holds '{code}', which its scheme does not know: "
+                    f"{nearest(code, known)}"
+                )
+            told = scheme[known[code]] if isinstance(scheme, dict) else code
+            found[column] = told if isinstance(told, str) else code
+    return found
+
+
+def _as_code(value: Any, known: Mapping[str, Any]) -> str:
+    """A cell as the scheme writes it: 1.0 where a column of whole numbers has gaps is 1."""
+    text = as_name(value)
+    whole = text.removesuffix(".0")
+    return whole if whole in known else text
 
 
 def _nothing_to_check(names: Sequence[str], path: Path) -> None:
@@ -94,14 +141,14 @@ def read(config: SourceConfig, settings: AudformatConfig | None, cache: Folder) 
     base = _header(_fetched(settings) if settings.audb else corpus_root(config))
     names = _tables(base, settings)
     columns = {table: _columns(base, table, config) for table in names}
-    known = _by_file(base, settings, names)
+    known = _by_file(base, settings, names, config)
     rows, origin, problems, unlabelled = list[Utterance](), list[str](), Problems(), 0
     for table in names:
         part = _split(base, table)
         for where, cells in base.read(table):
-            cells = {**known.get(str(cells.get("file")), {}), **cells}
+            more = known.get(str(cells.get("file")), {})
             try:
-                row = _utterance(base, cells, columns[table], where, config.targets)
+                row = _utterance({**more, **cells}, columns[table], where, config.targets)
             except CorpusError as problem:
                 problems.add(problem)
                 continue
@@ -215,7 +262,7 @@ def _columns(base: _Database, table: str, config: SourceConfig) -> dict[str, str
 
 
 def _by_file(
-    base: _Database, settings: AudformatConfig, names: Sequence[str]
+    base: _Database, settings: AudformatConfig, names: Sequence[str], config: SourceConfig
 ) -> dict[str, dict[str, Any]]:
     """What filewise tables say of a file."""
     joined = settings.joined or tuple(t for t in base.tables if t == _FILES and t not in names)
@@ -228,7 +275,23 @@ def _by_file(
         for _, cells in base.read(table):
             own = {k: v for k, v in cells.items() if k not in _PLACES}
             found.setdefault(str(cells.get("file")), {}).update(own)
+    speakers = {t: _speakers(base, t, config) for t in (*joined, *names)}
+    for table, said in speakers.items():
+        for _, cells in base.read(table) if said else ():
+            who = cells.get(config.columns.get("speaker", "speaker"))
+            if who is not None:
+                more = said.get(as_name(who), {})
+                found.setdefault(str(cells.get("file")), {}).update(more)
     return found
+
+
+def _speakers(base: _Database, table: str, config: SourceConfig) -> dict[str, dict[str, str]]:
+    """What is known of speakers: by the misc table, or the labels, of the scheme of a table's speaker column."""
+    labels = base.labels(table, config.columns.get("speaker", "speaker"))
+    if isinstance(labels, dict):
+        told = {str(who): one for who, one in labels.items() if isinstance(one, dict)}
+        return {who: {k: as_name(v) for k, v in one.items()} for who, one in told.items()}
+    return _misc(base, labels) if isinstance(labels, str) and labels in base.misc else {}
 
 
 def _split(base: _Database, table: str) -> str:
@@ -239,7 +302,6 @@ def _split(base: _Database, table: str) -> str:
 
 
 def _utterance(
-    base: _Database,
     cells: Mapping[str, Any],
     columns: Mapping[str, str],
     where: str,
@@ -249,8 +311,10 @@ def _utterance(
     values: dict[str, Any] = {}
     for ours, theirs in columns.items():
         if theirs in cells:
-            value = _checked(base, theirs, cells[theirs], where)
+            value = as_name(cells[theirs])
             values[ours] = clean_name(value) if ours not in ("text", "audio", "video") else value
+    if "split" in values:
+        values["split"] = _PARTS.get(values["split"], values["split"])
     try:
         start, end = (
             as_seconds(cells[name]) if cells.get(name) is not None else None
@@ -265,7 +329,6 @@ def _utterance(
         name += f"-{start or 0:g}-{'' if end is None else f'{end:g}'}"
     taken = (*columns.values(), *targets, *_PLACES)
     more = {k: as_name(v) for k, v in cells.items() if k not in taken}
-    more |= _of_speaker(base, columns.get("speaker", ""), values.get("speaker", ""))
     return Utterance(
         **{"utterance_id": name, "dialogue_id": name, "audio": file, **values},
         start=start or None,
@@ -273,48 +336,6 @@ def _utterance(
         values=numbers or None,
         metadata=more or None,
     )
-
-
-def _checked(base: _Database, column: str, value: Any, where: str) -> str:
-    """A cell as its scheme has it."""
-    text = as_name(value)
-    scheme = _scheme(base, column)
-    labels = scheme.get("labels")
-    known = labels if isinstance(labels, list | dict) else None
-    if known is not None and text not in [str(one) for one in known]:
-        raise CorpusError(
-            f"{where}: column '{column}' holds '{text}', which its scheme does not know: "
-            f"{nearest(text, [str(one) for one in known])}"
-        )
-    told = known.get(text, known.get(value)) if isinstance(known, dict) else None
-    return told if isinstance(told, str) else text
-
-
-def _scheme(base: _Database, column: str) -> Mapping[str, Any]:
-    """Scheme of a column.
-
-    Raises:
-        CorpusError: the header names one that it does not describe.
-    """
-    for table in {**base.misc, **base.tables}.values():
-        name = ((table.get("columns") or {}).get(column) or {}).get("scheme_id")
-        if name and name not in base.schemes:
-            raise CorpusError(
-                f"{base.root / 'db.yaml'}: column '{column}' has the scheme '{name}', which is not there: "
-                f"{nearest(str(name), base.schemes)}"
-            )
-        if name:
-            return base.schemes[name] or {}
-    return {}
-
-
-def _of_speaker(base: _Database, column: str, speaker: str) -> dict[str, str]:
-    """What is known of a speaker: by the misc table, or the labels, of the column's scheme."""
-    labels = _scheme(base, column).get("labels") if column else None
-    if isinstance(labels, dict):
-        told = labels.get(speaker)
-        return {k: as_name(v) for k, v in told.items()} if isinstance(told, dict) else {}
-    return dict(_misc(base, str(labels)).get(speaker, {})) if labels in base.misc else {}
 
 
 def _misc(base: _Database, table: str) -> dict[str, dict[str, str]]:

@@ -9,6 +9,7 @@ What is cut short, silent or on another scale than it says is refused with its p
 import hashlib
 import io
 import math
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,7 +89,7 @@ def read_audio(row: Utterance, path: Path, where: str) -> tuple[Float32[np.ndarr
             refuse_pointer(path, f"{where}: audio ")
         if _size(source) == 0:
             raise CorpusError(f"{where}: audio {path} is empty (0 bytes)") from error
-        reason = " ".join(str(error).split())
+        reason = re.sub(r"Error opening <[^>]*>: ", "", " ".join(str(error).split()))
         if isinstance(error, TypeError):  # soundfile's answer to .raw
             reason = "a raw file does not say its rate and type: write it as WAV"
         raise CorpusError(f"{where}: cannot decode audio {path}: {reason}") from error

@@ -93,7 +93,8 @@ def _refuse_shared(kind: str, values: np.ndarray, folds: tuple[Fold, ...], name:
                 if both:
                     raise LeakError(
                         f"fold {fold.index}: {name} {sorted(both)[0]!r} is in {first} and in {second}: every {kind} "
-                        "must be in one part"
+                        "must be in one part: set --folds.groups to what the parts hold apart, or --folds.method to "
+                        "another one"
                     )
 
 

@@ -176,6 +176,12 @@ def _check_streams(raw: RawCorpus, modalities: tuple[str, ...]) -> None:
     for modality in modalities:
         if any(getattr(row, modality) for row in raw.utterances):
             continue
+        if modality == "audio" and raw.absent:
+            name, wanted = next(iter(raw.absent.items()))
+            raise CorpusError(
+                f"corpus {raw.name} at {raw.root} has none of its recordings, first '{wanted}' of '{name}': set "
+                "--corpus.root to the folder that holds them"
+            )
         remedy = (
             "fill the manifest's column 'video', or set --features.precomputed.video FILE.npz"
             if modality == "video"

@@ -32,6 +32,8 @@ from raysys.errors import CorpusError, nearest
 COLUMNS = tuple(item.name for item in fields(Utterance) if item.name not in ("values", "metadata"))
 """Columns that a manifest may have, beside targets and metadata."""
 _NAMES = ("utterance_id", "label", "speaker", "session", "dialogue_id", "split")
+_SHOWN = 80
+"""Characters of a cell that a message shows."""
 _TYPO = 0.8
 """How like a column that is not there an unknown one must be, to be taken for it misspelt."""
 
@@ -163,7 +165,9 @@ def _utterance(cells: Mapping[str, Any], where: str, targets: tuple[str, ...]) -
         try:
             parsed[name] = parsers.get(name, as_name)(value)
         except (TypeError, ValueError) as error:
-            raise CorpusError(f"{where}: column '{name}' holds {value!r}: {error}") from error
+            told = repr(value)
+            told = f"{told[:_SHOWN]}..." if len(told) > _SHOWN else told
+            raise CorpusError(f"{where}: column '{name}' holds {told}: {error}") from error
     parsed.setdefault("utterance_id", "")
     parsed.setdefault("dialogue_id", parsed["utterance_id"])
     numbers = {name: parsed.pop(name) for name in targets if name in parsed}

@@ -9,7 +9,7 @@ the key or path: by `corpus.emobox.pattern`, by the table below, or by the recip
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -92,6 +92,8 @@ class _Recordings:
             CorpusError: another file says something else of the recording.
         """
         known = self.lines.setdefault(line.key, line)
+        if known.cells is not line.cells:
+            self.lines[line.key] = replace(known, cells={**line.cells, **known.cells})
         if (known.wav, known.label) != (line.wav, line.label):
             raise CorpusError(
                 f"{line.where}: '{line.key}' is {line.wav} ({line.label}), but {known.wav} ({known.label}) at "
@@ -119,7 +121,7 @@ def read(config: SourceConfig, settings: EmoboxConfig | None, cache: Folder) -> 
     for line in _lines(whole, labels, problems) if whole.is_file() else ():
         known.add(line)
     problems.refuse()
-    _refuse_tested_twice(divisions, settings)
+    _refuse_tested_twice(divisions, _folds(folder, settings))
     facts = _facts(name)
     files = _Downloads(root)
     pattern = _pattern(settings, name)
@@ -129,14 +131,16 @@ def read(config: SourceConfig, settings: EmoboxConfig | None, cache: Folder) -> 
         if not audio:
             absent[line.key] = line.wav
         rows.append(_utterance(line, audio, pattern))
-    rates = {int(line.cells.get("sample_rate") or 0) for line in known.lines.values()}
+    rates = {_rate(line.cells.get("sample_rate")) for line in known.lines.values()}
+    divided = {key for division in divisions for key in division}
+    outside = [key for key in known.lines if key not in divided]
     return RawCorpus(
         name,
         root,
         tuple(sorted(set(labels.values()) & {row.label for row in rows})),
         tuple(rows),
         tuple(line.where for line in known.lines.values()),
-        findings=tuple(files.findings()),
+        findings=(*files.findings(), *_outside(outside)),
         facts=Facts(SOURCE, facts.get("utterances"), rates.pop() if len(rates) == 1 else None),
         absent=absent,
         seconds=_seconds(known),
@@ -243,13 +247,29 @@ def _lines(path: Path, labels: Mapping[str, str], problems: Problems) -> Iterato
                 f"{where}: the emotion '{emo}' is not in label_map.json: {nearest(emo, labels)}"
             )
             continue
-        yield _Line(where, key, wav, labels[emo], cells)
+        yield _Line(where, key, wav.replace("\\", "/"), labels[emo], cells)
 
 
-def _refuse_tested_twice(divisions: tuple[dict[str, str], ...], settings: EmoboxConfig) -> None:
+def _rate(written: Any) -> int | None:
+    """Hz, where a line says so in a number."""
+    try:
+        return int(float(written)) or None
+    except (TypeError, ValueError):
+        return None
+
+
+def _outside(keys: list[str]) -> list[Finding]:
+    """That recordings are in no published fold."""
+    if not keys:
+        return []
+    message = f"{len(keys)} recordings are in no published fold, first {keys[0]}"
+    return [Finding("note", "in_no_fold", message)]
+
+
+def _refuse_tested_twice(divisions: tuple[dict[str, str], ...], folds: list[Path]) -> None:
     tested: dict[str, int] = {}
-    for k, division in enumerate(divisions):
-        number = settings.folds[k] if settings.folds else k + 1
+    for division, fold in zip(divisions, folds, strict=True):
+        number = int(fold.name.removeprefix("fold_"))
         for key in (key for key, part in division.items() if part == "test"):
             if key in tested:
                 raise CorpusError(

@@ -267,7 +267,8 @@ def _inner(
     which an utterance was val), so that no single group decides in all folds.
     """
     wanted = max(2, round(1 / config.val_fraction))
-    n_splits = min(wanted, len(set(groups[rest].tolist())))
+    most = int(np.unique(strata[rest], return_counts=True)[1].max())
+    n_splits = max(2, min(wanted, len(set(groups[rest].tolist())), most))
     splits = _stratified(n_splits, strata[rest], groups[rest], config.seed)
 
     def misfit(split: tuple[np.ndarray, np.ndarray]) -> tuple[int, float, float]:

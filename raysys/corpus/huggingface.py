@@ -12,7 +12,7 @@ What the tables call their columns, `corpus.columns` says. Recordings in Parquet
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,7 +37,7 @@ _PARTS = {
 _TABLES = (*PARQUET, ARROW, ".csv", ".tsv", ".jsonl")
 _SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_SHARD = re.compile(r"(?P<split>[^/]+?)-\d{5}-of-\d{5}(?:-[\da-f]+)?\.\w+$")
+_SHARD = re.compile(r"(?P<split>[^/]+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[\da-f]+)?\.\w+$")
 _FILE_NAMES = ("file_name", "audio_file_name")
 
 
@@ -64,25 +64,72 @@ def read(config: SourceConfig, settings: HuggingfaceConfig | None, cache: Folder
     rows: list[Utterance] = []
     origin: list[str] = []
     findings: list[Finding] = []
-    for path, split in _tables(root, settings):
+    top, tables = _tables(root, settings)
+    for path, split in tables:
         raw = _read_table(path, root, config)
-        own = [replace(row, split=row.split or split) for row in raw.utterances]
-        rows += own
+        rows += [replace(row, split=_part(row.split) or split) for row in raw.utterances]
         origin += raw.origin
         findings += [one for one in raw.findings if one not in findings]
+    if tables:
+        findings += [*_other_recordings(tables, top, root, rows), *_several_folders(tables, top)]
+    else:
+        recordings = _recordings(top)
+        rows = [_in_folder(path, root, top) for path in recordings if path.parent != top]
+        origin = [str(path) for path in recordings if path.parent != top]
+        findings += _labels_of_folders(rows, len(recordings) - len(rows))
     if not rows:
-        found = [(path, split) for path, split in _sounds(root)]
-        if not found:
-            raise CorpusError(
-                f"{root} has no layout of Hugging Face's datasets: no saved dataset, metadata.csv, Parquet, CSV or "
-                "JSON Lines, and no folders of recordings: set --corpus.root to the dataset's folder"
-            )
-        rows = [_in_folder(path, split, root) for path, split in found]
-        origin = [str(path) for path, _ in found]
-    name = settings.hub or root.name
-    rows = _named(rows)
+        raise CorpusError(
+            f"{top} has no layout of Hugging Face's datasets: no saved dataset, metadata.csv, Parquet, CSV or JSON "
+            "Lines, and no folders of recordings: set --corpus.root to the dataset's folder"
+        )
+    rows = _named(_with_splits(rows))
     emotions = tuple(sorted({row.label for row in rows} - {""}))
+    name = settings.hub or root.name
     return RawCorpus(name, root, emotions, tuple(rows), tuple(origin), findings=tuple(findings))
+
+
+def _with_splits(rows: list[Utterance]) -> list[Utterance]:
+    """Where something says a split, what says none is train, as `datasets` has it."""
+    if not any(row.split for row in rows):
+        return rows
+    return [row if row.split else replace(row, split="train") for row in rows]
+
+
+def _other_recordings(
+    tables: Sequence[tuple[Path, str]], top: Path, root: Path, rows: Sequence[Utterance]
+) -> list[Finding]:
+    """Recordings beside metadata files that no row names."""
+    if not any(path.name in _METADATA for path, _ in tables):
+        return []
+    named = {os.path.normpath(row.audio) for row in rows}
+    others = [one for one in _recordings(top) if str(one.relative_to(root)) not in named]
+    if not others:
+        return []
+    message = (
+        f"{len(others)} recordings are in no metadata file and are not used, first {others[0]}"
+    )
+    return [Finding("warning", "not_in_metadata", message)]
+
+
+def _several_folders(tables: Sequence[tuple[Path, str]], top: Path) -> list[Finding]:
+    """Tables of folders that could be configurations of their own."""
+    folders = {path.relative_to(top).parts[0] for path, _ in tables if path.parent != top}
+    plain = sorted(one for one in folders if one != "data" and not _split((one,)))
+    if len(plain) < 2:
+        return []
+    message = (
+        f"the tables of {', '.join(plain)} are read together: --corpus.huggingface.subset takes one"
+    )
+    return [Finding("warning", "several_folders", message)]
+
+
+def _labels_of_folders(rows: Sequence[Utterance], stray: int) -> list[Finding]:
+    labels = ", ".join(sorted({row.label for row in rows}))
+    found = [Finding("note", "labels_of_folders", f"labels are the names of folders: {labels}")]
+    if stray:
+        message = f"{stray} recordings are in no folder of their own and are not used"
+        found.append(Finding("warning", "stray_recordings", message))
+    return found
 
 
 def _fetched(settings: HuggingfaceConfig) -> Path:
@@ -102,23 +149,96 @@ def _fetched(settings: HuggingfaceConfig) -> Path:
     return Path(folder)
 
 
-def _tables(root: Path, settings: HuggingfaceConfig) -> list[tuple[Path, str]]:
-    """Tables of the layout that is there, with their splits."""
-    for layout in (_saved, _with_metadata, _by_readme, _by_name):
-        found = list(layout(root, settings))
+@dataclass(frozen=True)
+class _Chosen:
+    """Where to look for tables: a folder, or patterns of a card."""
+
+    top: Path
+    patterns: tuple[tuple[str, str], ...] = ()
+    """Pattern under `top`, and its split."""
+
+
+def _tables(root: Path, settings: HuggingfaceConfig) -> tuple[Path, list[tuple[Path, str]]]:
+    """Tables of the layout that is there, with their splits (empty where nothing says one), and the folder of all."""
+    chosen = _chosen(root, settings)
+    if chosen.patterns:
+        return chosen.top, list(_by_card(chosen))
+    for layout in (_saved, _with_metadata, _by_name):
+        found = list(layout(chosen.top))
         if found:
-            return found
-    return []
+            return chosen.top, found
+    return chosen.top, []
 
 
-def _saved(root: Path, settings: HuggingfaceConfig) -> Iterator[tuple[Path, str]]:
+def _chosen(root: Path, settings: HuggingfaceConfig) -> _Chosen:
+    """The configuration that is asked for: of the card, or a folder."""
+    card = root / "README.md"
+    known = _configs(card) if card.is_file() else []
+    names = [str(one.get("config_name", "default")) for one in known]
+    marked = [n for n, one in zip(names, known, strict=True) if one.get("default")]
+    wanted = settings.subset or next(iter(marked), "default" if "default" in names else "")
+    if not wanted and len(names) > 1:
+        raise CorpusError(
+            f"{card} names {', '.join(names)}: set --corpus.huggingface.subset to one of them"
+        )
+    wanted = wanted or next(iter(names), "")
+    if wanted in names:
+        one = known[names.index(wanted)]
+        top = root / str(one.get("data_dir", "") or "")
+        return _Chosen(top, tuple(_patterns(one.get("data_files"), card)))
+    if wanted and (root / wanted).is_dir():
+        return _Chosen(root / wanted)
+    if wanted:
+        there = names + [path.name for path in root.iterdir() if path.is_dir()]
+        raise CorpusError(
+            f"{root} has no '{wanted}' (corpus.huggingface.subset): {nearest(wanted, there)}"
+        )
+    return _Chosen(root)
+
+
+def _configs(card: Path) -> list[dict[str, Any]]:
+    """What a dataset's card says of its configurations."""
+    known = _card(card).get("configs") or []
+    if not isinstance(known, list) or not all(isinstance(one, dict) for one in known):
+        raise CorpusError(f"{card}: `configs` is no list of maps with config_name and data_files")
+    return known
+
+
+def _patterns(files: Any, card: Path) -> Iterator[tuple[str, str]]:
+    """Pattern and split of a configuration's data_files: a pattern, a list of them, or of {split, path}."""
+    entries = files if isinstance(files, list) else [files] if isinstance(files, str) else []
+    if isinstance(files, dict):
+        entries = [{"split": split, "path": path} for split, path in files.items()]
+    for one in entries:
+        cells = {"split": "train", "path": one} if isinstance(one, str) else one
+        if not isinstance(cells, dict) or "path" not in cells:
+            raise CorpusError(f"{card}: data_files holds {one!r}: give split and path")
+        paths = cells["path"] if isinstance(cells["path"], list) else [cells["path"]]
+        for path in map(str, paths):
+            if path.startswith("/") or ".." in path:
+                raise CorpusError(f"{card}: data_files '{path}' leaves the folder")
+            yield path, _part(str(cells.get("split", "train")))
+
+
+def _by_card(chosen: _Chosen) -> Iterator[tuple[Path, str]]:
+    for pattern, split in chosen.patterns:
+        found = [one for one in sorted(chosen.top.glob(pattern)) if one.suffix.lower() in _TABLES]
+        if not found:
+            raise CorpusError(
+                f"{chosen.top}: the card's data_files '{pattern}' name no table: get the whole dataset"
+            )
+        for path in found:
+            yield path, split
+
+
+def _saved(root: Path) -> Iterator[tuple[Path, str]]:
     if (root / "dataset_dict.json").is_file():
         for split in _json(root / "dataset_dict.json").get("splits", []):
-            for path, _ in _saved(root / split, settings):
+            for path, _ in _saved(root / split):
                 yield path, _part(split)
     elif (root / "state.json").is_file():
         state = _json(root / "state.json")
-        split = _part(str(state.get("_split") or "train"))
+        split = _part(str(state.get("_split") or ""))
         for one in state.get("_data_files", []):
             path = root / str(one.get("filename", ""))
             if not path.is_file():
@@ -134,43 +254,15 @@ def _json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _with_metadata(root: Path, settings: HuggingfaceConfig) -> Iterator[tuple[Path, str]]:
-    for path in _files(root, settings.subset):
+def _with_metadata(root: Path) -> Iterator[tuple[Path, str]]:
+    for path in _files(root):
         if path.name in _METADATA:
             yield path, _split(path.parent.relative_to(root).parts)
 
 
-def _by_readme(root: Path, settings: HuggingfaceConfig) -> Iterator[tuple[Path, str]]:
-    """Data files as the card of a dataset names them."""
-    card = root / "README.md"
-    if not card.is_file() or not (known := _card(card).get("configs")):
-        return
-    names = [str(one.get("config_name", "default")) for one in known]
-    wanted = settings.subset or next(
-        (n for n, one in zip(names, known, strict=True) if one.get("default")),
-        "default" if "default" in names else names[0],
-    )
-    if not settings.subset and len(names) > 1 and wanted == names[0] != "default":
-        raise CorpusError(f"{card} names {', '.join(names)}: set --corpus.huggingface.subset")
-    if wanted not in names:
-        raise CorpusError(
-            f"{card} has no '{wanted}' (corpus.huggingface.subset): {nearest(wanted, names)}"
-        )
-    chosen = known[names.index(wanted)]
-    base, files = str(chosen.get("data_dir", "")), chosen.get("data_files", [])
-    if isinstance(files, str) or (files and isinstance(files[0], str)):
-        files = [{"split": "train", "path": files}]
-    for one in files:
-        patterns = [one["path"]] if isinstance(one["path"], str) else one["path"]
-        for pattern in patterns:
-            for path in sorted(root.glob(os.path.join(base, pattern))):
-                if path.suffix.lower() in _TABLES:
-                    yield path, _part(str(one["split"]))
-
-
 def _card(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8", errors="replace")
-    head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    head = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
     try:
         content = yaml.safe_load(head[1]) if head else {}
     except yaml.YAMLError as error:
@@ -178,23 +270,25 @@ def _card(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _by_name(root: Path, settings: HuggingfaceConfig) -> Iterator[tuple[Path, str]]:
-    for path in _files(root, settings.subset):
+def _by_name(root: Path) -> Iterator[tuple[Path, str]]:
+    shards: dict[tuple[Path, str, str], set[str]] = {}
+    for path in _files(root):
         if path.suffix.lower() in _TABLES:
-            inside = path.relative_to(root)
             shard = _SHARD.search(path.name)
-            parts = (*inside.parent.parts, path.stem)
+            parts = (*path.relative_to(root).parent.parts, path.stem)
+            if shard:
+                key = (path.parent, shard["split"], shard["count"])
+                shards.setdefault(key, set()).add(shard["number"])
             yield path, _part(shard["split"]) if shard else _split(parts)
+    for (folder, split, count), there in shards.items():
+        if len(there) < int(count):
+            raise CorpusError(
+                f"{folder} holds {len(there)} of {int(count)} files of {split}: get the whole dataset"
+            )
 
 
-def _files(root: Path, subset: str) -> list[Path]:
-    """Files of a dataset, or of one of its configurations, in order; hidden ones are left out."""
-    if subset and not (root / subset).is_dir():
-        folders = [path.name for path in root.iterdir() if path.is_dir()]
-        raise CorpusError(
-            f"{root} has no folder '{subset}' (corpus.huggingface.subset): {nearest(subset, folders)}"
-        )
-    top = root / subset
+def _files(top: Path) -> list[Path]:
+    """Files of a dataset, in order; hidden ones are left out."""
     return [
         path
         for path in sorted(top.rglob("*"))
@@ -202,10 +296,8 @@ def _files(root: Path, subset: str) -> list[Path]:
     ]
 
 
-def _sounds(root: Path) -> Iterator[tuple[Path, str]]:
-    for path in _files(root, ""):
-        if path.suffix.lower() in _SOUNDS and path.parent != root:
-            yield path, _split(path.parent.relative_to(root).parts)
+def _recordings(top: Path) -> list[Path]:
+    return [path for path in _files(top) if path.suffix.lower() in _SOUNDS]
 
 
 def _part(split: str) -> str:
@@ -213,12 +305,12 @@ def _part(split: str) -> str:
 
 
 def _split(parts: tuple[str, ...]) -> str:
-    """Part by the words in names of folders, and of a table; train where none says it, as `datasets` has it."""
+    """Part by the words in names of folders, and of a table; empty where none says it."""
     for name in parts:
         for word in re.split(r"[\W\d_]+", name.lower()):
             if word in _PARTS:
                 return _PARTS[word]
-    return "train"
+    return ""
 
 
 def _read_table(path: Path, root: Path, config: SourceConfig) -> RawCorpus:
@@ -240,7 +332,7 @@ def _read_table(path: Path, root: Path, config: SourceConfig) -> RawCorpus:
     for row, where in zip(raw.utterances, raw.origin, strict=True):
         if row.audio and embedded(Path(row.audio)) is None:
             inside = os.path.relpath(path.parent / row.audio, root)
-            known = row.audio if (root / row.audio).is_file() else inside
+            known = inside if (root / inside).is_file() else row.audio
             if path.suffix.lower() in (*PARQUET, ARROW) and not (root / known).is_file():
                 raise CorpusError(
                     f"{where}: the recording has no bytes, and its file '{row.audio}' is not under {root}: write the "
@@ -251,10 +343,11 @@ def _read_table(path: Path, root: Path, config: SourceConfig) -> RawCorpus:
     return replace(raw, utterances=tuple(rows))
 
 
-def _in_folder(path: Path, split: str, root: Path) -> Utterance:
+def _in_folder(path: Path, root: Path, top: Path) -> Utterance:
     """A recording whose folder is named like its emotion."""
-    inside = path.relative_to(root)
-    return Utterance("", label=path.parent.name, audio=inside.as_posix(), split=split)
+    split = _split(path.parent.relative_to(top).parts)
+    inside = path.relative_to(root).as_posix()
+    return Utterance("", label=path.parent.name, audio=inside, split=split)
 
 
 def _named(rows: list[Utterance]) -> list[Utterance]:
@@ -266,8 +359,8 @@ def _named(rows: list[Utterance]) -> list[Utterance]:
         if not name:
             number = counts.get(row.split, 0)
             counts[row.split] = number + 1
-            is_file = row.audio and embedded(Path(row.audio)) is None
-            stem = PurePosixPath(row.audio).with_suffix("").as_posix()
-            name = stem if is_file else f"{row.split or 'row'}-{number}"
+            name = f"{row.split or 'row'}-{number}"
+            if row.audio and embedded(Path(row.audio)) is None:
+                name = PurePosixPath(row.audio).with_suffix("").as_posix()
         named.append(replace(row, utterance_id=name, dialogue_id=row.dialogue_id or name))
     return named

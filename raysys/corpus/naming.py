@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 import raysys
 from raysys.errors import CorpusError, nearest
@@ -79,6 +79,17 @@ def recipe_like(name: str) -> Recipe | None:
     return load_recipe(known[plain(name)]) if plain(name) in known else None
 
 
+def _in_words(error: Exception) -> str:
+    """What is wrong with a recipe, in one line."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    first = error.errors()[0]
+    place = ".".join(str(one) for one in first["loc"] if one != "[key]")
+    if isinstance(first["input"], bool):
+        return f"{place}: YAML reads NO, YES, ON and OFF as truth values: write it in quotes"
+    return f"{place or 'it'}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
 def load_recipe(name: str) -> Recipe:
     """A recipe by its name in configs/corpora, or from a file.
 
@@ -103,8 +114,13 @@ def load_recipe(name: str) -> Recipe:
         recipe = TypeAdapter(Recipe).validate_python(content)
         groups = set(re.compile(recipe.pattern).groupindex)
     except (TypeError, ValueError, re.error, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split()).split(" For further information")[0]
+        reason = _in_words(error)
         raise CorpusError(f"{file} is no recipe: {reason}") from error
+    used = {*recipe.only, *(str(one.get("of", name)) for name, one in recipe.values.items())}
+    if unknown := sorted(used - groups):
+        raise CorpusError(
+            f"{file}: the pattern has no group '{unknown[0]}' (only, values): {nearest(unknown[0], groups)}"
+        )
     if missing := {"emotion", "speaker"} - groups:
         raise CorpusError(f"{file}: the pattern has no group (?P<{min(missing)}>...)")
     return recipe

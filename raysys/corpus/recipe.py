@@ -21,6 +21,7 @@ from raysys.storage import Folder
 
 _NAMED = 3
 """Files that a message names."""
+_SOUNDS = (".wav", ".mp3", ".flac", ".mp4", ".flv")
 _OWN = ("emotion", "speaker", "session", "sentence")
 
 
@@ -41,7 +42,8 @@ def read(config: SourceConfig, settings: RecipeConfig | None, cache: Folder) -> 
     recipe = load_recipe(settings.file if settings else "")
     root = corpus_root(config)
     globs = [recipe.files] if isinstance(recipe.files, str) else recipe.files
-    there = {path.relative_to(root) for glob in globs for path in root.glob(glob)}
+    suffixes = [one for glob in globs for one in (glob, _in_capitals(glob))]
+    there = {path.relative_to(root) for glob in suffixes for path in root.glob(glob)}
     files = sorted(path for path in there if not path.name.startswith("._"))
     if not files:
         raise CorpusError(
@@ -59,12 +61,16 @@ def read(config: SourceConfig, settings: RecipeConfig | None, cache: Folder) -> 
         groups = {key: value or "" for key, value in (match.groupdict() if match else {}).items()}
         if all(groups.get(key) in codes for key, codes in recipe.only.items()):
             rows.append(_utterance(path, groups, recipe))
+    unused = len(files) - sum(bool(row.label) for row in rows)
     rows = [row for row in rows if row.label]
     if not rows:
         raise CorpusError(f"no file of {root} has one of the emotions {', '.join(recipe.emotions)}")
     if recipe.session_of:
         rows = _in_sessions(rows, recipe.session_of)
     findings: list[Finding] = []
+    if unused:
+        message = f"{unused} of {len(files)} files are not used: the recipe leaves out their emotion or kind"
+        findings.append(Finding("note", "left_out", message))
     if recipe.votes:
         rows, told = _with_votes(rows, recipe.votes, root)
         findings.append(told)
@@ -74,6 +80,12 @@ def read(config: SourceConfig, settings: RecipeConfig | None, cache: Folder) -> 
     return RawCorpus(
         recipe.name, root, emotions, tuple(rows), origin, findings=tuple(findings), facts=facts
     )
+
+
+def _in_capitals(glob: str) -> str:
+    """The glob of files with the same suffix in capitals."""
+    stem, dot, suffix = glob.rpartition(".")
+    return f"{stem}{dot}{suffix.upper()}" if suffix.isalnum() else glob
 
 
 def _utterance(path: Path, groups: Mapping[str, str], recipe: Recipe) -> Utterance:
@@ -112,20 +124,26 @@ def _with_votes(
     if not found:
         message = f"no annotators' votes: there is no {votes.table} under {root}"
         return rows, Finding("note", "no_vote_table", message)
+    if len(found) > 1:
+        raise CorpusError(f"{found[0]} and {found[1]} both hold votes: keep one of them")
     needed = (votes.file, *votes.emotions, *votes.rows)
     known: dict[str, dict[str, int | float]] = {}
     for where, cells in csv_rows(found[0], partial(require_columns, required=needed)):
         if not all(re.fullmatch(rule, cells[name]) for name, rule in votes.rows.items()):
             continue
-        if cells[votes.file] in known:
-            raise CorpusError(f"{where}: '{cells[votes.file]}' comes twice: keep one row of it")
+        name = cells[votes.file]
+        name = name.rpartition(".")[0] if name.lower().endswith(_SOUNDS) else name
+        if name in known:
+            raise CorpusError(f"{where}: '{name}' comes twice: keep one row of it")
         counts = {}
         for column, emotion in votes.emotions.items():
             try:
                 counts[emotion] = as_turn(cells[column])
             except ValueError as error:
-                raise CorpusError(f"{where}: column '{column}': {error}") from error
-        known[cells[votes.file]] = {emotion: n for emotion, n in counts.items() if n}
+                raise CorpusError(
+                    f"{where}: column '{column}' holds '{cells[column]}': {error}"
+                ) from error
+        known[name] = {emotion: n for emotion, n in counts.items() if n}
     voted = [replace(row, votes=known.get(Path(row.audio).stem) or None) for row in rows]
     count = sum(row.votes is not None for row in voted)
     message = f"{count} of {len(rows)} recordings have annotators' votes ({found[0].name})"

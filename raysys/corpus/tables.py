@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,7 @@ def as_name(value: object) -> str:
             raise ValueError("bytes that are no UTF-8 text") from error
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    if isinstance(value, str | int | float | Decimal):
+    if isinstance(value, str | int | float | Decimal | date | time | timedelta):
         return str(value)
     raise ValueError(f"{type(value).__name__} instead of text")
 
@@ -234,6 +234,8 @@ def as_seconds(value: object) -> float:
     if isinstance(value, timedelta):
         return value.total_seconds()
     text = str(value).strip()
+    if days_alone := re.fullmatch(r"(\d+) days?", text):
+        return float(days_alone[1]) * 86400
     clock = re.fullmatch(r"(?:(\d+) days? )?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", text)
     if clock is None:
         return as_number(text)
@@ -351,18 +353,14 @@ def renamed(names: Sequence[str], columns: Mapping[str, str], path: Path) -> lis
         path: of the table.
 
     Raises:
-        CorpusError: the table has no such column, or one of our names beside.
+        CorpusError: the table has no such column.
     """
     for own, theirs in columns.items():
         if theirs not in names:
             raise CorpusError(
                 f"{path}: no column '{theirs}' (corpus.columns: {own}): {nearest(theirs, names)}"
             )
-        if own in names and own != theirs:
-            raise CorpusError(
-                f"{path}: corpus.columns reads '{own}' from '{theirs}', but there is a column '{own}' too: rename it"
-            )
     ours = {theirs: own for own, theirs in columns.items()}
     if len(ours) < len(columns):
         raise CorpusError(f"{path}: corpus.columns reads two columns from one: {dict(columns)}")
-    return [ours.get(name, name) for name in names]
+    return [ours.get(name, f"{name} of the table" if name in columns else name) for name in names]

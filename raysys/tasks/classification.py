@@ -106,6 +106,8 @@ class Classification(Task):
     @staticmethod
     def check_row(row: Utterance, names: tuple[str, ...], where: str) -> None:
         """A label among the emotions, and votes that count annotators."""
+        if not row.label:
+            raise CorpusError(f"{where}: the label is empty: fill it")
         if row.label not in names:
             raise CorpusError(
                 f"{where}: unknown emotion '{row.label}' ({nearest(row.label, names)})"

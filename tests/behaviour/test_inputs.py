@@ -177,7 +177,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "labels with a hyphen": (write(table((1, "u1,jo-y,a,wav/1.wav,s0,1"))), "differ in case, blanks, hyphens or invisible characters alone"),
     "an id that comes twice": (write(table((1, "u0,joy,a,wav/1.wav,s0,1"))), "csv:3: utterance_id 'u0' occurs twice"),
     "twice but for blanks": (write(table((1, "u0 ,joy,a,wav/1.wav,s0,1"))), "csv:3: utterance_id 'u0' occurs twice"),
-    "a label that is missing": (write(table((1, "u1,,a,wav/1.wav,s0,1"))), "csv:3: unknown emotion ''"),
+    "a label that is missing": (write(table((1, "u1,,a,wav/1.wav,s0,1"))), "csv:3: the label is empty"),
     "a spreadsheet": (lambda root: (root / "manifest.csv").write_bytes(b"PK\x03\x04" + b"x" * 99), "is a spreadsheet or archive, not CSV"),
     "an old spreadsheet": (lambda root: (root / "manifest.csv").write_bytes(b"\xd0\xcf\x11\xe0" + b"x" * 99), "is a spreadsheet or archive"),
     "Parquet by another name": (lambda root: (root / "manifest.csv").write_bytes(b"PAR1" + b"x" * 99), "is a Parquet file: name it"),
@@ -246,11 +246,13 @@ def test_columns_are_mapped_and_others_are_kept(root: Path):
             {**columns, "speker": "who"},
             "corpus.columns: no column 'speker': did you mean 'speaker'?",
         ),
-        ({**columns, "turn": "age"}, "reads 'turn' from 'age', but there is a column 'turn' too"),
     ):
         with pytest.raises(CorpusError) as told:
             read(root, columns=wrong)
         assert message in str(told.value)
+    instead = read(root, columns={**columns, "turn": "age"})
+    assert instead.utterances[3].turn == 23
+    assert "turn of the table" in kinds(instead)["metadata"]
     with pytest.raises(
         ConfigError, match="corpus.columns is .* empty unless corpus.name is manifest"
     ):

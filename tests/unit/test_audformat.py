@@ -143,7 +143,7 @@ BAD: Mapping[str, tuple[Callable[[Path], object], Mapping[str, Any], str]] = {
     "an unknown scheme": (
         header(lambda one: one["schemes"].pop("emotion")),
         {},
-        "column 'emotion' has the scheme 'emotion', which is not there",
+        "column 'emotion' of table 'emotion.train' has the scheme 'emotion', which is not there",
     ),
     "an unknown label": (
         header(lambda one: one["schemes"]["emotion"].update(labels=["anger", "joy"])),
@@ -180,3 +180,36 @@ def test_numbers_are_targets_and_columns_can_be_named(tmp_path: Path):
         read_corpus(
             config, Classification, modalities=("audio",), cache=Folder(str(tmp_path / "cache"))
         )
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_codes_are_decoded_by_the_scheme_of_their_own_table(form: str, tmp_path: Path):
+    """Two tables call a column alike and mean other things by its numbers; speakers are numbers, too."""
+    root = tmp_path / "db"
+    files = [f"audio/{k}.wav" for k in range(6)]
+    database(root)
+    for name in files:
+        soundfile.write(root / name, np.random.default_rng(1).normal(size=1600) / 20, 16000)
+    base = audformat.Database("codes", usage="research")
+    base.schemes["other"] = audformat.Scheme("int", labels={0: "anger", 1: "joy", 2: "sadness"})
+    base.schemes["gold"] = audformat.Scheme("int", labels={0: "sadness", 1: "anger", 2: "joy"})
+    people = {1: {"gender": "female"}, 2: {"gender": "male"}}
+    base.schemes["speaker"] = audformat.Scheme("int", labels=people)
+    base.schemes["day"] = audformat.Scheme("date")
+    for table in ("categories", "gold"):
+        base[table] = audformat.Table(audformat.segmented_index(files))
+        scheme = "other" if table == "categories" else "gold"
+        base[table]["emotion"] = audformat.Column(scheme_id=scheme)
+        base[table]["emotion"].set([0, 1, 2, 0, 1, 2])
+    base["files"] = audformat.Table(audformat.filewise_index(files))
+    base["files"]["speaker"] = audformat.Column(scheme_id="speaker")
+    base["files"]["speaker"].set([1, 1, 1, 2, 2, 2])
+    base["files"]["day"] = audformat.Column(scheme_id="day")
+    base["files"]["day"].set(pd.to_datetime(["2024-01-02"] * 6))
+    base.save(str(root), storage_format=form)
+    corpus = read(root, tmp_path / "cache", table=("gold",))
+    assert [row.label for row in corpus.utterances[:3]] == ["sadness", "anger", "joy"]
+    assert [row.speaker for row in corpus.utterances] == ["1", "1", "1", "2", "2", "2"]
+    told = corpus.utterances[5].metadata or {}
+    assert told["gender"] == "male"
+    assert told["day"].startswith("2024-01-02")

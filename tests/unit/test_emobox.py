@@ -161,6 +161,10 @@ BROKEN: Mapping[str, tuple[Damage, str]] = {
         "get both files from one version of EmoBox",
     ),
     "no train": (lambda home: (home / FOLD).unlink(), "get EmoBox' whole folder data"),
+    "another root": (
+        lambda home: [path.unlink() for path in (home / "downloads/toy/wav").iterdir()],
+        "has none of its recordings, first 'downloads/toy/wav/",
+    ),
     "no label map": (lambda home: (home / "data/toy/label_map.json").unlink(), "cannot read"),
     "no folds": (
         lambda home: [path.rename(home / path.name) for path in (home / "data/toy").glob("fold_*")],

@@ -331,3 +331,83 @@ def test_a_column_that_is_not_there_is_answered_with_those_that_are(tmp_path: Pa
     wrong = {**COLUMNS, "speaker": "speaker"}
     with pytest.raises(CorpusError, match=r"no column 'speaker' .*did you mean 'speaker_id'"):
         read(tmp_path / "corpus", tmp_path / "cache", columns=wrong)
+
+
+def test_a_file_name_is_meant_beside_its_metadata(tmp_path: Path):
+    root = tmp_path / "corpus"
+    for folder, number in (("audio", 7), ("train/audio", 1)):
+        (root / folder).mkdir(parents=True)
+        for k, _ in enumerate(EMOTIONS):
+            (root / folder / f"{k}.wav").write_bytes(recording(number + k, "wav"))
+    lines = [f"audio/{k}.wav,{emotion}" for k, emotion in enumerate(EMOTIONS)]
+    (root / "train/metadata.csv").write_text("\n".join(["file_name,emotion", *lines]) + "\n")
+    config = CorpusConfig(name="huggingface", root=str(root), columns={"label": "emotion"})
+    cache = Folder(str(tmp_path / "cache"))
+    corpus = read_corpus(config, Classification, modalities=("audio",), cache=cache)
+    assert [row.audio for row in corpus.utterances] == [f"train/audio/{k}.wav" for k in range(3)]
+    told = {one.kind: one.message for one in corpus.findings}
+    assert told["not_in_metadata"].startswith("3 recordings are in no metadata file")
+
+
+def test_text_alone_needs_neither_audio_nor_names(tmp_path: Path):
+    (tmp_path / "corpus").mkdir()
+    cells = [{"text": f"so {k}", "label": EMOTIONS[k % 3], "split": "validation"} for k in range(6)]
+    table = pyarrow.Table.from_pylist(cells)
+    pyarrow.parquet.write_table(table, tmp_path / "corpus/all.parquet")
+    config = CorpusConfig(name="huggingface", root=str(tmp_path / "corpus"))
+    cache = Folder(str(tmp_path / "cache"))
+    corpus = read_corpus(config, Classification, modalities=("text",), cache=cache)
+    assert len({row.utterance_id for row in corpus.utterances}) == 6
+    assert {row.split for row in corpus.utterances} == {"val"}
+
+
+CARD = "---\nconfigs:\n- config_name: en\n  {en}\n- config_name: de\n  {de}\n---\n"
+SEVERAL = {
+    "folders": ("data_dir: en", "data_dir: de"),
+    "patterns": ("data_files: en/*.parquet", "data_files:\n  - {split: test, path: de/*.parquet}"),
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_of_several_configurations_one_is_chosen(kind: str, tmp_path: Path):
+    root = tmp_path / "corpus"
+    for folder in ("en", "de"):
+        parquet_of_plain_bytes(tmp_path / folder)
+        (root / folder).mkdir(parents=True)
+        shutil.copy(tmp_path / folder / "train.parquet", root / folder)
+    merged = read(root, tmp_path / "cache")
+    assert "several_folders" in {one.kind for one in merged.findings}
+    assert len(merged) == 2 * PARTS["train"]
+    en, de = SEVERAL[kind]
+    (root / "README.md").write_text("\ufeff" + CARD.replace("{en}", en).replace("{de}", de))
+    with pytest.raises(CorpusError, match=r"names en, de: set --corpus\.huggingface\.subset"):
+        read(root, tmp_path / "cache")
+    chosen = read(root, tmp_path / "cache", huggingface=HuggingfaceConfig(subset="de"))
+    assert len(chosen) == PARTS["train"]
+    assert {row.audio.split("/")[-2] for row in chosen.utterances} == {"de"}
+    with pytest.raises(CorpusError, match=r"has no 'fr' \(corpus\.huggingface\.subset\)"):
+        read(root, tmp_path / "cache", huggingface=HuggingfaceConfig(subset="fr"))
+
+
+@pytest.mark.parametrize(
+    "files, message",
+    [
+        ("data_files: nothing-*", "name no table"),
+        ("data_files: /etc/*", "leaves the folder"),
+        ("data_files: [{split: train}]", "give split and path"),
+    ],
+)
+def test_a_card_that_cannot_be_followed_is_named(files: str, message: str, tmp_path: Path):
+    parquet_of_plain_bytes(tmp_path / "corpus")
+    card = f"---\nconfigs:\n- config_name: default\n  {files}\n---\n"
+    (tmp_path / "corpus/README.md").write_text(card)
+    with pytest.raises(CorpusError, match=message):
+        read(tmp_path / "corpus", tmp_path / "cache")
+
+
+def test_a_shard_that_is_missing_is_not_passed_over(tmp_path: Path):
+    parquet_on_the_hub(tmp_path / "corpus")
+    data = tmp_path / "corpus/data"
+    (data / "train-00000-of-00001.parquet").rename(data / "train-00000-of-00002.parquet")
+    with pytest.raises(CorpusError, match="holds 1 of 2 files of train"):
+        read(tmp_path / "corpus", tmp_path / "cache")

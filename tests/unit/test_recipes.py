@@ -185,7 +185,20 @@ def test_a_recipe_of_one_s_own_is_a_few_lines(tmp_path: Path):
     assert [row.metadata for row in corpus.utterances] == [{"room": "hall"}, {"room": "car"}]
 
 
+def test_suffixes_in_capitals_count_and_what_is_left_out_is_counted(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text(OWN)
+    names = ["ann_1_hall.WAV", "bob_2_car.wav", "bob_7_car.wav"]
+    corpus = read(
+        str(tmp_path / "mine.yaml"), made(tmp_path / "root", dict.fromkeys(names)), tmp_path / "c"
+    )
+    assert len(corpus) == 2
+    told = {one.kind: one.message for one in corpus.findings}
+    assert told["left_out"].startswith("1 of 3 files are not used")
+
+
 BAD = {
+    "a truth value": ("", OWN.replace('"1": joy', "NO: neutral"), "write it in quotes"),
+    "an unknown group": ("", OWN + "only: {sent: ['1']}\n", "has no group 'sent'"),
     "no recipe": ("", "", "set --corpus.recipe.file"),
     "a slip": ("ravdes", "", "ravdess"),
     "no file": ("/nowhere/x.yaml", "", "there is no such recipe"),
