@@ -33,8 +33,5 @@ def corpora_command(name: str) -> None:
     console.print(as_rich(Table("", heads, rows)))
     for reader, needs in NEEDS.items():
         console.print(f"{reader:12} {needs}", markup=False, soft_wrap=True)
-    line = (
-        "next         python -m jobs.cross_validate configs/demo.yaml --corpus.name recipe --corpus.recipe.file NAME "
-        "--corpus.root DIR"
-    )
+    line = "next         python -m jobs.cross_validate configs/recipe.yaml --corpus.recipe.file NAME --corpus.root DIR"
     console.print(line, markup=False, soft_wrap=True)
