@@ -180,7 +180,8 @@ def _check_streams(raw: RawCorpus, modalities: tuple[str, ...]) -> None:
             name, wanted = next(iter(raw.absent.items()))
             raise CorpusError(
                 f"corpus {raw.name} at {raw.root} has none of its recordings, first '{wanted}' of '{name}': set "
-                "--corpus.root to the folder that holds them"
+                f"--corpus.root to the folder that holds them, or leave audio out of --model.modalities "
+                f"{list(modalities)}"
             )
         remedy = (
             "fill the manifest's column 'video', or set --features.precomputed.video FILE.npz"

@@ -47,7 +47,7 @@ def test_a_mixture_is_as_long_as_the_longer_and_its_end_is_the_longers_share():
 def test_an_epoch_on_either_form_ends_at_the_same_loss_to_the_bit(
     model: str, tmp_path: Path, cache_root: Path
 ):
-    settings = ["--corpus.demo.utterances", "120", "--training.batch_size", "8"]
+    settings = ["--corpus.demo.utterances", "240", "--training.batch_size", "8"]
     settings += ["--model.name", model, "--model.modalities", "[text]"]
     settings += ["--storage.cache", str(cache_root), "--storage.runs", str(tmp_path)]
     config = parse([str(ROOT / "configs/demo.yaml"), *settings], program="test")[0]
