@@ -68,7 +68,7 @@ def _as_published(published: Official | None, folds: tuple[Fold, ...]) -> list[F
     """Whose folds these are, and what is known of them."""
     if published is None:
         return []
-    message = f"{len(folds)} published folds ({published.source})"
+    message = f"{len(folds)} published fold{'s'[: len(folds) > 1]} ({published.source})"
     known = f"; {published.scores}" if published.scores else ""
     honest = "speakers held out: --folds.method stratified_group --folds.groups speaker"
     return [Finding("note", "published_folds", f"{message}{known}; {honest}")]
