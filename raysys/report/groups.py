@@ -77,19 +77,19 @@ def by_group(
                 found.append(_nothing(task, name, int((~there).sum())))
             continue
         speakers = np.array([row.speaker for row in utterances])[there]
-        found.append(
-            _scored(
-                task,
-                name,
-                values[there],
-                speakers,
-                outputs[there],
-                truth[there],
-                rows[there],
-                left_out=int((~there).sum()),
-                seed=seed,
-            )
+        one = _scored(
+            task,
+            name,
+            values[there],
+            speakers,
+            outputs[there],
+            truth[there],
+            rows[there],
+            left_out=int((~there).sum()),
+            seed=seed,
         )
+        if one.scores or columns:
+            found.append(one)
     return tuple(found)
 
 
