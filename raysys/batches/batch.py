@@ -43,7 +43,7 @@ class Padded:
     def of_frames(
         cls, frames: Float[Tensor, "frame dim"], lengths: Int64[Tensor, " batch"]
     ) -> "Padded":
-        """Of all utterances' frames one after the other: batches of dialogues are mostly padding."""
+        """A batch whose frames stand one after the other: padded, most of a batch of dialogues would be empty."""
         made = cls.__new__(cls)
         made.mask = torch.arange(int(lengths.max()), device=frames.device) < lengths[:, None]
         made.frames = frames

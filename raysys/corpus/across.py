@@ -86,15 +86,7 @@ def read(config: SourceConfig, settings: AcrossConfig, cache: Folder) -> RawCorp
         ConfigError: no such reader.
         CorpusError: anything wrong with one of them.
     """
-    from raysys.corpus import read_raw  # the readers' registry, which knows this one
-
-    raws = {}
-    for side in _SIDES:
-        source, whole = settings.source(side, config), config
-        if source.name == "recipe":
-            file = str(getattr(settings, f"{side}_recipe"))
-            whole = replace(config, recipe=replace(config.recipe, file=file))  # type: ignore[call-arg, attr-defined]
-        raws[side] = read_raw(source, whole, cache)
+    raws = {side: _read_side(side, config, settings, cache) for side in _SIDES}
     if settings.common:
         return _of_common_classes(raws["train"], raws["test"], config, settings)
     alike = raws["train"].name == raws["test"].name
@@ -141,6 +133,18 @@ def read(config: SourceConfig, settings: AcrossConfig, cache: Folder) -> RawCorp
         equivalent=tuple(dict.fromkeys((*first.raw.equivalent, *second.raw.equivalent))),
         findings=(*first.raw.findings, *second.raw.findings),
     )
+
+
+def _read_side(
+    side: Side, config: SourceConfig, settings: AcrossConfig, cache: Folder
+) -> RawCorpus:
+    from raysys.corpus import read_raw  # the readers' registry, which knows this one
+
+    source, whole = settings.source(side, config), config
+    if source.name == "recipe":
+        file = str(getattr(settings, f"{side}_recipe"))
+        whole = replace(config, recipe=replace(config.recipe, file=file))  # type: ignore[call-arg, attr-defined]
+    return read_raw(source, whole, cache)
 
 
 def _of_common_classes(

@@ -42,8 +42,8 @@ def read(config: SourceConfig, settings: RecipeConfig | None, cache: Folder) -> 
     recipe = load_recipe(settings.file if settings else "")
     root = corpus_root(config)
     globs = [recipe.files] if isinstance(recipe.files, str) else recipe.files
-    suffixes = [one for glob in globs for one in (glob, _in_capitals(glob))]
-    there = {path.relative_to(root) for glob in suffixes for path in root.glob(glob)}
+    wanted = [one for glob in globs for one in (glob, _in_capitals(glob))]
+    there = {path.relative_to(root) for glob in wanted for path in root.glob(glob)}
     files = sorted(path for path in there if not path.name.startswith("._"))
     if not files:
         raise CorpusError(

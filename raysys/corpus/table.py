@@ -180,7 +180,7 @@ class Corpus:
         return [str(getattr(row, name)) for row in self.utterances]
 
     def take(self, rows: Sequence[int]) -> "Corpus":
-        """Some of the utterances; nobody needs to know why not the others."""
+        """Some of the utterances; the others are not named in the quarantine."""
         return replace(
             self,
             utterances=tuple(self.utterances[k] for k in rows),

@@ -182,8 +182,11 @@ def _figure_table(result: AblationResult) -> Table | None:
         return None
     rows = [(one.name, *(f"{one.figures[name]:.3f}" for name in names)) for one in result.variants]
     heads = ("variant", *(_FIGURES[name] for name in names))
-    note = "ECE: expected calibration error; JS in bits, KL and cross-entropy in nats: of the probabilities and the "
-    return Table("probabilities", heads, rows, note=f"{note}annotators' shares; smaller is better.")
+    note = (
+        "ECE: expected calibration error; JS in bits, KL and cross-entropy in nats: of the probabilities and the "
+        "annotators' shares. Smaller is better; of Mantel's r, larger."
+    )
+    return Table("probabilities", heads, rows, note=note)
 
 
 def variant_table(result: AblationResult, metric: Metric) -> Table:

@@ -121,9 +121,7 @@ def _scored(
         for name in names
     }
     main = np.array([scores[name][task.main] for name in names])
-    if (
-        np.isfinite(main).sum() < 2
-    ):  # such as a correlation of one-hot columns in which nothing varies
+    if np.isfinite(main).sum() < 2:  # such as correlations where nothing varies
         return _nothing(task, column, left_out)
     again = _again(task, names, values, outputs, truth, units, seed)
     best, worst, gap = _largest(metric, names, main, again)

@@ -20,6 +20,7 @@ import torch
 from raysys.batches.batch import Part
 from raysys.batches.normalise import Normaliser
 from raysys.config import Config
+from raysys.corpus.folds import Fold
 from raysys.encoders.encoder import FRAMED
 from raysys.encoders.top_layers import TopRecipe
 from raysys.errors import DamagedError, FoldFailedError
@@ -90,19 +91,8 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
         return finished
     device, fold = settle(config), data.folds[fold_task.fold]
     meter = Meter(device)
-    tops = {str(m): data.tops[m] for m in config.model.modalities if m in data.tops}
     part = Parts.of(config, data, fold, device)
-    trained = train_fold(
-        config,
-        data.task,
-        fold=fold_task.fold,
-        train=balanced(part.train(fold), config, data, fold),
-        val=part(fold.val),
-        prior=fold_task.prior,
-        folder=folder,
-        on_epoch=on_epoch,
-        tops=tops,
-    )
+    trained = _train(fold_task, config, data, part, fold, folder, on_epoch)
     result = _result(fold_task, trained, redone or trained.redone)
     if not trained.stopped:
         bundle = _bundle(config, data, trained.learner, part.normalisers)
@@ -136,6 +126,29 @@ def _asks_val(config: Config, task: Task) -> bool:
     return config.training.temperature or task.measures
 
 
+def _train(
+    fold_task: FoldTask,
+    config: Config,
+    data: FoldData,
+    part: Parts,
+    fold: Fold,
+    folder: Folder,
+    on_epoch: OnEpoch,
+) -> TrainedFold:
+    """`train_fold` on the parts of a fold."""
+    return train_fold(
+        config,
+        data.task,
+        fold=fold_task.fold,
+        train=balanced(part.train(fold), config, data, fold),
+        val=part(fold.val),
+        prior=fold_task.prior,
+        folder=folder,
+        on_epoch=on_epoch,
+        tops={str(m): data.tops[m] for m in config.model.modalities if m in data.tops},
+    )
+
+
 def _refitted(
     fold_task: FoldTask, data: FoldData, kept: FoldResult, device: str
 ) -> tuple[Bundle, Parts]:
@@ -145,17 +158,8 @@ def _refitted(
     config = replace(own, training=training)
     both = replace(fold, train=np.sort(np.concatenate([fold.train, fold.val])))
     part = Parts.of(config, data, both, device)
-    again = train_fold(
-        config,
-        data.task,
-        fold=fold_task.fold,
-        train=balanced(part.train(both), config, data, both),
-        val=part(fold.val),
-        prior=fold_task.prior,
-        folder=Folder(fold_task.folder) / _REFIT,
-        on_epoch=lambda record: True,
-        tops={m: data.tops[m] for m in config.model.modalities if m in data.tops},
-    )
+    folder = Folder(fold_task.folder) / _REFIT
+    again = _train(fold_task, config, data, part, both, folder, lambda record: True)
     return _bundle(own, data, again.learner, part.normalisers), part
 
 
