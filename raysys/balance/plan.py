@@ -5,12 +5,19 @@
 The plan is rows of the train part and numbers; frames are mixed where batches are made (`raysys.batches.batch`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64, Num
+from jaxtyping import Bool, Float64, Int64, Num
 
-from raysys.balance.counts import BalanceConfig, count_kinds, minor_emotions, wanted_counts
+from raysys.balance.counts import (
+    CLEAR,
+    BalanceConfig,
+    count_kinds,
+    minor_emotions,
+    wanted_counts,
+)
 
 _CLEAR_SHARE = 0.5
 """Mixup coefficient within one emotion (Liang et al. 2023, section 3.2)."""
@@ -43,6 +50,8 @@ def plan_balance(
     *,
     seed: int,
     fold: int,
+    elsewhere: Bool[np.ndarray, " utterance"] | None = None,
+    emotions: Sequence[str] = (),
 ) -> BalancePlan:
     """Draw the utterances that a train part lacks. Nothing is ever taken away.
 
@@ -54,16 +63,19 @@ def plan_balance(
     Args:
         labels: emotion of every utterance of the train part.
         votes: annotators by emotion; a row of zeros where there are none.
-        config: method, sigma, p, n.
+        config: method, sigma, p, n, top_up.
         seed: of the run.
         fold: index of the fold.
+        elsewhere: see `minor_emotions`.
+        emotions: names of the classes; needed where `config.top_up` has some.
     """
     n_classes = votes.shape[1]
-    minors = minor_emotions(labels, votes)
+    minors = minor_emotions(labels, votes, elsewhere)
     before = count_kinds(labels, minors, n_classes)
-    after = wanted_counts(before, config)
+    named = {list(emotions).index(name): count for name, count in config.top_up.items()}
+    after = wanted_counts(before, config, named)
     random = np.random.default_rng([seed, fold, _STREAM])
-    clear = [np.flatnonzero((labels == k) & (minors < 0)) for k in range(n_classes)]
+    clear = [np.flatnonzero((labels == k) & (minors == CLEAR)) for k in range(n_classes)]
     majors, partners, shares = [], [], []
     for i, j in np.argwhere(after > before):
         pairs = _draw(clear[i], clear[j], int(after[i, j] - before[i, j]), random)

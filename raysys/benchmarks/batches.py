@@ -67,7 +67,7 @@ def measure(config: Config, console: Console, folder: Folder) -> dict[str, Any]:
             learner = make_learner(config, plan.task, fold=0, train=own, prior=prior, tops={})
             torch.manual_seed(config.seed)
             started = time.perf_counter()
-            losses[kind] = train_epoch(learner, own, config, 1)
+            losses[kind] = train_epoch(learner, own, config)
             seconds[kind].append(time.perf_counter() - started)
     best = {kind: min(times) for kind, times in seconds.items()}
     return {

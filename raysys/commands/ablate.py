@@ -18,7 +18,7 @@ from rich.console import Console
 from raysys.cluster.session import ray_kept
 from raysys.config import Config
 from raysys.config.names import folder_name
-from raysys.corpus.folds import FoldKey
+from raysys.corpus.folds import FoldKey, fold_of_group
 from raysys.errors import FoldFailedError
 from raysys.predictions import Predictions
 from raysys.report.ablation import ablation_pictures, compare_variants, recommend
@@ -155,11 +155,14 @@ def _report(command: Command, ended: _Ended) -> AblationResult:
     """Compare the variants and write down what was found."""
     plan, folder, log = command.plan, command.folder, command.log
     ablation, names = plan.config.ablation, [m.name for m in shown(plan.task.metrics)]
+    comparable = ablation.has_published(plan.config.corpus.name)
+    group = ablation.published_test if comparable else ""
     result = AblationResult(
         task=plan.task.name,
         corpus=plan.corpus.name,
         metric=plan.config.compared.name,
-        source=ablation.source if ablation.has_published(plan.config.corpus.name) else "",
+        source=ablation.source if comparable else "",
+        published_test=f"{plan.config.folds.groups} {group}" if group else "",
         selected_on=ablation.selected_on,
         seeds=plan.config.training.seeds,
         n_folds=len(plan.folds),
@@ -168,6 +171,9 @@ def _report(command: Command, ended: _Ended) -> AblationResult:
             ended.results,
             plan.folds,
             on_test=lambda one, other: _on_test(plan, ended, one, other),
+            alike=fold_of_group(plan.folds, plan.corpus, plan.config.folds, group)
+            if group
+            else None,
         ),
         failed=tuple(ended.failed),
         recommended=recommend(plan.config.compared, ended.results, plan.folds),

@@ -145,7 +145,10 @@ class Config:
             encoder = getattr(self.features, self.features.encoder_of(modality), None)
             if encoder is not None:
                 layers = len(getattr(encoder, "layers", (-1,)))
-                side_by_side = getattr(encoder, "layer_pooling", "concat") == "concat"
+                side_by_side = (
+                    getattr(encoder, "layer_pooling", "concat") == "concat"
+                    and getattr(encoder, "output", "layers") == "layers"
+                )
                 self.model.chosen.check_layers(modality, layers if side_by_side else 1)
 
     def _check_fitted(self) -> None:

@@ -135,6 +135,9 @@ class AblationConfig:
     """Where the published figures come from, printed below them."""
     published_on: str = ""
     """corpus.name of the published figures, which are left out on any other. Empty: any."""
+    published_test: str = ""
+    """Group of folds.groups that the published figures tested, such as session 5 of IEMOCAP: our scores of the fold
+    that tests it stand next to the means over all folds. Empty: published figures are means too."""
     selected_on: Literal["test", "val", "unknown"] = "unknown"
     """Part whose score chose the published figures' epochs or settings; shown above them."""
 

@@ -13,7 +13,11 @@ Keep = Literal["best", "last"]
 class TrainingConfig:
     """One fold's training; rates and limits are CLTNet's published ones."""
 
-    idle: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"patience": {"keep": ("last",)}}
+    idle: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        "patience": {"keep": ("last",)},
+        "plateau_factor": {"lr_schedule": ("constant", "cosine")},
+        "plateau_patience": {"lr_schedule": ("constant", "cosine")},
+    }
     seeds: int = 1
     """Trainings of every fold, with seed, seed + 1, ...: scores are their means, and the deviation over seeds says what
     chance does. The folds stay."""
@@ -40,8 +44,13 @@ class TrainingConfig:
     """Compute the states of an encoder's trained layers again in the backward pass instead of keeping them."""
     encoder_precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: an encoder's trained layers compute in mixed precision; weights, and all else, stay float32."""
-    lr_schedule: Literal["constant", "cosine"] = "constant"
-    """constant, or cosine: both rates fall to 0 over max_epochs."""
+    lr_schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    """constant; cosine: both rates fall to 0 over max_epochs; plateau: both are multiplied by plateau_factor whenever
+    the validation loss has not fallen for more than plateau_patience epochs (torch's ReduceLROnPlateau)."""
+    plateau_factor: float = 0.95
+    """plateau: what rates are multiplied by; that of the MultiEMO authors' script."""
+    plateau_patience: int = 10
+    """plateau: epochs without a lower validation loss that are waited for."""
     weight_decay: float = 0.00001
     """lambda: L2 penalty on the weights, added to the gradient as weight_decay * weight (Adam's)."""
     gradient_clip: float = 1.0
@@ -74,6 +83,9 @@ class TrainingConfig:
             require(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "above 0")
         for name in ("weight_decay", "gradient_clip", "resident_gb"):
             require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
+        factor, wait = self.plateau_factor, self.plateau_patience
+        require(0 < factor < 1, "training.plateau_factor", factor, "in (0, 1)")
+        require(wait >= 0, "training.plateau_patience", wait, "0 or more")
         for name in ("label_smoothing", "mask_time", "mask_dims"):
             value = getattr(self, name)
             require(0 <= value < 1, f"training.{name}", value, "in [0, 1)")

@@ -117,6 +117,22 @@ def tested_groups(groups: np.ndarray, config: FoldsConfig) -> list[str]:
     return [name for name in known if name in chosen or not config.tested]
 
 
+def fold_of_group(
+    folds: Sequence[Fold], corpus: Corpus, config: FoldsConfig, name: str
+) -> int | None:
+    """Position of the fold whose test part is one group and nothing else; None where no fold's is.
+
+    Args:
+        folds: of the corpus.
+        corpus: checked corpus.
+        config: `groups`.
+        name: of the group.
+    """
+    groups = groups_of(corpus, config)
+    found = (k for k, fold in enumerate(folds) if set(groups[fold.test].tolist()) == {name})
+    return next(found, None)
+
+
 def make_folds(
     corpus: Corpus, strata: Int64[np.ndarray, " utterance"], config: FoldsConfig
 ) -> tuple[Fold, ...]:

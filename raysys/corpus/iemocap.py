@@ -6,10 +6,10 @@
 
 Six emotions (anger, excitement, frustration, happiness, neutral, sadness) or the usual four with excitement counted as
 happiness. An utterance belongs when the release's majority label is one of them; the rest, among them those without a
-majority (xxx), are left out. Votes are those of the external evaluators (C-E lines) for these emotions, so an utterance
-on which they disagree stays, with its votes; the actors' own (C-F, C-M) do not count. Votes may lack the label where
-the release says so; where they hold none of the emotions, the label stands alone. Folds by session leave one of the
-five pairs of speakers out.
+majority (xxx), are left out. Votes are those of the external evaluators (C-E lines), for other emotions too (surprise,
+fear, disgust, other): an utterance on which they disagree stays, with its votes; the actors' own (C-F, C-M) do not
+count. Votes may lack the label where the release says so; where they hold none of the emotions, the label alone is the
+target. Folds by session leave one of the five pairs of speakers out.
 """
 
 import re
@@ -43,9 +43,9 @@ _WORDS = {
     "neutral": "neutral",
     "neutral state": "neutral",
     "sadness": "sadness",
-    **dict.fromkeys(("surprise", "fear", "disgust", "other"), ""),
+    **{name: name for name in ("surprise", "fear", "disgust", "other")},
 }
-"""An annotator's word, lower-case -> emotion; empty for those that are not used."""
+"""An annotator's word, lower-case -> emotion."""
 _GENDERS = {"F": "female", "M": "male"}
 """By the letter before an utterance's number: who speaks."""
 _HEAD = re.compile(
@@ -120,7 +120,7 @@ def _dialogue(
             audio=f"{folder.name}/sentences/wav/{name}/{head['name']}.wav",
             text=said[head["name"]],
             label=label,
-            votes=_votes(block[1:], emotions, where) or {label: 1},
+            votes=_votes(block[1:], emotions, where) or None,
             metadata={"gender": _GENDERS[head["name"].rsplit("_", 1)[1][0]]},
         )
         found.append((float(head["start"]), utterance, where))
@@ -154,7 +154,7 @@ def _votes(lines: list[str], emotions: tuple[str, ...], where: str) -> dict[str,
                 raise CorpusError(
                     f"{where}: an evaluator's choice is '{word}' ({nearest(word, _WORDS)}): mend the C-E line"
                 )
-        counts.update({_merged(_WORDS.get(word, ""), emotions) for word in words} & set(emotions))
+        counts.update({_merged(_WORDS[word], emotions) for word in words if word})
     return dict(counts)
 
 

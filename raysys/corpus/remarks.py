@@ -123,7 +123,10 @@ def look_at_votes(rows: Sequence[Utterance], emotions: Sequence[str]) -> list[Fi
     found = []
     if others:
         told = ", ".join(f"{name} ({count})" for name, count in others.most_common(_NAMED))
-        message = f"votes for emotions that are no classes do not count, in {sum(others.values())} places: {told}"
+        message = (
+            f"votes for emotions that are no classes, in {sum(others.values())} places: {told}; they are no targets, "
+            "but where they stand an utterance is not clear (balance)"
+        )
         found.append(Finding("note", "votes_without_class", message))
     if against:
         message = (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from raysys.corpus.finding import Finding
 from raysys.corpus.formats import Format
@@ -158,6 +158,16 @@ class Corpus:
         """Annotators, or their share, for each of the corpus' emotions; a row of zeros where there are none."""
         rows = [[(row.votes or {}).get(e, 0) for e in self.emotions] for row in self.utterances]
         return np.array(rows, dtype=np.float64)
+
+    @cached_property
+    def voted_elsewhere(self) -> Bool[np.ndarray, " utterance"]:
+        """Whether annotators also named emotions that are none of the corpus'."""
+        known = set(self.emotions)
+        found = [
+            any(count > 0 for name, count in (row.votes or {}).items() if name not in known)
+            for row in self.utterances
+        ]
+        return np.array(found, dtype=bool)
 
     @cached_property
     def ratings(self) -> Float32[np.ndarray, "utterance target"]:

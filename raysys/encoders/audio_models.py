@@ -40,6 +40,8 @@ class AudioModel:
     """(a batch, top layer) -> states of layers 0 to the top; the last layer's are those that the model ends with."""
     leading: int = 0
     """States before those of the first step that stand for no moment: AST's two class tokens."""
+    convolutions: Callable[[Tensor], Float[Tensor, "batch time dim"]] | None = None
+    """A batch -> what comes before the transformer; None where it is no stack of convolutions on samples."""
 
 
 def whisper(model: Any, extractor: Any) -> AudioModel:
@@ -122,7 +124,11 @@ def waveform_model(model: Any, extractor: Any) -> AudioModel:
         found = model(batch, output_hidden_states=True)
         return [*found.hidden_states[:-1], found.last_hidden_state]
 
-    return AudioModel(hop, reach, None, 1, prepare, states)
+    def convolutions(batch: Tensor) -> Tensor:
+        found: Tensor = model.feature_extractor(batch).transpose(1, 2)
+        return found
+
+    return AudioModel(hop, reach, None, 1, prepare, states, convolutions=convolutions)
 
 
 FAMILIES: Mapping[str, Callable[[Any, Any], AudioModel]] = {

@@ -9,7 +9,7 @@ to encode.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from jaxtyping import Float, Float32
 
 from raysys.corpus import audio
 from raysys.encoders import audio_models, pretrained, waveform
-from raysys.encoders.audio_models import FAMILIES, RATE_HZ, AudioModel
+from raysys.encoders.audio_models import FAMILIES, RATE_HZ, AudioModel, waveform_model
 from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest, marked
 from raysys.encoders.pretrained import (
     LayerPooling,
@@ -44,6 +44,9 @@ class AudioTransformersConfig(EncoderConfig):
     """States of a frozen pretrained audio model: Whisper, wav2vec 2.0, HuBERT, WavLM, data2vec-audio, AST."""
 
     modalities: ClassVar = ("audio",)
+    idle: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        name: {"output": ("convolutions",)} for name in ("layers", "layer_pooling")
+    }
     model: str = "openai/whisper-tiny.en"
     """Local folder or hub name with config, preprocessor_config and safetensors weights."""
     revision: str = "main"
@@ -52,6 +55,9 @@ class AudioTransformersConfig(EncoderConfig):
     """Layers whose states are used; 0 is what the first one reads, -1 the last. Middle layers often serve best."""
     layer_pooling: LayerPooling = "concat"
     """Of several layers: concat (side by side) or mean."""
+    output: Literal["layers", "convolutions"] = "layers"
+    """layers, or convolutions: what wav2vec 2.0, HuBERT, WavLM and data2vec compute of 25 ms every 20 ms before their
+    first layer, 512 values wide."""
     tune_layers: int = 0
     """Top layers, up to the one in `layers`, that are trained with the model in every fold; 0 keeps all frozen."""
     patches: Literal["time", "all"] = "time"
@@ -69,6 +75,9 @@ class AudioTransformersConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         check_model_settings(_GROUP, self.model, self.layers, self.tune_layers)
+        fits = self.output == "layers" or not self.tune_layers
+        rule = f"0 where features.{_GROUP}.output is convolutions"
+        require(fits, f"features.{_GROUP}.tune_layers", self.tune_layers, rule)
         window, overlap = self.window_seconds, self.overlap_seconds
         require(1 <= window <= 600, f"features.{_GROUP}.window_seconds", window, "1 to 600")
         rule = f"0 to half of features.{_GROUP}.window_seconds"
@@ -121,6 +130,11 @@ class AudioTransformersEncoder(Encoder):
                 f"features.{_GROUP}.model '{config.model}' is a {self._files.kind} model: give one of "
                 f"{', '.join(FAMILIES)}"
             )
+        if config.output == "convolutions" and FAMILIES[self._files.kind] is not waveform_model:
+            raise FeatureError(
+                f"features.{_GROUP}.output is convolutions, but '{config.model}' is a {self._files.kind} model, which "
+                f"reads no samples: set --features.{_GROUP}.output layers"
+            )
         self._files.check_layers(config.layers)
         self._layers = self._files.stored_layers(config.layers, config.tune_layers)
         if not (self._files.folder / "preprocessor_config.json").is_file():
@@ -141,7 +155,14 @@ class AudioTransformersEncoder(Encoder):
     def fingerprint(self) -> dict[str, Any]:
         """Settings that decide values, digests of the model's files, versions of what computes."""
         config = self._config
-        names = ("layers", "layer_pooling", "patches", "window_seconds", "overlap_seconds")
+        names = (
+            "layers",
+            "layer_pooling",
+            "output",
+            "patches",
+            "window_seconds",
+            "overlap_seconds",
+        )
         return {
             "encoder": _GROUP,
             **{name: getattr(config, name) for name in names},
@@ -211,6 +232,9 @@ class AudioTransformersEncoder(Encoder):
         layers = [k % (files.layers + 1) for k in self._layers]
         with torch.inference_mode():
             moved = torch.stack([one.values for one in batch]).to(files.device, files.dtype)
+            if config.output == "convolutions":
+                assert self._model.convolutions is not None
+                return self._model.convolutions(moved).float().cpu().numpy()
             states = self._model.states(moved, max(layers))
             return join_layers(states, layers, config.layer_pooling).cpu().numpy()
 

@@ -1,6 +1,6 @@
-"""What the encoders of films share: parts of some frames, through a ResNet, averaged.
+"""What the encoders of films share: pictures of a film, through a ResNet, averaged.
 
-film -> frames at even distances -> parts of each -> ResNet [1000] each -> mean over all [1, 1000]
+film -> pictures -> ResNet [1000] each -> mean over all [1, 1000]
 """
 
 import sys
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from raysys.corpus.table import Utterance
 from raysys.encoders import film, resnet
 from raysys.encoders.encoder import Encoder, Frames, Source, code_digest
 from raysys.encoders.film import Picture
@@ -20,14 +21,13 @@ from raysys.storage import file_digest
 
 
 class FilmEncoder(Encoder):
-    """One frame an utterance; zeros where its film shows no part that counts.
+    """One frame an utterance; zeros where its film shows no picture that counts.
 
     Args:
         name: of the encoder, and of its settings in `features`.
         weights: of the ResNet: a file, or a folder with one.
-        frames: looked at in a film.
         device: auto, cpu or cuda.
-        parts: of a frame that the ResNet sees.
+        pictures: (utterance, its film) -> what the ResNet sees of it.
         identity: what else decides the values.
 
     Raises:
@@ -41,49 +41,44 @@ class FilmEncoder(Encoder):
         name: str,
         *,
         weights: str,
-        frames: int,
         device: str,
-        parts: Callable[[Picture], list[Picture]],
+        pictures: Callable[[Utterance, Path], list[Picture]],
         identity: Mapping[str, Any],
     ) -> None:
         self._name = name
         self._setting = f"features.{name}.weights"
         self._weights = weights_file(weights, self._setting)
-        self._frames = frames
         self._device = device
         self.uses_gpu = device != "cpu"
-        self._parts = parts
+        self._pictures = pictures
         self._identity = identity
 
     def fingerprint(self) -> dict[str, Any]:
         """Settings that decide values, and the digest of the weights."""
         return {
             "encoder": self._name,
-            "frames": self._frames,
             "weights": file_digest(self._weights),
             "shared_code": code_digest(sys.modules[__name__], film, resnet),
             **self._identity,
         }
 
     def read(self, source: Source, root: Path) -> list[Picture]:
-        """The parts of some frames of the film."""
-        row = source.row
-        pictures = film.read_frames(row, root / row.video, self._frames)
-        return [part for one in pictures for part in self._parts(one)]
+        """The pictures of the film that count."""
+        return self._pictures(source.row, root / source.row.video)
 
     def load(self) -> None:
         """The model."""
         _ = self._network
 
     def encode(self, items: Sequence[list[Picture]]) -> Iterator[tuple[int, Frames]]:
-        """The mean over each utterance's parts, in order."""
-        for k, parts in enumerate(items):
-            yield k, self._mean(parts)
+        """The mean over each utterance's pictures, in order."""
+        for k, pictures in enumerate(items):
+            yield k, self._mean(pictures)
 
-    def _mean(self, parts: Sequence[Picture]) -> Frames:
-        if not parts:
+    def _mean(self, pictures: Sequence[Picture]) -> Frames:
+        if not pictures:
             return np.zeros((1, WIDTH), dtype=np.float32)
-        return self._network(parts).mean(axis=0, keepdims=True)
+        return self._network(pictures).mean(axis=0, keepdims=True)
 
     @cached_property
     def _network(self) -> Resnet:

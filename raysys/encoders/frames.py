@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from raysys.encoders.encoder import EncoderConfig, code_digest
+from raysys.encoders.film import read_frames
 from raysys.encoders.film_encoder import FilmEncoder
 from raysys.settings import require
 
@@ -34,8 +35,7 @@ class FramesConfig(EncoderConfig):
         return FilmEncoder(
             "frames",
             weights=self.weights,
-            frames=self.frames,
             device=self.device,
-            parts=lambda picture: [picture],
-            identity={"code": code_digest(sys.modules[__name__])},
+            pictures=lambda row, path: read_frames(row, path, self.frames),
+            identity={"frames": self.frames, "code": code_digest(sys.modules[__name__])},
         )

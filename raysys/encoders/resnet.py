@@ -1,8 +1,10 @@
-"""A ResNet in torchvision's layout, from safetensors, that turns pictures into the values of its last layer.
+"""A ResNet from safetensors that turns pictures into the values of its last layer.
 
     pictures [batch, 3, 224, 224] -> ResNet -> linear -> [batch, 1000]
 
-Its depth is read from the weights' names, so ResNet-50, -101 and -152 load alike. Nothing is unpickled.
+Weights are named as torchvision names them, or as the code of MultiEMO's authors does (features_4_0_conv1, ...), whose
+pixels are scaled as theirs. The depth is read from the names, so ResNet-50, -101 and -152 load alike. Nothing is
+unpickled.
 """
 
 import re
@@ -25,9 +27,23 @@ _SIDE = 224
 _BATCH = 32
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pictures, as torchvision's weights expect them."""
+_THEIR_MEAN, _THEIR_STD = (127.5 / 255,) * 3, (128 / 255,) * 3
+"""Pixels of 0..255 less 127.5, divided by 128: what facenet-pytorch's MTCNN hands to the authors' network."""
+_THEIR_NAMES = (
+    (r"^features_0\.", "conv1."),
+    (r"^features_1\.", "bn1."),
+    (r"^features_4_(\d+)_", r"layer1.\1."),
+    (r"^features_5_(\d+)_", r"layer2.\1."),
+    (r"^features_6_(\d+)_", r"layer3.\1."),
+    (r"^features_7_(\d+)_", r"layer4.\1."),
+    (r"\.downsample_(\d)\.", r".downsample.\1."),
+    (r"^classifier_0\.", "fc."),
+)
+"""Names of the authors' code -> torchvision's, as rules for `re.sub`."""
 _REMEDY = (
     "give a safetensors file, or a folder with one, of torchvision's resnet101: "
-    "safetensors.torch.save_file(torchvision.models.resnet101(weights='DEFAULT').state_dict(), FILE)"
+    "safetensors.torch.save_file(torchvision.models.resnet101(weights='DEFAULT').state_dict(), FILE); of the MultiEMO "
+    "authors' weights: safetensors.torch.save_file(torch.load(THEIRS, weights_only=True), FILE)"
 )
 
 
@@ -50,6 +66,10 @@ class Resnet:
             tensors = safetensors.torch.load_file(weights)
         except (SafetensorError, OSError) as error:
             raise _unusable(setting, weights, str(error)) from error
+        theirs = "features_0.weight" in tensors
+        if theirs:
+            tensors = {_torchvisions(name): values for name, values in tensors.items()}
+        self._scale = (_THEIR_MEAN, _THEIR_STD) if theirs else (_MEAN, _STD)
         width = tensors["fc.weight"].shape[0] if "fc.weight" in tensors else 0
         if width != WIDTH:
             raise _unusable(
@@ -69,7 +89,8 @@ class Resnet:
         found = []
         with torch.inference_mode():
             for first in range(0, len(pictures), _BATCH):
-                batch = torch.cat([_prepared(one) for one in pictures[first : first + _BATCH]])
+                some = pictures[first : first + _BATCH]
+                batch = torch.cat([_prepared(one, *self._scale) for one in some])
                 found.append(self._network(batch.to(self._device)).float().cpu().numpy())
         return np.concatenate(found)
 
@@ -98,14 +119,22 @@ def _depths(tensors: dict[str, Tensor]) -> list[int]:
     return depths
 
 
-def _prepared(picture: Picture) -> Float[Tensor, "1 3 height width"]:
+def _torchvisions(name: str) -> str:
+    for theirs, ours in _THEIR_NAMES:
+        name = re.sub(theirs, ours, name)
+    return name
+
+
+def _prepared(
+    picture: Picture, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float[Tensor, "1 3 height width"]:
     """A picture at the network's size and scale."""
     pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
     scaled = torch.nn.functional.interpolate(
         pixels, size=(_SIDE, _SIDE), mode="bilinear", antialias=True, align_corners=False
     )
-    mean, std = (torch.tensor(values)[None, :, None, None] for values in (_MEAN, _STD))
-    return (scaled - mean) / std
+    middle, width = (torch.tensor(values)[None, :, None, None] for values in (mean, std))
+    return (scaled - middle) / width
 
 
 def _unusable(setting: str, place: object, reason: str) -> FeatureError:

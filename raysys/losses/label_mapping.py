@@ -29,7 +29,8 @@ class LabelMappingLossConfig:
     closeness: float = 1.0
     """label_mapping: weight of the mean squared difference between the embeddings of one item's formats."""
     sharing: float = 0.1
-    """label_mapping: weight of 1 - cosine between the decoders' weight vectors of variables that mean the same."""
+    """label_mapping: weight of 1 - cosine between the decoders' weight vectors of variables that mean the same; 1 in
+    the authors' code, which names 0.1 and does not multiply by it."""
     untaught: tuple[str, ...] = ()
     """label_mapping: formats that are left out of training, so that they can be added to the space afterwards."""
 

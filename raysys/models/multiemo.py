@@ -22,6 +22,7 @@ from raysys.batches.batch import Layout, Padded
 from raysys.models.dialogue_rnn import DialogueRnn, reverse_turns, reversed_order
 from raysys.models.layers import AttentionPool
 from raysys.models.output import ModelOutput, ModelSettings, check_sizes
+from raysys.settings import require
 
 _ORDER = ("text", "audio", "video")
 """Which of the other modalities a modality queries first (MultiAttn_text: audio, video; _audio: text, video; _visual:
@@ -35,7 +36,7 @@ class MultiemoConfig(ModelSettings):
     reads_dialogues: ClassVar = True
     idle: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
         **{name: {"fusion": (False,)} for name in ("layers", "heads", "feedforward")},
-        **{name: {"context": ((),)} for name in ("state", "bidirectional", "residual")},
+        **{name: {"context": ((),)} for name in ("state", "bidirectional", "project", "residual")},
     }
     dim: int = 256
     """Width of the utterance vectors and of the attention."""
@@ -45,6 +46,9 @@ class MultiemoConfig(ModelSettings):
     """Modalities that DialogueRNN reads, of those that the model has; [] for none."""
     bidirectional: bool = True
     """Read dialogues in both directions; otherwise an utterance's context is what came before it."""
+    project: bool = True
+    """Linear layer between DialogueRNN's states and the context vectors. The authors' code has none for MELD, where
+    only one direction is read; then state must equal dim."""
     residual: bool = False
     """Add an utterance's own vector to its context vector and normalise the sum. Ours, not the paper's."""
     fusion: bool = True
@@ -63,6 +67,11 @@ class MultiemoConfig(ModelSettings):
     def __post_init__(self) -> None:
         counts = ("dim", "state", "layers", "heads", "feedforward", "hidden")
         check_sizes("multiemo", self, counts=counts, width="dim")
+        if self.context and not self.project:
+            rule = "false where model.multiemo.project is false"
+            require(not self.bidirectional, "model.multiemo.bidirectional", True, rule)
+            rule = f"model.multiemo.dim ({self.dim}) where model.multiemo.project is false"
+            require(self.state == self.dim, "model.multiemo.state", self.state, rule)
 
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
@@ -129,7 +138,7 @@ class Multiemo(nn.Module):
 class DialogueContext(nn.Module):
     """DialogueRNN of some modalities, forward or in both directions, side by side; the others pass unchanged.
 
-    c = ReLU(W [e_forward; e_backward] + b),   with `residual` then Norm(u + c)
+    c = ReLU(W [e_forward; e_backward] + b),   with `residual` then Norm(u + c);   without `project`, c = ReLU(e)
     """
 
     def __init__(self, modalities: Sequence[str], sizes: MultiemoConfig) -> None:
@@ -140,7 +149,7 @@ class DialogueContext(nn.Module):
         streams = directions * len(self.names)
         self.rnn = DialogueRnn(streams, dim=sizes.dim, state=sizes.state, dropout=sizes.dropout)
         self.merge = nn.ModuleDict(
-            {m: nn.Linear(directions * sizes.state, sizes.dim) for m in self.names}
+            {m: nn.Linear(directions * sizes.state, sizes.dim) for m in self.names if sizes.project}
         )
         self.norms = nn.ModuleDict(
             {m: nn.LayerNorm(sizes.dim) for m in self.names if sizes.residual}
@@ -154,10 +163,10 @@ class DialogueContext(nn.Module):
         lengths = layout.mask.sum(dim=1)
         inputs = torch.stack([vectors[m] for m in self.names])
         states = self._read(inputs, layout, lengths)
-        merged = {
-            m: torch.relu(self.merge[m](self.dropout(part)))
-            for m, part in zip(self.names, states, strict=True)
-        }
+        merged = {}
+        for m, state in zip(self.names, states, strict=True):
+            own = self.dropout(state)
+            merged[m] = torch.relu(self.merge[m](own) if m in self.merge else own)
         for m, norm in self.norms.items():
             merged[m] = norm(vectors[m] + self.dropout(merged[m]))
         return {m: merged.get(m, vector) for m, vector in vectors.items()}

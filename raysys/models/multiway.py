@@ -4,13 +4,14 @@
     e_s -> label decoder of format t: e_s W_t, without bias -> logits of t's variables [d_t]
 
 Buechel, Modersohn & Hahn 2023, "Emotion Embeddings", arXiv:2308.07871 (seeds/002), sections 3.1 and 3.2, after Buechel,
-Modersohn & Hahn 2021 (EMNLP), "Towards Label-Agnostic Emotion Embeddings". One hidden layer, its width and dropout are
-chosen here. A format is read as a modality with one frame of ratings in 0..1, or of -1 where an item has none.
+Modersohn & Hahn 2021 (EMNLP), "Towards Label-Agnostic Emotion Embeddings". The authors' code has two hidden layers of
+128 values with dropout 0.2; one is the default here. A format is read as a modality with one frame of ratings in 0..1,
+or of -1 where an item has none.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,7 +31,9 @@ class MultiwayConfig(ModelSettings):
     dim: int = 100
     """Width of the emotion space."""
     hidden: int = 128
-    """Width of the label encoders' hidden layer."""
+    """Width of the label encoders' hidden layers."""
+    hidden_layers: Literal[1, 2] = 1
+    """Hidden layers of a label encoder; 2 in the authors' code."""
     dropout: float = 0.2
     """Share of hidden values dropped in training."""
 
@@ -89,12 +92,17 @@ class _LabelEncoder(nn.Module):
     def __init__(self, variables: int, sizes: MultiwayConfig) -> None:
         super().__init__()
         self.widen = nn.Linear(variables, sizes.hidden)
+        self.deepen = nn.ModuleList(
+            nn.Linear(sizes.hidden, sizes.hidden) for _ in range(sizes.hidden_layers - 1)
+        )
         self.dropout = nn.Dropout(sizes.dropout)
         self.narrow = nn.Linear(sizes.hidden, sizes.dim)
 
     def forward(self, ratings: Float[Tensor, "batch variable"]) -> Float[Tensor, "batch dim"]:
         """An emotion embedding an item."""
         hidden = nn.functional.leaky_relu(self.widen(4 * ratings - 2))
+        for layer in self.deepen:
+            hidden = nn.functional.leaky_relu(layer(self.dropout(hidden)))
         embedding: Tensor = self.narrow(self.dropout(hidden))
         return embedding
 

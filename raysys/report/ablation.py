@@ -39,6 +39,7 @@ def compare_variants(
     folds: Sequence[Fold],
     *,
     on_test: Callable[[str, str], OnTest | None] = lambda one, other: None,
+    alike: int | None = None,
 ) -> tuple[VariantResult, ...]:
     """Means, spreads and differences of every variant, in their order.
 
@@ -47,6 +48,7 @@ def compare_variants(
         results: name of a variant (and column) -> its result; those that failed are left out.
         folds: of all of them.
         on_test: names of two variants -> their differences over what was tested; None with several folds.
+        alike: fold that tests what the published figures tested; None where there is none.
 
     Returns:
         Means and deviations as of each result; `difference`, metric by metric, from the first variant, or with columns
@@ -83,6 +85,7 @@ def compare_variants(
                 one.cost,
                 on_test(cell.name, base[0]) if base else None,
                 one.summary.figures(),
+                {} if alike is None else {m: float(tests[m][:, alike].mean()) for m in names},
             )
         )
     return tuple(compared)
@@ -143,6 +146,8 @@ def ablation_lines(result: AblationResult) -> Iterator[Line]:
         yield f"failed       {line}"
     if result.source:
         yield f"published    {result.source}"
+    if result.published_test and not _tested_alike(result):
+        yield f"published    tested {result.published_test}, which no fold here tests by itself"
     seeds, folds = result.seeds, result.n_folds
     yield f"ours         {_kept(result)[1]}, test read once; {over(seeds, folds)}"
     units = (
@@ -193,11 +198,12 @@ def variant_table(result: AblationResult, metric: Metric) -> Table:
     """A line a variant, then the baseline."""
     others = [one for one in shown(result.metrics) if one != metric]
     has_published = any(metric.name in one.published for one in result.variants)
-    published = f"published,\n{_SELECTED[result.selected_on]}"
+    published, own = f"published,\n{_SELECTED[result.selected_on]}", _tested_alike(result)
     heads = [
         "variant",
         *([published] if has_published else []),
-        f"ours,\n{_kept(result)[0]}",
+        *([f"ours,\n{result.published_test}"] if own else []),
+        f"ours,\n{_kept(result)[0]}" + (f",\nall {result.n_folds} folds" if own else ""),
         "difference",
         f"val {metric.title}",
         *(one.title for one in others),
@@ -208,6 +214,7 @@ def variant_table(result: AblationResult, metric: Metric) -> Table:
             (
                 one.name,
                 *([_published(one, metric)] if has_published else []),
+                *([metric.show(one.tested_alike.get(metric.name))] if own else []),
                 _ours(result, one, metric),
                 _difference(one, metric),
                 metric.show(one.mean["val"].get(metric.name)),
@@ -215,11 +222,11 @@ def variant_table(result: AblationResult, metric: Metric) -> Table:
             )
         )
     baseline = result.baseline.mean
-    blank = [""] if has_published else []
-    own = metric.show(baseline[metric.name])
+    blank = [""] * (has_published + own)
     found = result.baseline_difference.get(metric.name)
     difference = interval(metric, found) if found else ""
-    rows += [(), (_rival(result), *blank, own, difference, "", *cells(others, baseline))]
+    score = metric.show(baseline[metric.name])
+    rows += [(), (_rival(result), *blank, score, difference, "", *cells(others, baseline))]
     return Table(_title(result, metric), heads, rows, faint=(published,))
 
 
@@ -235,12 +242,13 @@ def column_table(result: AblationResult, metric: Metric) -> Table:
     """A line a variant, with its columns side by side: published, ours, and what each column changes."""
     columns = list(dict.fromkeys(one.column for one in result.variants))
     has_published = any(metric.name in one.published for one in result.variants)
-    how = f"\npublished,\n{_SELECTED[result.selected_on]}"
+    how, own = f"\npublished,\n{_SELECTED[result.selected_on]}", _tested_alike(result)
     heads, faint = ["variant"], []
     for place, column in enumerate(columns):
         if has_published:
             heads.append(column + how)
             faint.append(column + how)
+        heads += [f"{column}\nours,\n{result.published_test}"] if own else []
         heads.append(f"{column}\nours,\n{_kept(result)[0]}")
         heads += [f"{column}\ndifference"] if place else []
     rows: list[Sequence[str]] = []
@@ -250,12 +258,15 @@ def column_table(result: AblationResult, metric: Metric) -> Table:
         for place, column in enumerate(columns):
             cell = found.get((row, column))
             line += [_published(cell, metric) if cell else "-"] if has_published else []
+            alike = cell.tested_alike.get(metric.name) if cell else None
+            line += [metric.show(alike)] if own else []
             line.append(_ours(result, cell, metric) if cell else "failed")
             line += [_difference(cell, metric) if cell else ""] if place else []
         rows.append(line)
-    own = metric.show(result.baseline.mean[metric.name])
-    blank = [""] * (len(heads) - 2 - has_published)
-    rows += [(), (_rival(result), *([""] if has_published else []), own, *blank)]
+    score = metric.show(result.baseline.mean[metric.name])
+    before = [""] * (has_published + own)
+    after = [""] * (len(heads) - 2 - len(before))
+    rows += [(), (_rival(result), *before, score, *after)]
     return Table(_title(result, metric), heads, rows, faint=faint)
 
 
@@ -285,6 +296,11 @@ def ablation_pictures(result: AblationResult, curve: str) -> list[Exhibit]:
     unit = f"test {metric.title}" + (" in %" if scale == 100 else "")
     title = f"{result.corpus}: {unit}, {over(result.seeds, result.n_folds)}"
     return [Curve("curve.png", title, symbol(curve), unit, lines)]
+
+
+def _tested_alike(result: AblationResult) -> bool:
+    """Whether one of several folds tests what the published figures tested."""
+    return result.n_folds > 1 and any(one.tested_alike for one in result.variants)
 
 
 def _published(one: VariantResult, metric: Metric) -> str:

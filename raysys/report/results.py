@@ -143,6 +143,8 @@ class VariantResult:
     """As of a `BaselineResult`."""
     figures: dict[str, float] = field(default_factory=dict)
     """Further figures of the task, such as calibration and the distance from annotators' votes."""
+    tested_alike: Scores = field(default_factory=dict)
+    """Test scores, mean over seeds, of the fold that tests what the published figures tested; empty without one."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,8 @@ class AblationResult(CommandResult):
     """Baseline - first variant, on the same folds."""
     recommended: Recommendation | None = None
     """None where nothing can be told from noise."""
+    published_test: str = ""
+    """What the published figures tested, such as session 5; empty where they are means over folds."""
 
 
 @dataclass(frozen=True)

@@ -276,6 +276,7 @@ def _divide(corpus: Corpus, config: Config, models: Collection[str]) -> _Divided
     )
     task = task.knowing(prior.values if prior else None)
     task.check_loss(config.loss)
+    task.check_balance(config.balance)
     audit = (*audit, *task.look_at(corpus, config.loss))
     if _dialogue_models(models) and len(set(corpus.column("dialogue_id"))) == len(corpus):
         message = "no dialogue has two utterances: a model of dialogues has no context here"

@@ -29,6 +29,7 @@ def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
     trials, settings = [], {cell.name: cell.settings for cell in config.ablation.cells}
     for variant, one in configs.items():
         plan.task.check_loss(one.loss)
+        plan.task.check_balance(one.balance)
         prior = plan.prior if one.loss.omega or one.loss.space else None
         values = dict(settings[variant])
         one = started_alike(one, plan.config)

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, Num
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from raysys.balance.counts import BalanceConfig
@@ -23,7 +23,7 @@ from raysys.batches.batch import Part
 from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold
 from raysys.corpus.table import Corpus, Utterance
-from raysys.errors import ConfigError, CorpusError, nearest
+from raysys.errors import ConfigError, CorpusError, lookup, nearest
 from raysys.losses import LossConfig, make_objective
 from raysys.losses.classification import ClassificationLoss, balanced_class_weights, class_counts
 from raysys.losses.objective import Objective
@@ -46,6 +46,7 @@ from raysys.tasks.class_exhibits import (
     summary_exhibits,
 )
 from raysys.tasks.class_scores import score_each_class
+from raysys.tasks.class_targets import ClassTargets, target_distributions
 from raysys.tasks.classification_summary import METRICS, ClassificationSummary
 from raysys.tasks.classifiers import tuned_classifiers
 from raysys.tasks.exhibits import ConfusionRow, Exhibit, Picture
@@ -58,15 +59,6 @@ from raysys.tasks.task import (
     by_speaker,
 )
 from raysys.tasks.votes import score_votes
-
-
-@dataclass(frozen=True)
-class ClassTargets:
-    """What is known of the emotion of every utterance."""
-
-    labels: Int64[np.ndarray, " utterance"]
-    votes: Num[np.ndarray, "utterance class"]
-    """Annotators, or their share, by emotion; a row of zeros where there are none."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +149,7 @@ class Classification(Task):
 
     def targets(self, corpus: Corpus) -> ClassTargets:
         """Labels and votes."""
-        return ClassTargets(corpus.labels, corpus.votes)
+        return ClassTargets(corpus.labels, corpus.votes, corpus.voted_elsewhere)
 
     def teach(
         self, targets: ClassTargets, loss: LossConfig
@@ -172,8 +164,20 @@ class Classification(Task):
         """The mixtures of PDDS or one of its rivals."""
         if config.method == "off":
             return None
-        labels, votes = targets.labels[fold.train], targets.votes[fold.train]
-        return plan_balance(labels, votes, config, seed=seed, fold=fold.index)
+        return plan_balance(
+            targets.labels[fold.train],
+            targets.votes[fold.train],
+            config,
+            seed=seed,
+            fold=fold.index,
+            elsewhere=targets.elsewhere[fold.train],
+            emotions=self.outputs,
+        )
+
+    def check_balance(self, config: BalanceConfig) -> None:
+        """Emotions of the corpus in `balance.top_up`."""
+        for name in config.top_up:
+            lookup(dict.fromkeys(self.outputs), name, kind="emotion in balance.top_up")
 
     def objective(
         self,
@@ -376,23 +380,3 @@ def _val_distance(predictions: Sequence[Predictions], matrices: np.ndarray | Non
     ]
     mean = float(np.concatenate(off).mean())
     return None if np.isnan(mean) else mean
-
-
-def target_distributions(
-    labels: Int64[np.ndarray, " utterance"],
-    votes: Num[np.ndarray, "utterance class"],
-    kind: Literal["label", "votes"],
-) -> Float32[np.ndarray, "utterance class"]:
-    """Target distribution of every utterance.
-
-    Args:
-        labels: class of every utterance.
-        votes: annotators for each class; a row of zeros where there are none.
-        kind: `label` gives one-hot rows; `votes` the share of annotators for each emotion, and the one-hot label
-            where an utterance has no votes for the corpus' emotions.
-    """
-    one_hot = np.eye(votes.shape[1], dtype=np.float32)[labels]
-    if kind == "label":
-        return one_hot
-    total = votes.sum(axis=1, keepdims=True)
-    return np.where(total > 0, votes / np.where(total > 0, total, 1), one_hot).astype(np.float32)

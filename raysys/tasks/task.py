@@ -173,6 +173,13 @@ class Task(Rules):
         """What is added to a fold's train part, from the targets there alone: the same plan in any process."""
         return None
 
+    def check_balance(self, config: BalanceConfig) -> None:
+        """Refuse what `balance` cannot do on this corpus.
+
+        Raises:
+            ConfigError: see the message.
+        """
+
     def fit(self, train: Part, prior: FoldPrior | None = None) -> dict[str, Tensor]:
         """What must be known to read the head's logits: of the train part, or beforehand.
 

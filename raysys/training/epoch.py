@@ -3,7 +3,6 @@
 shuffled batches -> loss -> Adam;   a model that is fitted at once sees all of them together
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from raysys.batches.batch import Batch, Part
 from raysys.batches.masking import mask_audio
 from raysys.config import Config
-from raysys.config.training import TrainingConfig
 from raysys.losses.objective import Objective
 from raysys.models.fitted import Fitted
 from raysys.models.tuned import Tuned
@@ -32,14 +30,14 @@ class Learner:
     fitted: Mapping[str, Tensor]
 
 
-def train_epoch(learner: Learner, train: Part, config: Config, epoch: int) -> float:
+def train_epoch(learner: Learner, train: Part, config: Config, *, rate: float = 1.0) -> float:
     """One pass over the train part; the mean loss over its utterances.
 
     Args:
         learner: is changed.
         train: what gradients come from.
         config: everything.
-        epoch: from 1.
+        rate: what the learning rates are multiplied by.
     """
     settings, model, optimizer = config.training, learner.model, learner.optimizer
     if isinstance(model, Fitted):
@@ -50,7 +48,7 @@ def train_epoch(learner: Learner, train: Part, config: Config, epoch: int) -> fl
     model.train()
     rates = (settings.learning_rate, settings.encoder_learning_rate)
     for group, highest in zip(optimizer.groups, rates, strict=True):
-        group.learning_rate = _learning_rate(highest, settings, epoch)
+        group.learning_rate = highest * rate
     order = torch.Generator().manual_seed(torch.initial_seed())
     total = torch.zeros((), device=train.labels.device)
     dialogues = config.model.chosen.reads_dialogues
@@ -77,12 +75,6 @@ def _loss(learner: Learner, batches: Sequence[Batch]) -> float:
             for one in batches
         ]
     return float(np.average(losses, weights=[len(one.labels) for one in batches]))
-
-
-def _learning_rate(highest: float, settings: TrainingConfig, epoch: int) -> float:
-    if settings.lr_schedule == "constant":
-        return highest
-    return highest * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / settings.max_epochs))
 
 
 def validate(learner: Learner, task: Task, val: Part, config: Config) -> dict[str, float]:

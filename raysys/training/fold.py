@@ -51,6 +51,7 @@ from raysys.training.epoch import Learner, train_epoch, validate
 from raysys.training.optimizer import Adam, Group
 from raysys.training.parts import FoldData, Parts, balanced
 from raysys.training.records import EpochRecord, FoldResult, FoldTask
+from raysys.training.schedule import rate_factor
 
 _REFIT = "refit"
 """Below a fold's folder: the checkpoint of its model on train and val."""
@@ -210,7 +211,9 @@ def train_fold(
         epoch = progress.epoch + 1
         started = time.perf_counter()
         torch.manual_seed(stream_seed(config.seed, fold, epoch))
-        loss = train_epoch(learner, train, config, epoch)
+        losses = [record.val["loss"] for record in progress.history]
+        rate = rate_factor(settings, epoch, losses)
+        loss = train_epoch(learner, train, config, rate=rate)
         _refuse_divergence(loss, epoch)
         scores = validate(learner, task, val, config)
         _refuse_unknown(scores.get(config.selects.name, math.nan), config.selects)

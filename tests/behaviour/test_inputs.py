@@ -31,7 +31,8 @@ from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.errors import ConfigError, CorpusError, FeatureError
 from raysys.losses import LossConfig
 from raysys.storage import Folder
-from raysys.tasks.classification import Classification, target_distributions
+from raysys.tasks.class_targets import target_distributions
+from raysys.tasks.classification import Classification
 from tests.films import write_sound
 
 RATE = 16000

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from raysys.balance.counts import (
+    CLEAR,
+    ELSEWHERE,
     BalanceConfig,
     count_kinds,
     minor_emotions,
@@ -158,3 +160,28 @@ def test_a_mixture_does_not_depend_on_its_batch():
     among = mixed.batch(torch.tensor([1, 3])).modalities["audio"].values[1]
     assert torch.equal(among[: len(alone)], alone)
     assert not among[len(alone) :].any()
+
+
+def test_votes_for_no_class_make_an_utterance_unclear_and_of_no_pair():
+    labels, votes = np.array([0, 0, 1, 1]), np.array([[2, 0], [3, 0], [1, 2], [0, 3]])
+    elsewhere = np.array([True, False, True, False])
+    minors = minor_emotions(labels, votes, elsewhere)
+    assert minors.tolist() == [ELSEWHERE, CLEAR, 0, CLEAR]  # a vote for a class comes first
+    assert count_kinds(labels, minors, 2).tolist() == [[1, 0], [1, 1]]
+    config = BalanceConfig(method="uniform", n=3)
+    plan = plan_balance(labels, votes, config, seed=0, fold=0, elsewhere=elsewhere)
+    assert {*plan.major.tolist(), *plan.minor.tolist()} == {1, 3}  # mixed from clear ones alone
+
+
+def test_named_emotions_alone_are_topped_up_to_their_counts():
+    labels, votes = labels_and_votes(np.diag([50, 40, 10]))
+    names = ("anger", "joy", "happiness")
+    for method in ("smallest", "pdds"):
+        config = BalanceConfig(method=method, top_up={"happiness": 25})
+        plan = plan_balance(labels, votes, config, seed=0, fold=0, emotions=names)
+        assert np.diag(plan.after).tolist() == [50, 40, 25]
+        added = (labels[plan.major] == 2) & (labels[plan.minor] == 2)
+        assert added.sum() == 15
+        assert np.all(plan.share[added] == 0.5)
+    fewer = BalanceConfig(method="smallest", top_up={"anger": 5})
+    assert len(plan_balance(labels, votes, fewer, seed=0, fold=0, emotions=names)) == 0

@@ -17,7 +17,7 @@ from raysys.corpus.demo import DemoConfig
 from raysys.corpus.table import Corpus
 from raysys.errors import CorpusError
 from raysys.models import ModelConfig
-from raysys.tasks.classification import target_distributions
+from raysys.tasks.class_targets import target_distributions
 from tests.conftest import corpus_of
 
 HEADER = "utterance_id,label,text,audio,speaker,start,end,votes"

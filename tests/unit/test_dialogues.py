@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from raysys.batches.batch import Layout, Part, Turns
+from raysys.errors import ConfigError
 from raysys.models.dialogue_rnn import DialogueRnn, StreamedGru, reverse_turns
 from raysys.models.multiemo import Multiemo, MultiemoConfig
 
@@ -287,3 +288,33 @@ def test_a_layout_of_padding_only_at_the_end_is_what_models_get():
     assert isinstance(batch.layout, Layout)
     gaps = batch.layout.mask[:, 1:] & ~batch.layout.mask[:, :-1]
     assert not gaps.any()
+
+
+def test_without_projection_the_context_is_the_rectified_state():
+    """The authors' code for MELD: one direction, no linear layer."""
+    sizes = {"bidirectional": False, "project": False, "dim": 8, "state": 8}
+    net = model(**sizes).eval()
+    assert net.context is not None
+    assert len(net.context.merge) == 0
+    inputs = {m: torch.randn(2, 5, 8) for m in ("audio", "text")}
+    whole, one = torch.ones(2, 5, dtype=torch.bool), torch.zeros(2, 5, dtype=torch.int64)
+    layout = Layout(torch.arange(10).reshape(2, 5), whole, one)
+    found = net.context(inputs, layout)
+    states = net.context.rnn(torch.stack(list(inputs.values())), layout.speakers.expand(2, -1, -1))
+    for k, name in enumerate(inputs):
+        torch.testing.assert_close(found[name], states[k].relu())
+
+
+@pytest.mark.parametrize(
+    "sizes, rule",
+    [
+        (
+            {"project": False},
+            "bidirectional is True, but must be false where model.multiemo.project",
+        ),
+        ({"project": False, "bidirectional": False, "state": 12}, r"dim \(8\)"),
+    ],
+)
+def test_a_context_without_projection_must_fit(sizes: dict, rule: str):
+    with pytest.raises(ConfigError, match=rule):
+        MultiemoConfig(**{"dim": 8, "state": 8, **sizes})

@@ -75,3 +75,11 @@ def test_sizes_out_of_range_are_refused():
 
     with pytest.raises(ConfigError, match="model.multiway.dim is 0"):
         model_names()["multiway"](dim=0)
+
+
+def test_label_encoders_have_as_many_hidden_layers_as_asked_for():
+    sizes = model_names()["multiway"](dim=100, hidden=128, dropout=0.2, hidden_layers=2)
+    net = sizes.build(("vad", "be5"), dims={"vad": 3, "be5": 5}, n_outputs=16)
+    weights = [tuple(one.shape) for one in net.encoders["vad"].parameters() if one.ndim == 2]
+    assert weights == [(128, 3), (128, 128), (100, 128)]  # as in the authors' code
+    assert [one.p for one in net.encoders["vad"].modules() if isinstance(one, torch.nn.Dropout)]

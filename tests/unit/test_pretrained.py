@@ -353,3 +353,28 @@ def test_texts_that_were_cut_are_counted_exactly(tmp_path: Path):
     )
     wide = TransformersConfig(model=minilm(), max_tokens=64)
     assert wide.seen(encode_rows(wide.build("text"), rows, tmp_path), rows) == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["wav2vec2", "wav2vec2-large", "hubert", "wavlm", "data2vec-audio"]
+)
+def test_convolutions_are_what_comes_before_the_transformer(kind, audio_models, spoken):
+    """One every 20 ms, as many as states, as wide as the last convolution."""
+    rows, root = spoken
+    found = encode_rows(audio_encoder(audio_models[kind], output="convolutions"), rows, root)
+    states = encode_rows(audio_encoder(audio_models[kind]), rows, root)
+    assert [len(one) for one in found] == [len(one) for one in states]
+    assert {one.shape[1] for one in found} == {16}
+    model = transformers.AutoModel.from_pretrained(audio_models[kind]).eval()
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(audio_models[kind])
+    read = extractor(samples_of(rows[-1], root), sampling_rate=RATE, return_tensors="pt")
+    with torch.no_grad():
+        theirs = model.feature_extractor(read.input_values)[0].T.numpy()
+    np.testing.assert_allclose(found[-1], theirs[: len(found[-1])], atol=1e-4)
+
+
+def test_convolutions_of_a_model_without_them_are_refused(audio_models):
+    with pytest.raises(FeatureError, match=r"reads no samples: set --features\.audio_transformers"):
+        audio_encoder(audio_models["whisper"], output="convolutions")
+    with pytest.raises(ConfigError, match="tune_layers is 1, but must be 0 where .*convolutions"):
+        AudioTransformersConfig(output="convolutions", tune_layers=1)

@@ -46,11 +46,11 @@ def test_a_fold_that_dies_in_its_second_training_ends_at_the_same_bytes(
     run_fold(task(config, tmp_path / "whole"), arrays(), go_on)
     train_epoch, calls = fold_module.train_epoch, []
 
-    def dying(*given: object) -> float:
+    def dying(*given: object, **named: object) -> float:
         calls.append(given)
         if len(calls) == 7:
             raise KeyboardInterrupt
-        return train_epoch(*given)  # type: ignore[arg-type]
+        return train_epoch(*given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(fold_module, "train_epoch", dying)
     with pytest.raises(KeyboardInterrupt):

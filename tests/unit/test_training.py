@@ -25,7 +25,8 @@ from raysys.predictions import read_predictions
 from raysys.similarity.prior import SimilarityPrior
 from raysys.storage import Folder
 from raysys.tasks.baseline import pool_over_time
-from raysys.tasks.classification import Classification, ClassTargets, score_classes
+from raysys.tasks.class_targets import ClassTargets
+from raysys.tasks.classification import Classification, score_classes
 from raysys.training.fold import read_result, run_fold, train_fold
 from raysys.training.optimizer import Adam, Group
 from raysys.training.parts import FoldData
@@ -49,7 +50,7 @@ def arrays(seed: int = 0) -> FoldData:
 
     votes = np.zeros((N, CLASSES), dtype=np.int64)
     features = {"audio": ragged(5), "text": ragged(4)}
-    targets = ClassTargets(labels, votes)
+    targets = ClassTargets(labels, votes, np.zeros(len(labels), dtype=bool))
     return FoldData(TASK, features, {}, targets, (FOLD,))
 
 

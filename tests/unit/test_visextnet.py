@@ -1,5 +1,6 @@
 """Video encoders: frames of films, faces of frames, and what a ResNet makes of them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from raysys.encoders.extraction import encode_rows
 from raysys.encoders.faces import Box, FaceDetector, cut
 from raysys.encoders.film import read_frames
 from raysys.encoders.frames import FramesConfig
-from raysys.encoders.visextnet import VisextnetConfig
+from raysys.encoders.visextnet import VisextnetConfig, spread
 from raysys.errors import FeatureError
 from tests.films import NO_FACE, ONE_FACE, TWO_FACES, small_resnet, write_film
 
@@ -163,3 +164,43 @@ def test_a_film_as_precomputed_features_is_refused_with_the_remedy(films):
     encoder = FeaturesConfig().build("video")
     with pytest.raises(FeatureError, match=r"is a film: set --features.video visextnet"):
         encode_rows(encoder, rows, root)
+
+
+def test_frames_with_faces_alone_are_chosen_from():
+    assert spread([3, 4, 9], 20) == [3, 4, 9]
+    assert spread(list(range(100, 147)), 20) == list(range(100, 140, 2))  # every (47 div 20)-th
+
+
+def test_faces_are_looked_for_in_every_frame(films, tmp_path: Path):
+    """A face that shows in 2 of 40 frames is found, and the frames without it count nothing."""
+    rows, root = films
+    write_film(tmp_path / "rare.mp4", [NO_FACE] * 19 + [ONE_FACE] * 2 + [NO_FACE] * 19)
+    config = VisextnetConfig(weights=small_resnet(), frames=2)
+    (rare,) = encoded(config, [Utterance("rare", video="rare.mp4")], tmp_path)
+    (always,) = encoded(config, [rows[1]], root)
+    scale = float(np.abs(always).max())
+    np.testing.assert_allclose(rare, always, atol=0.05 * scale)
+
+
+def test_weights_by_the_names_of_the_authors_code_give_their_values(tmp_path: Path, films):
+    """features_4_0_conv1 and the like are torchvision's layer1.0.conv1; pixels are scaled as theirs."""
+    rows, root = films
+    tensors = safetensors.torch.load_file(Path(small_resnet()) / "model.safetensors")
+    theirs = {}
+    for name, values in tensors.items():
+        own = name.replace("downsample.", "downsample_")
+        own = re.sub(r"^layer(\d)\.(\d+)\.", lambda m: f"features_{int(m[1]) + 3}_{m[2]}_", own)
+        own = re.sub(r"^conv1\.", "features_0.", re.sub(r"^bn1\.", "features_1.", own))
+        theirs[re.sub(r"^fc\.", "classifier_0.", own)] = values
+    assert "features_4_0_downsample_1.running_mean" in theirs
+    safetensors.torch.save_file(theirs, tmp_path / "theirs.safetensors")
+    config = FramesConfig(weights=str(tmp_path / "theirs.safetensors"), frames=1)
+    (ours,) = encoded(config, [rows[1]], root)
+    network = ResNet(Bottleneck, [1, 1, 1, 1])
+    network.load_state_dict(tensors)
+    picture = read_frames(rows[1], root / "one.mp4", 1)[0]
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    scaled = (functional.resize(pixels, [224, 224], antialias=True) - 127.5) / 128
+    with torch.no_grad():
+        expected = network.eval()(scaled)
+    np.testing.assert_allclose(ours, expected.numpy(), atol=1e-3)
