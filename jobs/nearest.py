@@ -1,4 +1,4 @@
-"""Show what a text or a recording is in every label format, and what lies nearest to it.
+"""Show what a text, a recording or a picture is in every label format, and what lies nearest to it.
 
 python -m jobs.nearest emobank "I did not expect that at all"
 python -m jobs.nearest runs/emobank "I did not expect that at all" --count 5
@@ -14,7 +14,9 @@ def main(argv: Sequence[str]) -> int:
     """Print what a query is in every label format, and its nearest words, texts and utterances; 0 when found."""
     parser = plain_parser("nearest", __doc__ or "")
     parser.add_argument("run", help="a run of jobs.embed_content: its name, or its folder")
-    parser.add_argument("query", nargs="+", help="a text, an audio file, or both")
+    parser.add_argument(
+        "query", nargs="+", help="a text, an audio file, a picture, or several of them"
+    )
     parser.add_argument("--count", type=int, default=10, help="rows of a table")
     given = parser.parse_args(argv)
     from rich.console import Console

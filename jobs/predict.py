@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "inputs",
         nargs="*",
-        help="audio files, folders, tables (.csv, .tsv, .parquet); - reads names",
+        help="audio files, pictures, folders, tables (.csv, .tsv, .parquet); - reads names",
     )
     parser.add_argument(
         "--text", action="append", default=[], help="what is said, once for each; - reads lines"

@@ -43,6 +43,7 @@ WHISPER: dict[str, Any] = {
 AST: dict[str, Any] = {**SIZES, "num_mel_bins": 36, "max_length": 116, "patch_size": 16}
 AUDIO_TYPES = ("whisper", "ast", "wav2vec2", "wav2vec2-large", "hubert", "wavlm", "data2vec-audio")
 TEXT_TYPES = ("bert", "roberta", "deberta-v2")
+IMAGE_TYPES = ("vit", "dinov2", "clip", "resnet")
 VOCABULARY = [
     "[PAD]",
     "[CLS]",
@@ -117,6 +118,37 @@ def make_text_model(
     return folder
 
 
+def make_image_model(kind: str, folder: Path, *, side: int = 32) -> Path:
+    """Save a small random vision model with its image processor."""
+    torch.manual_seed(0)
+    sizes = {**SIZES, "image_size": side, "patch_size": 8}
+    vision = {**sizes, "projection_dim": 16}
+    made: Any = {
+        "vit": lambda: transformers.ViTModel(transformers.ViTConfig(**sizes)),
+        "dinov2": lambda: transformers.Dinov2Model(transformers.Dinov2Config(**sizes)),
+        "clip": lambda: transformers.CLIPModel(
+            transformers.CLIPConfig(
+                text_config={**SIZES, "vocab_size": 50, "projection_dim": 16},
+                vision_config=vision,
+                projection_dim=16,
+            )
+        ),
+        "resnet": lambda: transformers.ResNetModel(
+            transformers.ResNetConfig(
+                embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
+            )
+        ),
+    }[kind]()
+    _roughen(made)
+    made.save_pretrained(folder)
+    processor = (
+        transformers.CLIPImageProcessor if kind == "clip" else transformers.ViTImageProcessor
+    )
+    square = {"height": side, "width": side}
+    processor(size=square, crop_size=square).save_pretrained(folder)
+    return folder
+
+
 def _roughen(model: torch.nn.Module) -> None:
     """Weights large enough for states to differ from step to step, biases and positions included."""
     with torch.no_grad():
@@ -134,8 +166,10 @@ def whisper_tiny() -> str:
 
 __all__ = [
     "AUDIO_TYPES",
+    "IMAGE_TYPES",
     "TEXT_TYPES",
     "make_audio_model",
+    "make_image_model",
     "make_text_model",
     "minilm",
     "whisper_tiny",

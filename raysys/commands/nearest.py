@@ -16,7 +16,7 @@ def nearest(run: str, query: Sequence[str], *, count: int, runs: Folder) -> list
 
     Args:
         run: of `jobs.embed_content`: its name in storage.runs, or its folder.
-        query: a text, the path of an audio file, or both, as the run's model reads.
+        query: a text, the paths of an audio file and of a picture, of these what the run's model reads.
         count: rows of a table.
         runs: folder of all runs.
 

@@ -257,6 +257,7 @@ def _row(
         session=own.get("session", ""),
         audio=_from_top(row.audio, half.raw.root, where),
         video=_from_top(row.video, half.raw.root, where),
+        image=_from_top(row.image, half.raw.root, where),
         label="",
         votes=None,
         split=split,

@@ -28,6 +28,8 @@ _PARTS = {"train": "train", "dev": "val", "test": "test"}
 _PLACES = ("file", "start", "end")
 _FILES = "files"
 """The table that, by convention, says who speaks in a file."""
+_AS_THEY_ARE = ("text", "audio", "video", "image")
+"""Columns that are no names."""
 
 
 @dataclass(frozen=True)
@@ -312,7 +314,7 @@ def _utterance(
     for ours, theirs in columns.items():
         if theirs in cells:
             value = as_name(cells[theirs])
-            values[ours] = clean_name(value) if ours not in ("text", "audio", "video") else value
+            values[ours] = clean_name(value) if ours not in _AS_THEY_ARE else value
     if "split" in values:
         values["split"] = _PARTS.get(values["split"], values["split"])
     try:

@@ -22,6 +22,7 @@ import soundfile
 from jaxtyping import Float32
 
 from raysys.corpus.arrow import embedded, read_embedded
+from raysys.corpus.pictures import read_picture
 from raysys.corpus.table import Utterance
 from raysys.corpus.tables import refuse_pointer
 from raysys.errors import CorpusError, StorageError
@@ -129,7 +130,7 @@ def hear(row: Utterance, path: Path, where: str) -> Heard:
 
 
 class Digests:
-    """Digests of samples and films, kept between commands: a file is read again when its size or time changes.
+    """Digests of samples, films and pictures, kept between commands: what changes in size or time is read again.
 
     Args:
         cache: folder in which they are kept.
@@ -168,6 +169,22 @@ class Digests:
             return str(self._kept(f"film {row.video}", path, lambda: [file_digest(path)])[0])
         except OSError as error:
             raise CorpusError(f"{where}: cannot read video {row.video}: {error}") from error
+
+    def of_picture(self, row: Utterance, where: str) -> str:
+        """Digest of the pixels of an utterance's picture.
+
+        Raises:
+            CorpusError: it cannot be read.
+        """
+        path = self._root / row.image
+
+        def seen() -> list[object]:
+            pixels = read_picture(path, where)
+            told = hashlib.sha256(pixels.tobytes())
+            told.update(f"{pixels.shape}".encode())
+            return [told.hexdigest()]
+
+        return str(self._kept(f"image {row.image}", path, seen)[0])
 
     def _kept(self, name: str, path: Path, compute: Callable[[], list[object]]) -> list[object]:
         table = embedded(path)

@@ -46,6 +46,8 @@ def audit_folds(
     ]
     if corpus.video_digests:
         findings += _shared("video", np.array(corpus.video_digests), folds, corpus)
+    if corpus.image_digests:
+        findings += _shared("image", np.array(corpus.image_digests), folds, corpus)
     if "text" in modalities:
         texts = np.array([" ".join(text.lower().split()) for text in corpus.column("text")])
         findings += _shared("transcript", texts, folds, corpus)

@@ -25,6 +25,7 @@ from raysys.corpus.tables import in_one_line
 from raysys.errors import CorpusError
 from raysys.storage import Folder
 
+_FILL = "fill the column '{0}', or set --features.precomputed.{0} FILE.npz"
 _SKIP = "mend it or pass --corpus.skip_bad true"
 
 
@@ -51,7 +52,9 @@ class Rules(ABC):
 class _Checked:
     utterance: Utterance
     heard: Heard | None = None
-    video_digest: str = ""
+    film: str = ""
+    """Digest."""
+    picture: str = ""
 
 
 def check_corpus(
@@ -123,7 +126,8 @@ def check_corpus(
         findings=findings,
         quarantine=(*bad, *known),
         synthetic=raw.synthetic,
-        video_digests=tuple(i.video_digest for i in good) if "video" in modalities else (),
+        video_digests=tuple(one.film for one in good) if "video" in modalities else (),
+        image_digests=tuple(one.picture for one in good) if "image" in modalities else (),
     )
 
 
@@ -184,8 +188,8 @@ def _check_streams(raw: RawCorpus, modalities: tuple[str, ...]) -> None:
                 f"{list(modalities)}"
             )
         remedy = (
-            "fill the manifest's column 'video', or set --features.precomputed.video FILE.npz"
-            if modality == "video"
+            _FILL.format(modality)
+            if modality in ("video", "image")
             else f"add it, or leave it out of --model.modalities {list(modalities)}"
         )
         raise CorpusError(f"corpus {raw.name} at {raw.root} has no {modality}: {remedy}")
@@ -218,7 +222,7 @@ def _check_rows(
             return problem
 
     rows = range(len(raw.utterances))
-    if not {"audio", "video"} & set(modalities):
+    if not {"audio", "video", "image"} & set(modalities):
         return [check(k) for k in rows]
     threads = ThreadPoolExecutor()
     try:
@@ -239,7 +243,7 @@ def _check_row(
 ) -> _Checked:
     if "text" in modalities and not row.text.strip():
         raise CorpusError(f"{where}: the text is empty, but the model reads text")
-    heard, seen = None, ""
+    heard, film, picture = None, "", ""
     if "audio" in modalities:
         if not row.audio:
             missing = _missing(row, raw, "no audio path")
@@ -249,12 +253,18 @@ def _check_row(
     if "video" in modalities:
         if not row.video:
             raise CorpusError(
-                f"{where}: {_missing(row, raw, 'no video')}, but the model sees video: fill the manifest's column "
-                "'video', or set --features.precomputed.video FILE.npz"
+                f"{where}: {_missing(row, raw, 'no video')}, but the model sees video: {_FILL.format('video')}"
             )
         row = replace(row, video=file_under(row.video, raw.root, f"{where}: video"))
-        seen = digests.of_film(row, where)
-    return _Checked(row, heard, seen)
+        film = digests.of_film(row, where)
+    if "image" in modalities:
+        if not row.image:
+            raise CorpusError(
+                f"{where}: {_missing(row, raw, 'no image')}, but the model sees images: {_FILL.format('image')}"
+            )
+        row = replace(row, image=file_under(row.image, raw.root, f"{where}: image"))
+        picture = digests.of_picture(row, where)
+    return _Checked(row, heard, film, picture)
 
 
 def _missing(row: Utterance, raw: RawCorpus, otherwise: str) -> str:

@@ -153,6 +153,7 @@ def _utterance(cells: Mapping[str, Any], where: str, targets: tuple[str, ...]) -
         **{name: lambda value: clean_name(as_name(value)) for name in _NAMES},
         "audio": lambda value: as_name(value).strip(),
         "video": lambda value: as_name(value).strip(),
+        "image": lambda value: as_name(value).strip(),
         "turn": as_turn,
         "start": as_seconds,
         "end": as_seconds,

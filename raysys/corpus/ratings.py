@@ -18,7 +18,7 @@ from typing import Any
 
 from raysys.corpus.files import SourceConfig, corpus_root
 from raysys.corpus.finding import Finding
-from raysys.corpus.formats import EQUIVALENT, FORMATS, Format, Kind, equivalents
+from raysys.corpus.formats import EQUIVALENT, FORMATS, PERSPECTIVE, Format, Kind, equivalents
 from raysys.corpus.names import clean_name
 from raysys.corpus.table import RawCorpus, Utterance
 from raysys.corpus.tables import Problems, csv_rows, require_columns
@@ -43,6 +43,8 @@ class RatingsTable:
     """Column that names the item."""
     text: str = ""
     """Column with the item's text. Empty: its name is the text."""
+    image: str = ""
+    """Column with the item's picture, a path under corpus.root. Empty: none."""
     split: str = ""
     """Column with the official part (train, val or test; dev counts as val). Empty: none."""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -76,8 +78,8 @@ class RatingsConfig:
     """Tables of ratings; for the reader `ratings`."""
 
     tables: Mapping[str, RatingsTable] = field(default_factory=dict)
-    """Format (va, vad, be5, plutchik8, or one of `formats`) -> {file[, item, text, split, columns, low, high, ignored,
-    generated]}."""
+    """Format (va, vad, be5, be6, izard, plutchik8, fer7, affectnet8, or one of `formats`), or FORMAT@PERSPECTIVE as in
+    vad@reader and vad@writer -> {file[, item, text, image, split, columns, low, high, ignored, generated]}."""
     formats: Mapping[str, OwnFormat] = field(default_factory=dict)
     """Formats of your own: name -> {variables[, kind, low, high]}."""
     equivalent: tuple[tuple[str, ...], ...] = ()
@@ -91,8 +93,10 @@ class RatingsConfig:
             rule = "the names of two or more variables, each once"
             require(len(names) == len(set(names)) >= 2, f"{where}: variables", names, rule)
             require(own.low < own.high, f"{where}: low", own.low, f"below high ({own.high:g})")
-            taken = (*FORMATS, "audio", "text", "video")
-            rule = "another name than a known format's, audio, text and video"
+            rule = f"a name without '{PERSPECTIVE}': perspectives are named with tables"
+            require(PERSPECTIVE not in name, where, name, rule)
+            taken = (*FORMATS, "audio", "text", "video", "image")
+            rule = "another name than a known format's, audio, text, video and image"
             require(name not in taken, where, name, rule)
         for name, table in self.tables.items():
             require(bool(table.file), f"corpus.ratings.tables: {name}: file", "", "a file")
@@ -111,7 +115,13 @@ class RatingsConfig:
             key: Format(key, one.variables, one.kind, one.low, one.high)
             for key, one in self.formats.items()
         }
-        known = lookup({**FORMATS, **own}, name, kind="label format")
+        base, mark, perspective = name.partition(PERSPECTIVE)
+        known = replace(lookup({**FORMATS, **own}, base, kind="label format"), name=name)
+        if mark and not perspective.isidentifier():
+            raise ConfigError(
+                f"corpus.ratings.tables: '{name}' has no name of a perspective after '{PERSPECTIVE}' (letters, digits "
+                f"and _): write {base}@reader, or {base}"
+            )
         table = self.tables[name]
         low = known.low if table.low is None else table.low
         high = known.high if table.high is None else table.high
@@ -124,6 +134,7 @@ class _Item:
 
     where: str
     text: str
+    image: str
     split: str
     values: dict[str, float] = field(default_factory=dict)
 
@@ -155,6 +166,7 @@ def read(config: SourceConfig, settings: RatingsConfig, cache: Folder) -> RawCor
             Utterance(
                 name,
                 text=one.text,
+                image=one.image,
                 dialogue_id=name,
                 split=one.split,
                 values={target: one.values.get(target, math.nan) for target in targets},
@@ -202,8 +214,13 @@ def _read_table(table: RatingsTable, known: Format, root: Path, items: dict[str,
             raise CorpusError(
                 f"{found.where}: '{name}' has another text than at {before.where}: give the two different names"
             )
+        if before.image and found.image and before.image != found.image:
+            raise CorpusError(
+                f"{found.where}: '{name}' has another picture than at {before.where}: give the two different names"
+            )
         if before.text == name:  # a table without texts came first
             before.text = found.text
+        before.image = before.image or found.image
         seen.add(name)
         before.split = before.split or found.split
         before.values |= found.values
@@ -250,7 +267,7 @@ def _csv_rows(
                 f"corpus.ratings.tables: {known.name}: columns: no variable '{variable}': {nearest(variable, named)}"
             )
     columns = {name: table.columns.get(name, name) for name in named}
-    extra = [column for column in (table.text, table.split) if column]
+    extra = [column for column in (table.text, table.image, table.split) if column]
 
     def check(names: Sequence[str], _: Path) -> None:
         require_columns(names, path, (table.item, *columns.values(), *extra))
@@ -258,6 +275,7 @@ def _csv_rows(
     for where, row in csv_rows(path, check, problems):
         name = clean_name(row[table.item])
         text = row[table.text] if table.text else name
+        image = row[table.image].strip() if table.image else ""
         split = row[table.split].replace("dev", "val") if table.split else ""
         cells = {variable: row[column] for variable, column in columns.items()}
         try:
@@ -268,7 +286,7 @@ def _csv_rows(
         except CorpusError as problem:
             problems.add(problem)
             continue
-        yield name, _item(where, text, split, values, known)
+        yield name, _item(where, text, image, split, values, known)
 
 
 def _json_rows(
@@ -296,7 +314,7 @@ def _json_rows(
         except CorpusError as problem:
             problems.add(problem)
             continue
-        yield name, _item(where, name, "", values, known)
+        yield name, _item(where, name, "", "", values, known)
 
 
 def _once(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -310,8 +328,11 @@ def _once(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _item(where: str, text: str, split: str, values: Mapping[str, float], known: Format) -> _Item:
-    return _Item(where, text, split, {f"{known.name}.{name}": v for name, v in values.items()})
+def _item(
+    where: str, text: str, image: str, split: str, values: Mapping[str, float], known: Format
+) -> _Item:
+    ratings = {f"{known.name}.{name}": value for name, value in values.items()}
+    return _Item(where, text, image, split, ratings)
 
 
 def _chosen(names: Sequence[str], known: Format, where: str, other: str) -> dict[str, float]:

@@ -32,6 +32,8 @@ class Utterance:
     """Path under the corpus root; empty where there is none."""
     video: str = ""
     """Path under the corpus root of a film, or of precomputed features (.npy); empty where there is none."""
+    image: str = ""
+    """Path under the corpus root of a picture; empty where there is none."""
     speaker: str = ""
     session: str = ""
     dialogue_id: str = ""
@@ -130,7 +132,9 @@ class Corpus:
     quarantine: tuple[Quarantined, ...] = ()
     synthetic: bool = False
     video_digests: tuple[str, ...] = ()
-    """Digest of each utterance's file of video features; empty without a model that sees."""
+    """Digest of each utterance's film, or file of video features; empty without a model that reads such."""
+    image_digests: tuple[str, ...] = ()
+    """Digest of each utterance's picture; empty without a model that reads pictures."""
     targets: tuple[str, ...] = ()
     """Names of the numbers that are predicted, in order; none where classes are."""
     formats: tuple[Format, ...] = ()
@@ -196,6 +200,7 @@ class Corpus:
             utterances=tuple(self.utterances[k] for k in rows),
             audio_digests=tuple(self.audio_digests[k] for k in rows),
             video_digests=tuple(self.video_digests[k] for k in rows if self.video_digests),
+            image_digests=tuple(self.image_digests[k] for k in rows if self.image_digests),
         )
 
     def without(self, unusable: Mapping[int, str]) -> "Corpus":
@@ -211,6 +216,7 @@ class Corpus:
             utterances=tuple(self.utterances[k] for k in kept),
             audio_digests=tuple(self.audio_digests[k] for k in kept),
             video_digests=tuple(self.video_digests[k] for k in kept if self.video_digests),
+            image_digests=tuple(self.image_digests[k] for k in kept if self.image_digests),
             quarantine=(*self.quarantine, *left),
         )
 
@@ -233,6 +239,8 @@ class Corpus:
         more: list[object] = [own, self.equivalent] if own else []
         if self.official:
             more.append([dict(fold) for fold in self.official.folds])
+        if self.image_digests:
+            more.append(["images", *self.image_digests])
         return digest(self.name, self.emotions, self.targets, rows, self.video_digests, *more)
 
 
@@ -246,4 +254,6 @@ def _deciding(row: Utterance) -> dict[str, object]:
     """Columns of a row that can change a number."""
     columns = {**vars(row), "votes": dict(row.votes or {}), "values": dict(row.values or {})}
     del columns["metadata"]
+    if not row.image:  # as it was before there were pictures
+        del columns["image"]
     return columns

@@ -20,10 +20,11 @@ from raysys.corpus.finding import Finding
 from raysys.corpus.table import Corpus, Utterance
 from raysys.encoders.audio_transformers import AudioTransformersConfig
 from raysys.encoders.augmentation import AugmentConfig, Augmented, Noise
-from raysys.encoders.encoder import FRAMED, STREAMS, Encoder, EncoderConfig
+from raysys.encoders.encoder import FRAMED, STREAMS, TIMED, Encoder, EncoderConfig
 from raysys.encoders.extraction import Through, here
 from raysys.encoders.frames import FramesConfig
 from raysys.encoders.hashed import HashedConfig
+from raysys.encoders.image_transformers import ImageTransformersConfig
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.opensmile import OpensmileConfig
 from raysys.encoders.pooled import Pooled
@@ -51,9 +52,11 @@ class FeaturesConfig:
     """Text encoder: hashed, transformers (BERT, RoBERTa, MiniLM, ...) or precomputed."""
     video: str = "precomputed"
     """Video encoder: visextnet (faces in films), frames (whole frames of films) or precomputed."""
+    image: str = "image_transformers"
+    """Image encoder: image_transformers (ViT, DINOv2, CLIP's vision part, ResNet) or precomputed."""
     normalise: Literal["train", "speaker", "none"] = "train"
-    """Mean and variance of audio and video columns: train (from the fold's train part), speaker (each speaker's own
-    frames, unlabelled, also those of test speakers: named in the report) or none."""
+    """Mean and variance of audio, video and image columns: train (from the fold's train part), speaker (each speaker's
+    own frames, unlabelled, also those of test speakers: named in the report) or none."""
     pool_frames: int = 1
     """Audio and video frames that are averaged into one before they are stored; 1 keeps all."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -73,6 +76,8 @@ class FeaturesConfig:
     """Settings of the visextnet encoder."""
     frames: FramesConfig = field(default_factory=FramesConfig)
     """Settings of the frames encoder."""
+    image_transformers: ImageTransformersConfig = field(default_factory=ImageTransformersConfig)
+    """Settings of the image_transformers encoder."""
     precomputed: PrecomputedConfig = field(default_factory=PrecomputedConfig)
     """Files of the precomputed encoder."""
     trained_on: tuple[str, ...] = ()
@@ -90,7 +95,7 @@ class FeaturesConfig:
             require(pool == 1, "features.pool_frames", pool, rule)
             rule = "train or none where layers of the audio encoder are trained"
             require(self.normalise != "speaker", "features.normalise", self.normalise, rule)
-        for modality in ("audio", "text"):
+        for modality in ("audio", "text", "image"):
             file, encoder = getattr(self.precomputed, modality), getattr(self, modality)
             rule = (
                 f"set where features.{modality} is precomputed and nowhere else (it is {encoder})"
@@ -126,7 +131,7 @@ class FeaturesConfig:
         """The encoder that is chosen for a modality; nothing large is loaded yet.
 
         Args:
-            modality: audio, text or video.
+            modality: audio, text, video or image.
             change: what is done to audio before it is encoded.
             copy: number of the changed copy.
 
@@ -137,7 +142,7 @@ class FeaturesConfig:
         encoder = self.encoder(modality).build(modality)
         if change is not None:
             encoder = Augmented(encoder, change, copy=copy)
-        pools = self.pool_frames > 1 and modality in FRAMED
+        pools = self.pool_frames > 1 and modality in TIMED
         return Pooled(encoder, self.pool_frames) if pools else encoder
 
     def tops(self, modalities: Sequence[str]) -> dict[str, TopRecipe]:

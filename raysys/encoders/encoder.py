@@ -20,9 +20,11 @@ from raysys.corpus.table import Utterance
 from raysys.encoders.top_layers import TopRecipe
 from raysys.settings import digest
 
-STREAMS = ("audio", "text", "video")
+STREAMS = ("audio", "text", "video", "image")
 """What an utterance is made of."""
-FRAMED = ("audio", "video")
+TIMED = ("audio", "video")
+"""Streams whose frames follow each other in time."""
+FRAMED = (*TIMED, "image")
 """Streams whose columns are normalised; tokens keep their encoder's scale."""
 Frames = Shaped[np.ndarray, "_ _"]
 """[time, dim]."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from raysys.encoders.film import Picture
+from raysys.corpus.pictures import Picture
 from raysys.errors import FeatureError
 from raysys.storage import file_digest
 

@@ -4,14 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
-import numpy as np
-from jaxtyping import UInt8
 
+from raysys.corpus.pictures import Picture
 from raysys.corpus.table import Utterance
 from raysys.errors import FeatureError
-
-Picture = UInt8[np.ndarray, "_ _ 3"]
-"""RGB: [height, width, 3]."""
 
 
 def read_frames(row: Utterance, path: Path, count: int) -> list[Picture]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from raysys.corpus.pictures import Picture
 from raysys.corpus.table import Utterance
 from raysys.encoders import film, resnet
 from raysys.encoders.encoder import Encoder, Frames, Source, code_digest
-from raysys.encoders.film import Picture
 from raysys.encoders.pretrained import torch_device
 from raysys.encoders.resnet import WIDTH, Resnet, weights_file
 from raysys.storage import file_digest

@@ -37,13 +37,15 @@ class PrecomputedConfig(EncoderConfig):
     They are stored in the type that they have (whole numbers as int64), which must be one for all utterances.
     """
 
-    modalities: ClassVar = ("audio", "text", "video")
+    modalities: ClassVar = ("audio", "text", "video", "image")
     audio: str = ""
     """File of audio features."""
     text: str = ""
     """File of text features."""
     video: str = ""
     """File of video features. Empty: the manifest's column `video` names a .npy file a row."""
+    image: str = ""
+    """File of image features."""
 
     def build(self, modality: str) -> "PrecomputedEncoder":
         """The encoder."""

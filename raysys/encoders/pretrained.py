@@ -197,14 +197,18 @@ class PretrainedModel:
         except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
             raise self.unusable(error) from error
 
-    def load_weights(self) -> Any:
+    def load_weights(self, loader: str = "AutoModel", **options: Any) -> Any:
         """The model, ready to encode on its device.
+
+        Args:
+            loader: class of transformers that it is.
+            options: for that.
 
         Raises:
             FeatureError: it cannot be loaded, or there is no such device.
         """
         device = self.device
-        model = self.load("AutoModel", dtype=self.dtype, use_safetensors=True)
+        model = self.load(loader, dtype=self.dtype, use_safetensors=True, **options)
         encodes = model.get_encoder() if self.settings.get("is_encoder_decoder") else model
         self.parameters = sum(one.numel() for one in encodes.parameters())
         return model.eval().requires_grad_(False).to(device)

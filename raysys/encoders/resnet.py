@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32
 from safetensors import SafetensorError
 from torch import Tensor
 
-from raysys.encoders.film import Picture
+from raysys.corpus.pictures import Picture
 from raysys.errors import FeatureError
 
 WIDTH = 1000

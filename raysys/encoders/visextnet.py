@@ -18,11 +18,11 @@ from typing import ClassVar
 import numpy as np
 
 from raysys.corpus.finding import Finding
+from raysys.corpus.pictures import Picture
 from raysys.corpus.table import Utterance
 from raysys.encoders import faces, film
 from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
 from raysys.encoders.faces import FaceDetector
-from raysys.encoders.film import Picture
 from raysys.encoders.film_encoder import FilmEncoder
 from raysys.settings import require
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from raysys.corpus.formats import PERSPECTIVE
 from raysys.encoders.encoder import STREAMS
 from raysys.errors import ConfigError, lookup, nearest
 from raysys.models.bimodal_attention import BimodalAttentionConfig
@@ -20,7 +21,7 @@ from raysys.models.speechtext import SpeechtextConfig
 from raysys.models.svm import SvmConfig
 from raysys.settings import groups_with, require
 
-_FORMAT_NAME = "names of formats of letters, digits and _, and no method's of torch's ModuleDict"
+_FORMAT_NAME = "names of formats of letters, digits and _ (and FORMAT@PERSPECTIVE), and no method's of torch's ModuleDict"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class ModelConfig:
     name: str = "cltnet"
     """Model: one of the groups below; multiemo reads whole dialogues, the others each utterance by itself."""
     modalities: tuple[str, ...] = ("audio", "text")
-    """Input streams that the model sees: audio, text, video; a model of labels reads corpus.ratings.tables."""
+    """Input streams that the model sees: audio, text, video, image; a model of labels reads corpus.ratings.tables."""
     # A new model is one module and one line here: the field's name is the model's.
     cltnet: CltnetConfig = field(default_factory=CltnetConfig)
     """Sizes of CLTNet."""
@@ -61,7 +62,8 @@ class ModelConfig:
             return
         if kind.reads_formats:
             for name in self.modalities:
-                plain = name.isidentifier() and not hasattr(nn.ModuleDict, name)
+                parts = name.split(PERSPECTIVE, maxsplit=1)
+                plain = all(map(str.isidentifier, parts)) and not hasattr(nn.ModuleDict, name)
                 require(plain, "model.modalities", name, _FORMAT_NAME)
             return
         for name in self.modalities:

@@ -138,7 +138,12 @@ class Cltnet(nn.Module):
         n_outputs: int,
     ) -> None:
         super().__init__()
-        branches = {"audio": AudioBranch, "text": TextBranch, "video": AudioBranch}
+        branches = {
+            "audio": AudioBranch,
+            "text": TextBranch,
+            "video": AudioBranch,
+            "image": AudioBranch,
+        }
         self.branches = nn.ModuleDict({m: branches[m](dims[m], sizes) for m in modalities})
         self.fuse = nn.Linear(sizes.dim * len(modalities), sizes.dim)
         self.residual = nn.Linear(sizes.dim, sizes.dim)

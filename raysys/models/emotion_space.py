@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from raysys.corpus.formats import Format, Kind
+from raysys.corpus.formats import Format, Kind, named_like
 from raysys.errors import ConfigError, StorageError, nearest
 from raysys.models import ModelConfig
 from raysys.models.stored import read_stored
@@ -153,14 +153,19 @@ class EmotionSpace:
                     f"no VAD ratings are known of '{name}' ({nearest(name, VAD)}), so it has no place in the emotion "
                     "space: leave it out with --corpus.emotions and --corpus.skip_bad true"
                 )
+        vad = named_like("vad", self.formats)
+        if vad is None:
+            raise ConfigError(
+                "the emotion space has no format vad, by which classes get their places: add a table of it"
+            )
         low, high = _SCALE
         rated = (torch.tensor([VAD[name] for name in classes]) - low) / (high - low)
         if mean is not None and std is not None:
             names = [one.name for one in self.formats]
-            begin = sum(len(one.variables) for one in self.formats[: names.index("vad")])
+            begin = sum(len(one.variables) for one in self.formats[: names.index(vad)])
             own = slice(begin, begin + 3)
             rated = mean + std * (rated - self.mean[own]) / self.std[own]
-        return self.encode("vad", rated)
+        return self.encode(vad, rated)
 
 
 @dataclass(frozen=True)
@@ -201,7 +206,7 @@ class Answers:
         count = len(self.spaces)
         found = list(linear.split(self.sizes[:count], dim=1))
         if self.prototypes is not None:
-            place = [one.name for one in self.spaces].index("vad")
+            place = [one.name for one in self.spaces].index(named_like("vad", self.spaces) or "vad")
             decoder = self.weight.split(self.sizes[:count])[place]
             here = embeddings @ decoder.T
             for prototypes in self.prototypes.split(self.sizes[count:]):

@@ -24,9 +24,9 @@ from raysys.models.layers import AttentionPool
 from raysys.models.output import ModelOutput, ModelSettings, check_sizes
 from raysys.settings import require
 
-_ORDER = ("text", "audio", "video")
+_ORDER = ("text", "audio", "video", "image")
 """Which of the other modalities a modality queries first (MultiAttn_text: audio, video; _audio: text, video; _visual:
-text, audio)."""
+text, audio); images are not the paper's."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,12 @@ class MultiemoConfig(ModelSettings):
     """Width of the utterance vectors and of the attention."""
     state: int = 256
     """Width of DialogueRNN's global, party and emotion states."""
-    context: tuple[Literal["audio", "text", "video"], ...] = ("audio", "text", "video")
+    context: tuple[Literal["audio", "text", "video", "image"], ...] = (
+        "audio",
+        "text",
+        "video",
+        "image",
+    )
     """Modalities that DialogueRNN reads, of those that the model has; [] for none."""
     bidirectional: bool = True
     """Read dialogues in both directions; otherwise an utterance's context is what came before it."""

@@ -32,7 +32,7 @@ class ModelSettings:
 
     reads_dialogues: ClassVar[bool]
     """Whether its batches must be whole dialogues, with their layout."""
-    reads: ClassVar[tuple[str, ...]] = ("audio", "text", "video")
+    reads: ClassVar[tuple[str, ...]] = ("audio", "text", "video", "image")
     """Modalities that it can read."""
     reads_formats: ClassVar[bool] = False
     """Whether it reads ratings in label formats instead: the corpus' tables are then its modalities."""

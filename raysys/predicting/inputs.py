@@ -1,4 +1,4 @@
-"""What is to be predicted: audio files, folders of them, tables with or without labels, texts.
+"""What is to be predicted: audio files, pictures, folders of them, tables with or without labels, texts.
 
 INPUT... -> rows as of a corpus, named apart;   --window cuts the audio of each into stretches
 """
@@ -18,6 +18,7 @@ import numpy as np
 
 from raysys.corpus import read_rows
 from raysys.corpus.audio import FILMS, read_audio
+from raysys.corpus.pictures import PICTURES
 from raysys.corpus.table import Utterance
 from raysys.errors import ConfigError, CorpusError
 from raysys.settings import require
@@ -45,11 +46,11 @@ TABLES = {".csv", ".tsv", ".parquet"}
 def read_inputs(
     inputs: Sequence[str], texts: Sequence[str] = (), *, columns: Mapping[str, str] | None = None
 ) -> list[Utterance]:
-    """Rows of everything that is named; audio paths are absolute, names differ.
+    """Rows of everything that is named; paths are absolute, names differ.
 
     Args:
-        inputs: audio files, folders with such, tables (their audio relative to them), or patterns as of a shell; `-`
-            takes such from standard input, one a line.
+        inputs: audio files or pictures, folders with such, tables (their files relative to them), or patterns as of a
+            shell; `-` takes such from standard input, one a line.
         texts: each an utterance without audio; or, with as many audio files, what is said in each; `-` as above.
         columns: our name -> a table's.
 
@@ -64,13 +65,15 @@ def read_inputs(
     if texts and rows:
         if len(texts) != len(rows):
             raise ConfigError(
-                f"{len(texts)} texts for {len(rows)} recordings: give one text (--text) for each, or a table with both"
+                f"{len(texts)} texts for {len(rows)} files: give one text (--text) for each, or a table with both"
             )
         rows = [replace(row, text=text) for row, text in zip(rows, texts, strict=True)]
     elif texts:
         rows = [Utterance(f"text {k}", text=text) for k, text in enumerate(texts, start=1)]
     if not rows:
-        raise ConfigError("nothing to predict: give audio files, a folder, a table, or --text")
+        raise ConfigError(
+            "nothing to predict: give audio files, pictures, a folder, a table, or --text"
+        )
     return list(_named_apart(rows))
 
 
@@ -78,10 +81,10 @@ def read_inputs(
 def rows_of_frame(
     frame: "pandas.DataFrame", *, columns: Mapping[str, str] | None = None
 ) -> Iterator[list[Utterance]]:
-    """Rows of a DataFrame; sound that it holds as bytes is in files for as long as the context is open.
+    """Rows of a DataFrame; files that it holds as bytes are there for as long as the context is open.
 
     Args:
-        frame: columns as of a table; `audio_base64` holds the bytes of an audio file.
+        frame: columns as of a table; `audio_base64` and `image_base64` hold the bytes of files.
         columns: our name -> the frame's.
 
     Raises:
@@ -92,21 +95,27 @@ def rows_of_frame(
         raise ConfigError("nothing to predict: the table has no rows")
     frame = frame.rename(columns={theirs: ours for ours, theirs in (columns or {}).items()})
     with tempfile.TemporaryDirectory() as folder:
-        if "audio" in frame:
-            frame = frame.assign(audio=[_absolute(one) for one in frame["audio"]])
-        if "audio_base64" in frame:
-            bytes_of = frame["audio_base64"]
-            there = frame["audio"] if "audio" in frame else [""] * len(frame)
-            kept = [
-                _kept(given, Path(folder) / f"{number}.audio", number) or path
-                for number, (given, path) in enumerate(zip(bytes_of, there, strict=True), start=1)
-            ]
-            names = frame["utterance_id"] if "utterance_id" in frame else [None] * len(frame)
-            named = [n if _is_given(n) else f"row {k}" for k, n in enumerate(names, start=1)]
-            frame = frame.assign(audio=kept, utterance_id=named).drop(columns="audio_base64")
+        for kind in ("audio", "image"):
+            if kind in frame:
+                frame = frame.assign(**{kind: [_absolute(one) for one in frame[kind]]})
+            if f"{kind}_base64" in frame:
+                frame = _unpacked(frame, kind, Path(folder))
         table = Path(folder) / "inputs.parquet"
         frame.to_parquet(table)
         yield read_inputs([str(table)])
+
+
+def _unpacked(frame: "pandas.DataFrame", kind: str, folder: Path) -> "pandas.DataFrame":
+    """A frame with the paths of files that hold its bytes; rows without a name get their numbers."""
+    packed = f"{kind}_base64"
+    there = frame[kind] if kind in frame else [""] * len(frame)
+    kept = [
+        _kept(given, folder / f"{number}.{kind}", f"row {number}: {packed}") or path
+        for number, (given, path) in enumerate(zip(frame[packed], there, strict=True), start=1)
+    ]
+    names = frame["utterance_id"] if "utterance_id" in frame else [None] * len(frame)
+    named = [n if _is_given(n) else f"row {k}" for k, n in enumerate(names, start=1)]
+    return frame.assign(**{kind: kept, "utterance_id": named}).drop(columns=packed)
 
 
 def _is_given(cell: object) -> bool:
@@ -117,14 +126,14 @@ def _absolute(cell: object) -> str:
     return str(Path(str(cell)).expanduser().resolve()) if _is_given(cell) else ""
 
 
-def _kept(cell: object, file: Path, number: int) -> str:
+def _kept(cell: object, file: Path, what: str) -> str:
     """The file with the bytes of a cell; empty where it holds none."""
     if not _is_given(cell):
         return ""
     try:
         file.write_bytes(base64.b64decode(str(cell), validate=True))
     except ValueError as error:
-        raise ConfigError(f"row {number}: audio_base64 is no base64") from error
+        raise ConfigError(f"{what} is no base64") from error
     return str(file)
 
 
@@ -142,15 +151,19 @@ def _rows(one: str, columns: Mapping[str, str] | None) -> list[Utterance]:
         found = sorted(
             file
             for file in path.rglob("*")
-            if file.suffix.lower() in SOUNDS and not file.name.startswith("._") and file.is_file()
+            if file.suffix.lower() in SOUNDS | PICTURES
+            and not file.name.startswith("._")
+            and file.is_file()
         )
         if not found:
-            raise ConfigError(f"{one} holds no audio files ({', '.join(sorted(SOUNDS))})")
-        return [_recording(file, str(file.relative_to(path))) for file in found]
+            raise ConfigError(
+                f"{one} holds no audio files ({', '.join(sorted(SOUNDS))}) or pictures ({', '.join(sorted(PICTURES))})"
+            )
+        return [_of_file(file, str(file.relative_to(path))) for file in found]
     if path.suffix.lower() in TABLES and path.is_file():
         return _table(path, columns)
     if path.is_file():
-        return [_recording(path, path.name)]
+        return [_of_file(path, path.name)]
     matching = sorted(glob.glob(one))
     if matching and matching != [one]:
         return [row for file in matching for row in _rows(file, columns)]
@@ -158,8 +171,11 @@ def _rows(one: str, columns: Mapping[str, str] | None) -> list[Utterance]:
     raise ConfigError(f"{one} is no file, folder or table{hint}")
 
 
-def _recording(path: Path, name: str) -> Utterance:
-    return Utterance(name, audio=str(path.resolve()), dialogue_id=name)
+def _of_file(path: Path, name: str) -> Utterance:
+    """A recording or a picture, by its suffix; what has none of theirs is taken for sound."""
+    row, file = Utterance(name, dialogue_id=name), str(path.resolve())
+    is_picture = path.suffix.lower() in PICTURES
+    return replace(row, image=file) if is_picture else replace(row, audio=file)
 
 
 def _table(path: Path, columns: Mapping[str, str] | None) -> list[Utterance]:
@@ -169,11 +185,12 @@ def _table(path: Path, columns: Mapping[str, str] | None) -> list[Utterance]:
     except CorpusError as error:
         raise CorpusError(str(error).replace("--corpus.columns", "--columns")) from error
     for number, row in enumerate(read, start=1):
-        name = row.utterance_id or Path(row.audio).name or f"row {number}"
-        audio = str((path.parent / row.audio).resolve()) if row.audio else ""
-        rows.append(
-            replace(row, utterance_id=name, audio=audio, dialogue_id=row.dialogue_id or name)
+        name = row.utterance_id or Path(row.audio or row.image).name or f"row {number}"
+        audio, image = (
+            str((path.parent / file).resolve()) if file else "" for file in (row.audio, row.image)
         )
+        dialogue = row.dialogue_id or name
+        rows.append(replace(row, utterance_id=name, audio=audio, image=image, dialogue_id=dialogue))
     return rows
 
 

@@ -39,8 +39,8 @@ class Model:
         """A row an utterance: what is predicted, probabilities, agreement of the folds, and a note.
 
         Args:
-            inputs: audio files, folders, tables; or a DataFrame with the columns of a table, in which `audio_base64`
-                may hold the bytes of audio files.
+            inputs: audio files, pictures, folders, tables; or a DataFrame with the columns of a table, in which
+                `audio_base64` and `image_base64` may hold the bytes of files.
             texts: what is said: alone, or in as many audio files.
             columns: our name -> a table's.
             threshold: an emotion of less confidence is `not sure`.

@@ -116,6 +116,7 @@ def _check(ensemble: Ensemble, rows: Sequence[Utterance]) -> None:
         "audio": "audio files, or a table's column `audio` (--columns '{audio: ITS NAME}')",
         "text": "texts (--text, or a table's column `text`)",
         "video": "films",
+        "image": "pictures, or a table's column `image`",
     }
     config = ensemble.config
     for modality in config.model.modalities:

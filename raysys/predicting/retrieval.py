@@ -1,4 +1,4 @@
-"""What lies nearest to a text or a recording in the emotion space: words, texts and utterances, whatever their format.
+"""What lies nearest to a text, a recording or a picture in the emotion space, whatever its format.
 
 RUN of jobs.embed_content, query -> the encoder and model of its first fold -> a place in the space
 -> the items whose ratings the space was learnt from, and the fold's own test utterances, by distance
@@ -19,6 +19,8 @@ from jaxtyping import Float32
 
 from raysys.config import Config
 from raysys.corpus import read_corpus
+from raysys.corpus.formats import named_like
+from raysys.corpus.pictures import PICTURES
 from raysys.corpus.table import Corpus, Utterance
 from raysys.encoders import prepare_features
 from raysys.encoders.encoder import FRAMED
@@ -27,6 +29,7 @@ from raysys.encoders.ragged import Ragged
 from raysys.errors import ConfigError
 from raysys.losses import LossConfig
 from raysys.models.emotion_space import load_space
+from raysys.predicting.inputs import SOUNDS
 from raysys.predicting.members import trained_folds
 from raysys.predictions import read_predictions
 from raysys.storage import Folder, resolve_folder
@@ -34,7 +37,12 @@ from raysys.tasks.exhibits import Table
 from raysys.training.bundle import Bundle, Predictor, load_bundle
 
 _LETTERS = 60
-_SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
+_WANTED = {
+    "text": "one text",
+    "audio": "the path of one audio file",
+    "image": "the path of one picture",
+}
+_GIVEN = {"text": "a text", "audio": "an audio file", "image": "a picture"}
 
 
 class _InSpace(Protocol):
@@ -52,7 +60,7 @@ def find_near(folder: Folder, query: Sequence[str], source: Folder, *, count: in
 
     Args:
         folder: of a run of `jobs.embed_content`.
-        query: a text, the path of an audio file, or both, as the run's model reads.
+        query: a text, the paths of an audio file and of a picture, of these what the run's model reads.
         source: folder of the emotion space in which it lies.
         count: rows of a table.
 
@@ -70,8 +78,8 @@ def find_near(folder: Folder, query: Sequence[str], source: Folder, *, count: in
     texts = _texts(_corpus(config), tested)
     task, space = cast(_InSpace, bundle.task), load_space(source)
     own, taught = [one.name for one in space.formats], task.taught(config.loss)
-    # Classes are read by VAD's decoder.
-    names = list(dict.fromkeys(name if name in own else "vad" for name in taught))
+    vad = named_like("vad", space.formats) or ""  # whose decoder reads classes
+    names = list(dict.fromkeys(name if name in own else vad for name in taught))
     told = sorted(zip(task.outputs, found.outputs[0].tolist(), strict=True))
     answers = [
         (name, f"{value:.3f}", taught.get(name.split(".")[0], "zero-shot")) for name, value in told
@@ -100,21 +108,15 @@ def _features(bundle: Bundle, query: Sequence[str]) -> dict[str, Ragged]:
             "the run normalises each speaker's frames, and one recording does not tell how its speaker speaks: take a "
             "run with --features.normalise train"
         )
-    given: dict[str, str] = {}
-    for one in query:
-        if not one.strip():
-            raise ConfigError("the query is empty: give a text, or the path of an audio file")
-        is_file = os.path.isfile(one)
-        if not is_file and " " not in one and Path(one).suffix.lower() in _SOUNDS:
-            raise ConfigError(f"the query {one} looks like an audio file, and there is none")
-        given["audio" if is_file else "text"] = one
+    given = {_kind(one): one for one in query}
     if set(given) != set(bundle.dims) or len(given) < len(query):
-        wanted = {"text": "one text", "audio": "the path of one audio file"}
-        what = " and ".join(wanted.get(modality, modality) for modality in bundle.dims)
-        found = [f"{one} ({'a file' if os.path.isfile(one) else 'a text'})" for one in query]
+        what = " and ".join(_WANTED.get(modality, modality) for modality in bundle.dims)
+        found = [f"{one} ({_GIVEN[_kind(one)]})" for one in query]
         raise ConfigError(f"the run's model reads {what}, but the query is {', '.join(found)}")
-    audio = str(Path(given["audio"]).resolve()) if "audio" in given else ""
-    row = Utterance("query", text=given.get("text", ""), audio=audio)
+    audio, image = (
+        str(Path(given[kind]).resolve()) if kind in given else "" for kind in ("audio", "image")
+    )
+    row = Utterance("query", text=given.get("text", ""), audio=audio, image=image)
     features = {}
     for modality in bundle.dims:
         encoder = config.features.build(modality)
@@ -122,6 +124,25 @@ def _features(bundle: Bundle, query: Sequence[str]) -> dict[str, Ragged]:
         stored = as_stored(frames, encoder, row)
         features[modality] = Ragged.of(stored, np.array([len(frames)], dtype=np.int64))
     return features
+
+
+def _kind(query: str) -> str:
+    """Modality of a query: the path of a file, or a text.
+
+    Raises:
+        ConfigError: it is empty, or the path of a file that is not there.
+    """
+    if not query.strip():
+        raise ConfigError(
+            "the query is empty: give a text, or the path of an audio file or picture"
+        )
+    suffix = Path(query).suffix.lower()
+    if os.path.isfile(query):
+        return "image" if suffix in PICTURES else "audio"
+    if " " not in query and suffix in SOUNDS | PICTURES:
+        what = _GIVEN["image" if suffix in PICTURES else "audio"]
+        raise ConfigError(f"the query {query} looks like {what}, and there is none")
+    return "text"
 
 
 def _rated(space: Bundle) -> tuple[list[str], Float32[np.ndarray, "item dim"]]:

@@ -1,6 +1,6 @@
 """What a served model answers: requests to rows and back, and the routes of its HTTP interface; no Ray here.
 
-    POST /predict   bytes of a WAV, FLAC, MP3 or OGG file, or JSON {"audio": base64, "text": ...} -> JSON
+    POST /predict   bytes of a WAV, FLAC, MP3 or OGG file, or JSON {"audio": ..., "image": ..., "text": ...} -> JSON
     GET  /health    {"status": "ok"}                GET /model   what it is, what it reads, what it scored
     GET  /docs, /openapi.json
 
@@ -11,7 +11,7 @@ import base64
 import json
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ _BODY = {
                     "type": "object",
                     "properties": {
                         "audio": {"type": "string", "contentEncoding": "base64"},
+                        "image": {"type": "string", "contentEncoding": "base64"},
                         "text": {"type": "string"},
                     },
                 }
@@ -72,6 +73,7 @@ class Asked:
     text: str
     threshold: float = 0.0
     """Below it an emotion is `not sure`."""
+    image: bytes = b""
 
 
 class Answering:
@@ -100,35 +102,44 @@ class Answering:
                 if missing := self._missing(one):
                     found[place] = {"error": missing}
                     continue
-                file = Path(folder) / f"{place}.audio"
+                row = Utterance(str(place), text=one.text, dialogue_id=str(place))
                 if one.audio:
-                    file.write_bytes(one.audio)
-                audio = str(file) if one.audio else ""
-                rows.append(
-                    Utterance(str(place), text=one.text, audio=audio, dialogue_id=str(place))
-                )
+                    row = replace(row, audio=_written(one.audio, Path(folder) / f"{place}.audio"))
+                if one.image:
+                    row = replace(row, image=_written(one.image, Path(folder) / f"{place}.image"))
+                rows.append(row)
             limit = self._limits.seconds
             answers = list(predict(self._ensemble, rows, most_seconds=limit)) if rows else []
         for answer, record in zip(answers, records(self._ensemble, answers), strict=True):
             place = int(answer.row.utterance_id)
-            found[place] = _as_json(self._ensemble, record, asked[place], answer.row.audio)
+            found[place] = _as_json(self._ensemble, record, asked[place], answer.row)
         return [found[place] for place in range(len(asked))]
 
     def _missing(self, one: Asked) -> str:
-        given = {"audio": bool(one.audio), "text": bool(one.text.strip())}
+        given = {
+            "audio": bool(one.audio),
+            "image": bool(one.image),
+            "text": bool(one.text.strip()),
+        }
         modalities = self._ensemble.config.model.modalities
         lacks = [modality for modality in modalities if not given.get(modality)]
         reads = " and ".join(modalities)
         return f"the model reads {reads}: give {' and '.join(lacks)} too" if lacks else ""
 
 
+def _written(content: bytes, file: Path) -> str:
+    file.write_bytes(content)
+    return str(file)
+
+
 def _as_json(
-    ensemble: Ensemble, record: Mapping[str, Any], asked: Asked, file: str
+    ensemble: Ensemble, record: Mapping[str, Any], asked: Asked, row: Utterance
 ) -> dict[str, Any]:
     if not record["members"]:  # names that it has here say nothing to who asked
-        reason = (
-            str(record["note"]).replace(f"audio {file}", "the audio").replace(file or "\0", "it")
-        )
+        reason = str(record["note"])
+        for kind, file in (("audio", row.audio), ("image", row.image)):
+            if file:
+                reason = reason.replace(f"{kind} {file}", f"the {kind}").replace(file, "it")
         return {"error": reason.removeprefix(f"{record['utterance']}: ")}
     outputs = ensemble.task.outputs
     rest = {name: record[name] for name in ("members", "note")}
@@ -235,18 +246,23 @@ def _from_json(body: bytes, threshold: float) -> Asked:
         given = json.loads(body)
     except ValueError as error:
         raise HTTPException(400, "the body is no JSON") from error
-    if not isinstance(given, dict) or not set(given) <= {"audio", "text", "threshold"}:
-        odd = sorted(set(given) - {"audio", "text", "threshold"}) if isinstance(given, dict) else []
+    known = {"audio", "image", "text", "threshold"}
+    if not isinstance(given, dict) or not set(given) <= known:
+        odd = sorted(set(given) - known) if isinstance(given, dict) else []
         what = f", without {', '.join(map(str, odd))}" if odd else ", with threshold by choice"
-        raise HTTPException(400, f"the JSON must be {{audio: base64, text: ...}}{what}")
+        raise HTTPException(
+            400, f"the JSON must be {{audio: base64, image: base64, text: ...}}{what}"
+        )
     text, least = given.get("text") or "", given.get("threshold", threshold)
     if not isinstance(text, str) or not isinstance(least, int | float):
         raise HTTPException(400, "text must be a string, threshold a number")
-    try:
-        audio = base64.b64decode(str(given.get("audio") or ""), validate=True)
-    except ValueError as error:
-        raise HTTPException(400, "audio is no base64") from error
-    return Asked(audio, text, float(least))
+    files = {}
+    for kind in ("audio", "image"):
+        try:
+            files[kind] = base64.b64decode(str(given.get(kind) or ""), validate=True)
+        except ValueError as error:
+            raise HTTPException(400, f"{kind} is no base64") from error
+    return Asked(files["audio"], text, float(least), files["image"])
 
 
 def answered(answering: Answering, asked: Sequence[Asked]) -> list[dict[str, Any]]:

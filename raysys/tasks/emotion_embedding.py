@@ -20,7 +20,7 @@ from torch import Tensor
 
 from raysys.batches.batch import Part
 from raysys.corpus.folds import Fold
-from raysys.corpus.formats import Format
+from raysys.corpus.formats import Format, named_like
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import ConfigError, CorpusError, nearest
 from raysys.losses import LossConfig, make_objective
@@ -179,10 +179,11 @@ class EmotionEmbedding(RatedTask):
         """
         space = space_of(prior)
         scale: dict[str, Tensor] = {}
+        vad = named_like("vad", space.formats)
         for own, one in zip(columns_of(self.answers), self.answers, strict=True):
             rated = train.targets[:, own]
             rated = rated[~rated.isnan().any(dim=1)].cpu()
-            if one.name == "vad" and len(rated) >= _FEWEST:
+            if one.name == vad and len(rated) >= _FEWEST:
                 scale = {"mean": rated.mean(dim=0), "std": rated.std(dim=0, correction=0)}
         classes = [one for one in self.answers if one not in space.formats]
         found = {"weight": space.weight, "mean": space.mean, "std": space.std}

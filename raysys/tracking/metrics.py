@@ -105,6 +105,7 @@ def _details(scores: Mapping[str, float]) -> dict[str, float]:
         if not slash:
             named[f"test/{metric}"] = value
             continue
+        output = output.replace("@", "-")  # of a perspective
         usable = re.fullmatch(r"[\w\-. ]+", output, re.ASCII)
         named[f"test/{metric}/{output if usable else f'class_{place}'}"] = value
     return named

@@ -30,7 +30,7 @@ class RunModel(PythonModel):  # type: ignore[misc]
 
         Args:
             context: not needed again.
-            model_input: with `audio` (a file) or `audio_base64` (its bytes), `text`, or both, as the
+            model_input: with `audio` (a file) or `audio_base64` (its bytes), `image` alike, `text`, as the
                 model reads.
             params: `threshold`, below which an emotion is `not sure`.
         """

@@ -41,6 +41,8 @@ INPUTS = {
     "audio": "string",
     "audio_base64": "string",
     "text": "string",
+    "image": "string",
+    "image_base64": "string",
     "utterance_id": "string",
     "dialogue_id": "string",
     "turn": "long",
@@ -48,7 +50,7 @@ INPUTS = {
     "start": "double",
     "end": "double",
 }
-"""Columns that a model takes, with their types; the first two are a file and its bytes."""
+"""Columns that a model takes, with their types; audio and image are files, or their bytes."""
 _NOT_NEEDED = ("ray", "optuna", "jsonargparse")
 """Of what raysys requires, to predict."""
 

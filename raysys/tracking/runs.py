@@ -6,6 +6,7 @@ Writes are queued and batched. While the server is away the thread tries again; 
 
 import errno
 import json
+import re
 import tempfile
 import threading
 import time
@@ -31,6 +32,7 @@ from raysys.tracking.models import ModelLog
 _ARTIFACTS = "artifacts"
 _BATCH = 500
 _PARAMS = 90
+_NOT_IN_NAMES = r"[^\w\-. :/]"
 _PARAM_LENGTH = 5000
 _RETRY_SECONDS = 2.0
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR}
@@ -152,8 +154,11 @@ class RunLog:
         self._known: dict[str, set[int]] = {}
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Settings of the run; long values are cut at 5000 characters."""
-        entities = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in values.items()]
+        """Settings of the run; long values are cut at 5000 characters, and what MLflow takes in no name becomes -."""
+        entities = [
+            Param(re.sub(_NOT_IN_NAMES, "-", key, flags=re.ASCII), str(value)[:_PARAM_LENGTH])
+            for key, value in values.items()
+        ]
         for first in range(0, len(entities), _PARAMS):
             chunk = entities[first : first + _PARAMS]
             self._put(partial(self._log_params, chunk))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 
 from raysys.corpus.table import Utterance
 from raysys.encoders import FeaturesConfig, encoder_names
@@ -15,6 +16,7 @@ from raysys.encoders.audio_transformers import AudioTransformersConfig
 from raysys.encoders.encoder import Encoder, Source
 from raysys.encoders.extraction import encode_rows
 from raysys.encoders.frames import FramesConfig
+from raysys.encoders.image_transformers import ImageTransformersConfig
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.encoders.transformers import TransformersConfig
@@ -22,15 +24,21 @@ from raysys.encoders.visextnet import VisextnetConfig
 from raysys.errors import FeatureError
 from tests.conftest import minilm
 from tests.films import NO_FACE, ONE_FACE, small_resnet, write_film
-from tests.pretrained import make_audio_model
+from tests.pretrained import make_audio_model, make_image_model
 
-NAMES = [(m, name) for m in ("audio", "text", "video") for name in encoder_names(m)]
+NAMES = [(m, name) for m in ("audio", "text", "video", "image") for name in encoder_names(m)]
 
 
 @cache
 def small_wavlm() -> str:
     """A small random model for the whole session."""
     return str(make_audio_model("wavlm", Path(mkdtemp())))
+
+
+@cache
+def small_vit() -> str:
+    """A small random model for the whole session."""
+    return str(make_image_model("vit", Path(mkdtemp())))
 
 
 def make(modality: str, name: str, root: Path = Path()) -> Encoder:
@@ -45,6 +53,9 @@ def make(modality: str, name: str, root: Path = Path()) -> Encoder:
         audio_transformers=AudioTransformersConfig(model=small_wavlm(), layers=(1, 2))
         if name == "audio_transformers"
         else AudioTransformersConfig(),
+        image_transformers=ImageTransformersConfig(
+            model=small_vit() if name == "image_transformers" else "none", batch_images=3
+        ),
         visextnet=VisextnetConfig(weights=small_resnet(), frames=2)
         if name == "visextnet"
         else VisextnetConfig(),
@@ -66,8 +77,10 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Utterance], Pat
             root / f"{k}.wav", 0.1 * random.standard_normal(round(seconds * 16000)), 16000
         )
         write_film(root / f"{k}.mp4", [(ONE_FACE, NO_FACE)[k % 2]] * (k % 3 + 1))
-        text, video = "so it is! " * (k + 1), f"{k}.mp4"
-        made.append(Utterance(f"u{k}", "joy", text=text, audio=f"{k}.wav", video=video))
+        sides = (24 + 7 * k, 40 - 3 * k, 3)
+        Image.fromarray(random.integers(0, 255, sides, dtype=np.uint8)).save(root / f"{k}.png")
+        files = {"audio": f"{k}.wav", "video": f"{k}.mp4", "image": f"{k}.png"}
+        made.append(Utterance(f"u{k}", "joy", text="so it is! " * (k + 1), **files))
     lengths = zip(made, (1, 3, 2, 9, 4, 5, 1, 7), strict=True)
     arrays = {row.utterance_id: random.standard_normal((n, 6)) for row, n in lengths}
     np.savez(root / "features.npz", **arrays)
