@@ -21,7 +21,7 @@ from raysys.models.speechtext import SpeechtextConfig
 from raysys.models.svm import SvmConfig
 from raysys.settings import groups_with, require
 
-_FORMAT_NAME = "names of formats of letters, digits and _ (and FORMAT@PERSPECTIVE), and no method's of torch's ModuleDict"
+_FORMAT_NAME = "FORMAT or FORMAT@PERSPECTIVE (letters, digits and _), and no method's of ModuleDict"
 
 
 @dataclass(frozen=True)
