@@ -105,7 +105,7 @@ def _run(command: Command, trials: Sequence[Trial]) -> _Ended:
     n_folds, seeds, ended = len(plan.folds), plan.config.training.seeds, _Ended()
     with open_session(plan, most_tasks=len(trials) * n_folds * seeds) as session:
         for trial in trials:
-            session.baselines.begin(trial.config.model.modalities)
+            session.baselines.begin(trial.config)
         view = TrialsView(
             command.console,
             plan.config.compared,
@@ -129,7 +129,7 @@ def _run(command: Command, trials: Sequence[Trial]) -> _Ended:
             raise FoldFailedError(f"no variant has all its folds: {ended.failed[0]}")
         ended.results = {trial.variant: ended.results[trial.name] for trial in whole}
         first = whole[0]
-        ended.baseline = session.baselines.of(first.config.model.modalities)[0].test
+        ended.baseline = session.baselines.of(first.config)[0].test
     return ended
 
 
@@ -141,7 +141,7 @@ def _open(session: Session, outcome: TrialOutcome, folder: Folder, log: CommandL
         outcome,
         kind="trial",
         aggregate=session.aggregate(outcome),
-        baselines=session.baselines.of(config.model.modalities),
+        baselines=session.baselines.of(config),
         seconds={"training": sum(outcome.seconds)},
         mlflow=RunIds(log.experiment_id, log.run_id),
         folder=folder / outcome.name,

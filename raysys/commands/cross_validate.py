@@ -50,7 +50,7 @@ def _run(command: Command) -> TrialResult:
     log.log.exhibits(plan.show_balance(config))
     seeds = config.training.seeds
     with open_session(plan, most_tasks=n_folds * seeds) as session:
-        session.baselines.begin(config.model.modalities)
+        session.baselines.begin(config)
         view = TrialsView(
             console,
             config.selects,
@@ -65,7 +65,7 @@ def _run(command: Command) -> TrialResult:
         if outcome.state == "FAILED":
             raise FoldFailedError(outcome.reason)
         aggregate = session.aggregate(outcome)
-        baselines = session.baselines.of(config.model.modalities, console)
+        baselines = session.baselines.of(config, console)
         clock = runner.clock
         startup = (clock.began or session.connecting) - session.connecting
     opened = open_trial(

@@ -128,7 +128,8 @@ class AblationConfig:
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> {dotted name: value}: every variant runs in every column, and is compared with itself in the first."""
     curve: str = ""
-    """A setting that every variant gives a number: their scores are drawn over it."""
+    """A setting that every variant gives a number: their scores are drawn over it; over training.share the baseline's
+    too."""
     metric: str = ""
     """Score of the task that is compared. Empty: the task's own (ua, ccc)."""
     source: str = ""

@@ -15,6 +15,7 @@ class TrainingConfig:
 
     idle: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
         "patience": {"keep": ("last",)},
+        "share_of": {"share": (1.0,)},
         "plateau_factor": {"lr_schedule": ("constant", "cosine")},
         "plateau_patience": {"lr_schedule": ("constant", "cosine")},
     }
@@ -34,6 +35,11 @@ class TrainingConfig:
     refit: bool = False
     """Train each fold's model again, on its train and val parts, for as many epochs as were kept, before it is tested:
     more data, at twice the time. What chooses stays what was measured on val."""
+    share: float = 1.0
+    """Share of each train part that is trained on, for learning curves, as configs/ablations/demo_learning_curve.yaml
+    draws; val and test stay whole."""
+    share_of: Literal["utterances", "dialogues", "speakers"] = "utterances"
+    """What a share is drawn in: utterances (within each class), whole dialogues, or speakers with all they say."""
     batch_size: int = 64
     """Utterances a step; dialogues, for a model that reads dialogues."""
     learning_rate: float = 0.001
@@ -83,6 +89,7 @@ class TrainingConfig:
             require(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "above 0")
         for name in ("weight_decay", "gradient_clip", "resident_gb"):
             require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
+        require(0 < self.share <= 1, "training.share", self.share, "in (0, 1]")
         factor, wait = self.plateau_factor, self.plateau_patience
         require(0 < factor < 1, "training.plateau_factor", factor, "in (0, 1)")
         require(wait >= 0, "training.plateau_patience", wait, "0 or more")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from raysys.corpus.finding import Finding
 from raysys.corpus.formats import Format
@@ -164,14 +164,14 @@ class Corpus:
         return np.array(rows, dtype=np.float64)
 
     @cached_property
-    def voted_elsewhere(self) -> Bool[np.ndarray, " utterance"]:
-        """Whether annotators also named emotions that are none of the corpus'."""
+    def votes_elsewhere(self) -> Float64[np.ndarray, " utterance"]:
+        """Annotators, or their share, who named an emotion that is none of the corpus'."""
         known = set(self.emotions)
         found = [
-            any(count > 0 for name, count in (row.votes or {}).items() if name not in known)
+            sum(count for name, count in (row.votes or {}).items() if name not in known)
             for row in self.utterances
         ]
-        return np.array(found, dtype=bool)
+        return np.array(found, dtype=np.float64)
 
     @cached_property
     def ratings(self) -> Float32[np.ndarray, "utterance target"]:

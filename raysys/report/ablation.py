@@ -29,6 +29,7 @@ _KEPT = {
 }
 """The same of ours, in a table's head and below it."""
 _PARTS = ("val", "test")
+_SHARE = "training.share"
 _MOST_COLUMNS = 9
 """Of a table of details."""
 
@@ -85,7 +86,14 @@ def compare_variants(
                 one.cost,
                 on_test(cell.name, base[0]) if base else None,
                 one.summary.figures(),
-                {} if alike is None else {m: float(tests[m][:, alike].mean()) for m in names},
+                tested_alike={}
+                if alike is None
+                else {m: float(tests[m][:, alike].mean()) for m in names},
+                interval={
+                    m: seed_difference(tests[m], np.zeros_like(tests[m]), folds=folds)
+                    for m in names
+                },
+                baseline={m: one.baselines[0].mean[m] for m in names} if one.baselines else {},
             )
         )
     return tuple(compared)
@@ -205,6 +213,11 @@ def variant_table(result: AblationResult, metric: Metric) -> Table:
         *([f"ours,\n{result.published_test}"] if own else []),
         f"ours,\n{_kept(result)[0]}" + (f",\nall {result.n_folds} folds" if own else ""),
         "difference",
+        *(
+            [f"{TASKS[result.task].baseline_name},\nsame share"]
+            if (curve := _by_share(result))
+            else []
+        ),
         f"val {metric.title}",
         *(one.title for one in others),
     ]
@@ -217,6 +230,7 @@ def variant_table(result: AblationResult, metric: Metric) -> Table:
                 *([metric.show(one.tested_alike.get(metric.name))] if own else []),
                 _ours(result, one, metric),
                 _difference(one, metric),
+                *([metric.show(one.baseline.get(metric.name))] if curve else []),
                 metric.show(one.mean["val"].get(metric.name)),
                 *cells(others, one.mean["test"]),
             )
@@ -226,7 +240,8 @@ def variant_table(result: AblationResult, metric: Metric) -> Table:
     found = result.baseline_difference.get(metric.name)
     difference = interval(metric, found) if found else ""
     score = metric.show(baseline[metric.name])
-    rows += [(), (_rival(result), *blank, score, difference, "", *cells(others, baseline))]
+    after = [difference, *([""] if curve else []), ""]
+    rows += [(), (_rival(result), *blank, score, *after, *cells(others, baseline))]
     return Table(_title(result, metric), heads, rows, faint=(published,))
 
 
@@ -281,21 +296,30 @@ def ablation_pictures(result: AblationResult, curve: str) -> list[Exhibit]:
         return []
     metric = next(one for one in result.metrics if one.name == result.metric)
     scale = 100 if metric.format == "percent" else 1
-    lines: dict[str, list[tuple[float, float, float]]] = {}
+    lines: dict[str, list[tuple[float, float, float, float]]] = {}
     for one in result.variants:
-        std = _std(result, one)[metric.name]
-        point = (float(one.settings[curve]), one.mean["test"][metric.name], std)
-        lines.setdefault(one.column or "ours", []).append(
-            (point[0], scale * point[1], scale * point[2])
-        )
+        value, mean = float(one.settings[curve]), one.mean["test"][metric.name]
+        known = one.interval.get(metric.name)
+        low, high = (known.low, known.high) if known and known.high > known.low else (mean, mean)
+        point = (value, scale * mean, scale * low, scale * high)
+        lines.setdefault(one.column or "ours", []).append(point)
+        if curve == _SHARE and metric.name in one.baseline:
+            own = scale * one.baseline[metric.name]
+            name = f"{TASKS[result.task].baseline_name} {one.column}".strip()
+            lines.setdefault(name, []).append((value, own, own, own))
     for one in result.variants:
         if metric.name in one.published:
-            name = f"published {one.column}".strip()
-            value = (float(one.settings[curve]), one.published[metric.name], 0.0)
-            lines.setdefault(name, []).append(value)
+            name, own = f"published {one.column}".strip(), one.published[metric.name]
+            lines.setdefault(name, []).append((float(one.settings[curve]), own, own, own))
     unit = f"test {metric.title}" + (" in %" if scale == 100 else "")
-    title = f"{result.corpus}: {unit}, {over(result.seeds, result.n_folds)}"
+    how = f"{over(result.seeds, result.n_folds)}, 95 % intervals"
+    title = f"{result.corpus}: {unit}, {how}"
     return [Curve("curve.png", title, symbol(curve), unit, lines)]
+
+
+def _by_share(result: AblationResult) -> bool:
+    """Whether variants differ in how much they train on, and so their baselines."""
+    return any(_SHARE in one.settings for one in result.variants)
 
 
 def _tested_alike(result: AblationResult) -> bool:

@@ -186,7 +186,7 @@ def _confusions(one: Confusions) -> str:
         [(float(share), str(int(number))) for share, number in zip(*row, strict=True)]
         for row in zip(shares, one.counts, strict=True)
     ]
-    return _matrix(one.names, cells, f"{one.title}: rows are true, columns predicted")
+    return _matrix(one.names, cells, f"{one.title}: rows are {one.row}, columns {one.column}")
 
 
 @_block.register

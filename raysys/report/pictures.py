@@ -112,7 +112,7 @@ def _tree(one: Tree) -> Figure:
 @draw.register
 def _confusions(one: Confusions) -> Figure:
     """Colour is the share of the row, the number is utterances."""
-    return _confusion_figure(one.names, {one.title: one.counts})
+    return _confusion_figure(one.names, {one.title: one.counts}, rows=one.row, columns=one.column)
 
 
 @draw.register
@@ -123,7 +123,13 @@ def _confusion_row(one: ConfusionRow) -> Figure:
     return figure
 
 
-def _confusion_figure(names: Sequence[str], panels: Mapping[str, np.ndarray]) -> Figure:
+def _confusion_figure(
+    names: Sequence[str],
+    panels: Mapping[str, np.ndarray],
+    *,
+    rows: str = "true",
+    columns: str = "predicted",
+) -> Figure:
     side = 0.95 * len(names)
     figure = Figure(
         figsize=(1.5 + (side + 0.8) * len(panels), 1.2 + 0.85 * len(names)), layout="constrained"
@@ -136,20 +142,22 @@ def _confusion_figure(names: Sequence[str], panels: Mapping[str, np.ndarray]) ->
             colour = "w" if shares[i, j] > 0.5 else "k"
             axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=9, color=colour)
         _label(axes, names, title)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-    figure.colorbar(image, ax=list(every), label="share of the true emotion", shrink=0.8)
+        axes.set_xlabel(columns)
+        axes.set_ylabel(rows)
+    figure.colorbar(image, ax=list(every), label="share of the row", shrink=0.8)
     return figure
 
 
 @draw.register
 def _curve(one: Curve) -> Figure:
-    """Points with their deviation."""
+    """Points with their intervals."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     for name, points in one.lines.items():
-        x, y, std = zip(*sorted(points), strict=True)
-        axes.errorbar(x, y, yerr=std if any(std) else None, label=name, marker="o", capsize=3)
+        x, y, low, high = np.array(sorted(points)).T
+        (line,) = axes.plot(x, y, label=name, marker="o")
+        if np.any(high > low):
+            axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set_xlabel(one.setting)
     axes.set_ylabel(one.score)
     axes.set_title(one.title)

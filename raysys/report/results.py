@@ -145,6 +145,10 @@ class VariantResult:
     """Further figures of the task, such as calibration and the distance from annotators' votes."""
     tested_alike: Scores = field(default_factory=dict)
     """Test scores, mean over seeds, of the fold that tests what the published figures tested; empty without one."""
+    interval: dict[str, Difference] = field(default_factory=dict)
+    """Test scores with their 95 % interval, as of differences (from 0)."""
+    baseline: Scores = field(default_factory=dict)
+    """Test scores of the baseline on the same input and train parts, mean over folds."""
 
 
 @dataclass(frozen=True)

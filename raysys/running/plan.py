@@ -7,7 +7,7 @@ Bad input ends here, with one line and nothing half-written in the run folder.
 
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from raysys.tasks.task import Task
 from raysys.tracking.client import tracking_uri
 from raysys.tracking.priors import Prior, resolve_prior
 from raysys.training.parts import FoldData
+from raysys.training.share import check_share, shared_folds
 
 _WHEREABOUTS: tuple[str, ...] = (
     "cluster.address",
@@ -143,12 +144,21 @@ class Plan:
 
     def show_balance(self, config: Config) -> list[Exhibit]:
         """What a configuration adds to the train parts; nothing where it adds nothing."""
+        folds = self.folds_of(config)
         plans = [
             self.task.balance(self.data.targets, config.balance, fold, seed=config.seed)
-            for fold in self.folds
+            for fold in folds
         ]
         known = [plan for plan in plans if plan is not None]
-        return self.task.show_balance(known, self.folds, self.corpus) if known else []
+        return self.task.show_balance(known, folds, self.corpus) if known else []
+
+    def folds_of(self, config: Config) -> tuple[Fold, ...]:
+        """The folds, with what a configuration trains on of their train parts."""
+        return shared_folds(self.folds, config, self.task, self.data.targets, self.corpus.places)
+
+    def check_share(self, config: Config) -> list[Finding]:
+        """See `raysys.training.share.check_share`."""
+        return check_share(self.folds, config, self.task, self.data.targets, self.corpus)
 
 
 def prepare_corpus(config: Config, *, models: Collection[str] = ()) -> tuple[Corpus, Folder]:
@@ -226,7 +236,7 @@ def make_plan(
         for m in config.model.modalities
         if m in STREAMS and config.features.encoder_of(m) != "precomputed"
     }
-    return Plan(
+    plan = Plan(
         config,
         corpus,
         task,
@@ -240,6 +250,7 @@ def make_plan(
         costs,
         identity,
     )
+    return replace(plan, audit=(*audit, *plan.check_share(config)))
 
 
 @dataclass(frozen=True)

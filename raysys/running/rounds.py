@@ -97,7 +97,7 @@ def search_rounds(command: Command, space: Space) -> Searched:
     in_flight = search.concurrency + 1 if search.concurrency else _NO_LIMIT
     most = n_folds * config.training.seeds * in_flight
     with open_session(plan, most_tasks=most) as session:
-        session.baselines.begin(config.model.modalities)
+        session.baselines.begin(config)
         view = TrialsView(
             console,
             config.objectives[0],
@@ -126,7 +126,7 @@ def search_rounds(command: Command, space: Space) -> Searched:
             "workers": clock.workers,
         }
         aggregate = rounds.aggregate(chosen)
-        baseline = session.baselines.of(config.model.modalities)[0].test
+        baseline = session.baselines.of(config)[0].test
     return Searched(journal, candidates, ends, aggregate, baseline, seconds, nested, confirmed)
 
 

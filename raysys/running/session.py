@@ -16,6 +16,7 @@ from raysys.background import Background
 from raysys.cluster.aggregator import RunningAggregator, running_aggregator
 from raysys.cluster.pool import STANDING, FoldPool
 from raysys.cluster.session import ray_session
+from raysys.config import Config
 from raysys.config.running import ClusterConfig
 from raysys.encoders.encoder import own_frames
 from raysys.running.plan import Plan
@@ -28,7 +29,7 @@ Scores = Sequence[Mapping[str, float]]
 
 
 class Baselines:
-    """The simple rivals for every set of modalities, fitted one after the other beside the folds.
+    """The simple rivals for every set of modalities and share of the train parts, fitted one after the other.
 
     Args:
         plan: data and folds.
@@ -37,33 +38,41 @@ class Baselines:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._background = Background("baselines")
-        self._found: dict[tuple[str, ...], Future[list[Baseline]]] = {}
+        self._found: dict[tuple[Any, ...], Future[list[Baseline]]] = {}
 
-    def begin(self, modalities: tuple[str, ...]) -> None:
-        """Fit them, unless that has begun."""
-        if modalities not in self._found:
-            self._found[modalities] = self._background.do(partial(self._fit, modalities))
+    def begin(self, config: Config) -> None:
+        """Fit those on what a configuration reads and trains on, unless that has begun."""
+        key = _key(config)
+        if key not in self._found:
+            self._found[key] = self._background.do(partial(self._fit, config))
 
-    def of(self, modalities: tuple[str, ...], console: Console | None = None) -> list[Baseline]:
+    def of(self, config: Config, console: Console | None = None) -> list[Baseline]:
         """The one that tables show first; waits for them, and says so."""
-        self.begin(modalities)
-        if console is not None and not self._found[modalities].done():
+        self.begin(config)
+        found = self._found[_key(config)]
+        if console is not None and not found.done():
             console.print(f"folds done; {self._plan.task.baseline_name} is still being tuned")
-        return self._found[modalities].result()
+        return found.result()
 
-    def _fit(self, modalities: tuple[str, ...]) -> list[Baseline]:
+    def _fit(self, config: Config) -> list[Baseline]:
         plan = self._plan
         features = {
             m: map(own_frames, plan.data.features[m])
             if m in plan.data.tops
             else plan.data.features[m]
-            for m in modalities
+            for m in config.model.modalities
         }
-        choose = plan.config.selects.name
+        choose, folds = plan.config.selects.name, plan.folds_of(config)
         with threadpool_limits(1):  # workers may have all other cores
             return plan.task.baselines(
-                pool_over_time(features), plan.data.targets, plan.folds, choose=choose
+                pool_over_time(features), plan.data.targets, folds, choose=choose
             )
+
+
+def _key(config: Config) -> tuple[Any, ...]:
+    """What baselines depend on."""
+    training = config.training
+    return config.model.modalities, training.share, training.share_of
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from raysys.config import Config
 from raysys.config.names import check_effect, check_name, folder_name, typed
 from raysys.config.running import AblationConfig
-from raysys.errors import ConfigError, lookup
+from raysys.errors import ConfigError, RaysysError, lookup
 from raysys.models import model_names
 from raysys.running.command import look_ahead
 from raysys.running.plan import Plan, deciding, make_plan
@@ -30,6 +30,10 @@ def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
     for variant, one in configs.items():
         plan.task.check_loss(one.loss)
         plan.task.check_balance(one.balance)
+        try:
+            plan.check_share(one)
+        except RaysysError as error:
+            raise ConfigError(f"ablation.variants: {variant}: {error}") from error
         prior = plan.prior if one.loss.omega or one.loss.space else None
         values = dict(settings[variant])
         one = started_alike(one, plan.config)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64, Num
 
 from raysys.errors import ConfigError, nearest
+from raysys.similarity.annotators import annotator_similarity
 
 VAD = {
     "anger": (2.50, 5.93, 5.14),
@@ -122,27 +123,6 @@ def agreement_with_annotators(
     """
     theirs = annotator_similarity(votes)
     return _agreement(matrix, theirs, emotions, of="the annotators' confusions of {n} emotions")
-
-
-def annotator_similarity(
-    votes: Num[np.ndarray, "utterance class"],
-) -> Float64[np.ndarray, "class class"]:
-    """How often two annotators of an utterance say i and j, beside how often they agree on each.
-
-        o_ij = sum over utterances of pairs (i, j) of different annotators / (m_u - 1),   S_ij = o_ij / sqrt(o_ii o_jj)
-
-    o is the coincidence matrix of Krippendorff 2004 ("Content analysis", chapter 11), m_u the annotators of an
-    utterance; those of one annotator, or of shares instead of counts, tell nothing. NaN where nobody agrees on a class.
-    """
-    counts = np.asarray(votes, dtype=np.float64)
-    total = counts.sum(axis=1)
-    counts = counts[(total >= 2) & (counts == np.round(counts)).all(axis=1)]
-    weights = 1 / (counts.sum(axis=1) - 1)
-    pairs = np.einsum("u,ui,uj->ij", weights, counts, counts)
-    pairs -= np.diag(weights @ counts)
-    own = np.sqrt(np.diag(pairs).clip(min=0))
-    scale = own[:, None] * own
-    return np.divide(pairs, scale, out=np.full_like(pairs, np.nan), where=scale > 0)
 
 
 def _agreement(

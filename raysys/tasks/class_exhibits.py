@@ -8,6 +8,7 @@ import numpy as np
 from raysys.balance.plan import BalancePlan
 from raysys.corpus.folds import Fold
 from raysys.corpus.table import Corpus
+from raysys.similarity.annotators import Annotators
 from raysys.similarity.prior import Origin, similarity_record
 from raysys.similarity.summary import SimilaritySummary
 from raysys.tasks.calibration import Calibration
@@ -110,6 +111,17 @@ def summary_exhibits(summary: ClassificationSummary, corpus: str) -> list[Exhibi
         File("by_speaker.json", summary.speakers),
         Bars("by_emotion_and_speaker.png", title, groups, "percent"),
         *([_reliability(summary.calibration, corpus)] if summary.calibration else []),
+        *(_annotators(summary.people, corpus) if summary.people else []),
+    ]
+
+
+def _annotators(found: Annotators, corpus: str) -> list[Exhibit]:
+    title = f"{corpus}: annotators of the test utterances, alpha {found.alpha:.3f}"
+    counts = np.array(found.pairs)
+    said = ("what one says", "what another says")
+    return [
+        Confusions("confusion/annotators.png", title, found.names, counts, *said),
+        File("confusion/annotators.json", {**vars(found)}),
     ]
 
 

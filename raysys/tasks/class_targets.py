@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, Num
+from jaxtyping import Float32, Int64, Num
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class ClassTargets:
     labels: Int64[np.ndarray, " utterance"]
     votes: Num[np.ndarray, "utterance class"]
     """Annotators, or their share, by emotion; a row of zeros where there are none."""
-    elsewhere: Bool[np.ndarray, " utterance"]
-    """Whether annotators also named emotions that are no classes."""
+    elsewhere: Num[np.ndarray, " utterance"]
+    """Annotators, or their share, who named an emotion that is no class."""
 
 
 def target_distributions(

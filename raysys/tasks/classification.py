@@ -28,6 +28,7 @@ from raysys.losses import LossConfig, make_objective
 from raysys.losses.classification import ClassificationLoss, balanced_class_weights, class_counts
 from raysys.losses.objective import Objective
 from raysys.predictions import Aggregation, Predictions, read_embeddings
+from raysys.similarity.annotators import Annotators, annotators_of
 from raysys.similarity.matrix import (
     SimilarityConfig,
     class_representatives,
@@ -121,16 +122,18 @@ class Classification(Task):
                 )
 
     def look_at(self, corpus: Corpus, loss: LossConfig) -> list[Finding]:
-        """How many utterances have no votes, where votes are the targets."""
+        """How annotators agree, and how many utterances have no votes, where votes are the targets."""
+        people = annotators_of(corpus.votes, corpus.votes_elsewhere, corpus.emotions)
+        found = [Finding("note", "annotators", people.line())] if people else []
         without = int((corpus.votes.sum(axis=1) == 0).sum()) if loss.targets == "votes" else 0
         if not without:
-            return []
+            return found
         if without == len(corpus):
             raise ConfigError(
                 f"loss.targets is votes, but corpus {corpus.name} has none for its emotions: set --loss.targets label"
             )
         message = f"{without} of {len(corpus)} utterances have no votes that count: their label is the target"
-        return [Finding("note", "no_votes", message)]
+        return [*found, Finding("note", "no_votes", message)]
 
     def strata(self, corpus: Corpus) -> Int64[np.ndarray, " utterance"]:
         """The class of every utterance."""
@@ -149,7 +152,7 @@ class Classification(Task):
 
     def targets(self, corpus: Corpus) -> ClassTargets:
         """Labels and votes."""
-        return ClassTargets(corpus.labels, corpus.votes, corpus.voted_elsewhere)
+        return ClassTargets(corpus.labels, corpus.votes, corpus.votes_elsewhere)
 
     def teach(
         self, targets: ClassTargets, loss: LossConfig
@@ -170,7 +173,7 @@ class Classification(Task):
             config,
             seed=seed,
             fold=fold.index,
-            elsewhere=targets.elsewhere[fold.train],
+            elsewhere=targets.elsewhere[fold.train] > 0,
             emotions=self.outputs,
         )
 
@@ -320,7 +323,17 @@ class Classification(Task):
             None
             if targets is None
             else agreement_with_annotators(aggregate.average, targets.votes[rows], self.outputs),
+            self._people(targets, rows),
         )
+
+    def _people(
+        self, targets: ClassTargets | None, rows: Int64[np.ndarray, " row"] | None
+    ) -> Annotators | None:
+        """How the annotators of what was tested agree; None where that is not known."""
+        if targets is None or rows is None:
+            return None
+        tested = np.unique(rows)  # a row comes once for each seed
+        return annotators_of(targets.votes[tested], targets.elsewhere[tested], self.outputs)
 
     def show_balance(
         self, plans: Sequence[BalancePlan], folds: Sequence[Fold], corpus: Corpus

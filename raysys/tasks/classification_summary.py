@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from raysys.similarity.annotators import Annotators
 from raysys.similarity.psychology import Agreement
 from raysys.storage import Number
 from raysys.tasks.calibration import Calibration
@@ -64,6 +67,8 @@ class ClassificationSummary:
 
     annotators: Agreement | None = None
     """Of the averaged matrix with what annotators take for each other; None without their votes."""
+    people: Annotators | None = None
+    """How the annotators of the test utterances agree; None without their votes."""
 
     def tables(self) -> list[Table]:
         """By emotion with confusions, by speaker, and the averaged matrix."""
@@ -92,6 +97,7 @@ class ClassificationSummary:
             *speaker_table(METRICS, self.speakers),
             *([calibration_table(self.calibration)] if self.calibration else []),
             *([votes_table(self.votes)] if self.votes else []),
+            *([annotators_table(self.people)] if self.people else []),
             self._matrix(),
         ]
 
@@ -116,6 +122,10 @@ class ClassificationSummary:
         if self.annotators:
             found["annotators_mantel_r"] = self.annotators.r
             found["annotators_mantel_p"] = self.annotators.p
+        if self.people:
+            found["annotators_alpha"] = self.people.alpha
+        if self.people and self.people.ua is not None and self.people.wa is not None:
+            found |= {"annotators_ua": self.people.ua, "annotators_wa": self.people.wa}
         return found
 
     def _distance(self) -> str:
@@ -170,3 +180,15 @@ def votes_table(votes: Mapping[str, Mapping[str, float]]) -> Table:
     ]
     title = "probabilities against the annotators' votes"
     return Table(title, ("votes", "n", "JS, bits", "KL, nats", "cross-entropy, nats"), rows)
+
+
+def annotators_table(found: Annotators) -> Table:
+    """Of those who say the row, in how many per cent another annotator of the same utterance says the column."""
+    counts = np.array(found.pairs)
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    rows = [
+        (name, str(total), *(f"{share:.1f}" for share in row))
+        for name, total, row in zip(found.names, counts.sum(axis=1), shares, strict=True)
+    ]
+    title = "annotators' confusion in %: where one says the row, another says the column"
+    return Table(title, ("", "pairs", *found.names), rows, note=f"{found.line()}.")

@@ -54,10 +54,13 @@ class Tree(Picture):
 
 @dataclass(frozen=True)
 class Confusions(Picture):
-    """Utterances by true (row) and predicted (column) name."""
+    """How often a row's name meets a column's: utterances by true and predicted name."""
 
     names: Sequence[str]
     counts: Int[np.ndarray, "name name"]
+    row: str = "true"
+    """What rows are."""
+    column: str = "predicted"
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,11 @@ class ConfusionRow(Picture):
 
 @dataclass(frozen=True)
 class Curve(Picture):
-    """Lines over a setting: name -> (its value, score, deviation)."""
+    """Lines over a setting: name -> (its value, score, ends of its interval, equal to the score where it has none)."""
 
     setting: str
     score: str
-    lines: Mapping[str, Sequence[tuple[float, float, float]]]
+    lines: Mapping[str, Sequence[tuple[float, float, float, float]]]
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ from raysys.training.optimizer import Adam, Group
 from raysys.training.parts import FoldData, Parts, balanced
 from raysys.training.records import EpochRecord, FoldResult, FoldTask
 from raysys.training.schedule import rate_factor
+from raysys.training.share import shared_folds
 
 _REFIT = "refit"
 """Below a fold's folder: the checkpoint of its model on train and val."""
@@ -90,7 +91,7 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
         for record in finished.history:
             on_epoch(replace(record, seconds=0.0))
         return finished
-    device, fold = settle(config), data.folds[fold_task.fold]
+    device, fold = settle(config), _fold_of(fold_task, data)
     meter = Meter(device)
     part = Parts.of(config, data, fold, device)
     trained = _train(fold_task, config, data, part, fold, folder, on_epoch)
@@ -120,6 +121,12 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
         delete_checkpoint(folder)
         delete_checkpoint(folder / _REFIT)
     return result
+
+
+def _fold_of(fold_task: FoldTask, data: FoldData) -> Fold:
+    """The fold, with the share of its train part that is trained on."""
+    own = (data.folds[fold_task.fold],)
+    return shared_folds(own, fold_task.config, data.task, data.targets, data.places)[0]
 
 
 def _asks_val(config: Config, task: Task) -> bool:
@@ -154,7 +161,7 @@ def _refitted(
     fold_task: FoldTask, data: FoldData, kept: FoldResult, device: str
 ) -> tuple[Bundle, Parts]:
     """The fold's model again, on train and val, for as many epochs as were kept; nothing scores it before test."""
-    own, fold = fold_task.config, data.folds[fold_task.fold]
+    own, fold = fold_task.config, _fold_of(fold_task, data)
     training = replace(own.training, keep="last", max_epochs=kept.best_epoch)
     config = replace(own, training=training)
     both = replace(fold, train=np.sort(np.concatenate([fold.train, fold.val])))

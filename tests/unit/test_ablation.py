@@ -12,12 +12,14 @@ from rich.console import Console
 from scipy import stats
 
 from raysys.commandline import parse
+from raysys.commands.ablate import ablate
 from raysys.config import Config
 from raysys.config.running import AblationConfig, StorageConfig, Variant
 from raysys.corpus import CorpusConfig
-from raysys.corpus.folds import Fold
+from raysys.corpus.folds import Fold, FoldsConfig, fold_of_group
+from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import ConfigError
-from raysys.report.ablation import compare_variants, recommend
+from raysys.report.ablation import ablation_pictures, compare_variants, recommend
 from raysys.report.results import AblationResult, RunIds
 from raysys.report.scores import Spread
 from raysys.report.statistics import part_scores
@@ -27,6 +29,7 @@ from raysys.running.variants import make_ablation
 from raysys.settings import replaced
 from raysys.tasks.classification_summary import METRICS
 from tests.behaviour.test_bad_input import make_corpus
+from tests.here import do_folds_here, tiny
 
 BAD = {
     "nothing": ({}, "ablation.variants is empty"),
@@ -98,6 +101,7 @@ def result(*tests: list[float], keep: str = "best") -> Any:
         ),
         keep=keep,
         cost=None,
+        baselines=[SimpleNamespace(mean=over.mean)],
     )
 
 
@@ -340,3 +344,74 @@ def test_the_simplest_that_val_cannot_tell_from_the_best_is_recommended():
     assert (alone.name, alone.difference) == ("large", None)
     one_draw = {name: costed(name, 10 * k, [0.5 + k / 9]) for k, name in enumerate("ab")}
     assert recommend(metric, one_draw, folds(1)) is None
+
+
+def test_what_the_paper_tested_stands_beside_the_mean_over_folds():
+    ablation = AblationConfig(
+        {"whole": Variant(published=70.5), "less": Variant()},
+        published_test="5",
+        source="a paper",
+    )
+    results = {"whole": result([0.6, 0.8, 0.7]), "less": result([0.5, 0.7, 0.6])}
+    variants = compare_variants(Config(ablation=ablation), results, folds(3), alike=1)
+    assert [one.tested_alike["ua"] for one in variants] == [0.8, 0.7]
+    plain = compare_variants(Config(ablation=ablation), results, folds(3))
+    assert plain[0].tested_alike == {}
+
+
+def test_a_fold_is_found_by_the_one_group_that_it_tests():
+    rows = tuple(Utterance(f"u{k}", "joy", session=s) for k, s in enumerate("44554"))
+    corpus = Corpus("made", Path(), ("joy",), rows, ("",) * 5)
+    config = FoldsConfig(method="leave_one_group_out", groups="session")
+    none = np.arange(0)
+    made = [Fold(0, none, none, np.array([0, 1, 4])), Fold(1, none, none, np.array([2, 3]))]
+    assert fold_of_group(made, corpus, config, "5") == 1
+    assert fold_of_group(made, corpus, config, "3") is None
+    assert fold_of_group([Fold(0, none, none, np.arange(5))], corpus, config, "5") is None
+
+
+def learning_curve(small: Config, *, kind: str = "utterances", **settings: Any) -> Config:
+    variants = {
+        "all": Variant({"training.share": 1.0}),
+        "a third": Variant({"training.share": 0.34, **settings}),
+    }
+    ablation = AblationConfig(variants, curve="training.share")
+    share = replace(small.training, share_of=kind, seeds=2)
+    return replace(small, name="curve", training=share, ablation=ablation)
+
+
+def test_a_learning_curve_has_the_baselines_of_its_shares_and_intervals(
+    small_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    do_folds_here(monkeypatch)
+    config = learning_curve(tiny(small_config(tmp_path)))
+    console = Console(file=StringIO(), width=140)
+    found = ablate(config, resume=False, console=console)
+    every, third = found.variants
+    assert every.baseline["ua"] > third.baseline["ua"]
+    assert every.interval["ua"].low < every.mean["test"]["ua"] < every.interval["ua"].high
+    printed = console.file.getvalue()
+    assert "same share" in printed
+    curve = tmp_path / "runs" / "curve" / "report.html"
+    assert "share" in curve.read_text()
+    (picture,) = ablation_pictures(found, "training.share")
+    assert list(picture.lines) == ["ours", "SVM"]
+    assert [point[0] for point in picture.lines["ours"]] == [1.0, 0.34]
+
+
+def test_a_share_of_one_configuration_is_told_in_its_audit(small_config: Any, tmp_path: Path):
+    small = small_config(tmp_path)
+    plan = make_plan(replace(small, training=replace(small.training, share=0.25)))
+    (note,) = [one.message for one in plan.audit if one.kind == "share"]
+    assert note.startswith("trained on 25 % of the utterances of each train part")
+
+
+def test_a_share_that_cannot_be_is_refused_before_any_training(small_config: Any, tmp_path: Path):
+    small = tiny(small_config(tmp_path))
+    dialogues = {"model.name": "multiemo", "training.batch_size": 4}
+    with pytest.raises(ConfigError, match="a third: .*multiemo reads whole dialogues: set"):
+        make_ablation(learning_curve(small, kind="utterances", **dialogues))
+    with pytest.raises(
+        ConfigError, match="share is 0.001, and fold . trains without any .*raise it"
+    ):
+        make_ablation(learning_curve(small, kind="dialogues", **{"training.share": 0.001}))

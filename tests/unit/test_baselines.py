@@ -67,7 +67,7 @@ def test_the_svm_is_the_best_of_the_grid_on_val_and_its_twin_sees_val_too():
 
     grid = list(product(("linear", "rbf"), STATISTICS, classifiers._SVM_C))
     setting, _ = best(grid, val, folds)
-    targets = ClassTargets(labels, np.zeros((N, 3)), np.zeros(N, dtype=bool))
+    targets = ClassTargets(labels, np.zeros((N, 3)), np.zeros(N))
     found = TASK.baselines(pooled, targets, folds, choose="ua")
     assert [one.fitted_on for one in found] == ["train", "train and val", "train"]
     kernel, statistics, c = setting
@@ -91,7 +91,7 @@ def test_logistic_regression_is_the_best_of_its_grid():
         return score_classes(labels[fold.val], fitted.predict(columns[fold.val]))["weighted_f1"]
 
     setting, _ = best(list(product(STATISTICS, classifiers._LOGISTIC_C)), val, folds)
-    targets = ClassTargets(labels, np.zeros((N, 3)), np.zeros(N, dtype=bool))
+    targets = ClassTargets(labels, np.zeros((N, 3)), np.zeros(N))
     found = TASK.baselines(pooled, targets, folds, choose="weighted_f1")[2]
     assert found.settings == f"C {setting[1]:g}, {setting[0]} over time"
 
@@ -104,7 +104,7 @@ def test_the_choice_is_made_on_a_share_of_many_utterances(monkeypatch: pytest.Mo
     assert set(rows) <= set(folds[0].train)
     share = np.bincount(labels[folds[0].train]) / len(folds[0].train)
     np.testing.assert_allclose(np.bincount(labels[rows]) / len(rows), share, atol=0.03)
-    targets = ClassTargets(labels, np.zeros((N, 3)), np.zeros(N, dtype=bool))
+    targets = ClassTargets(labels, np.zeros((N, 3)), np.zeros(N))
     assert TASK.baselines(pooled, targets, folds, choose="loss") == TASK.baselines(
         pooled, targets, folds, choose="ua"
     )

@@ -94,12 +94,8 @@ def test_labels_votes_words_speakers_and_turns_come_from_their_files(release: Pa
         "disgust": 1,
     }  # the label is the target
     assert rows["Ses03F_impro01_M002"].votes == {"anger": 2, "disgust": 1}
-    elsewhere = dict(zip(rows, corpus.voted_elsewhere.tolist(), strict=True))
-    assert [elsewhere[f"Ses03F_impro01_{name}"] for name in ("M000", "M002", "FXX1")] == [
-        False,
-        True,
-        True,
-    ]
+    elsewhere = dict(zip(rows, corpus.votes_elsewhere.tolist(), strict=True))
+    assert [elsewhere[f"Ses03F_impro01_{name}"] for name in ("M000", "M002", "FXX1")] == [0, 1, 3]
     first = [r for r in corpus.utterances if r.dialogue_id == "Ses01F_impro01"]
     order = ["F000", "F001", "M000", "F002", "M002", "F003", "MXX0", "FXX1"]
     assert [r.utterance_id[-4:] for r in first] == order

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from raysys.errors import ConfigError
+from raysys.similarity.annotators import annotator_similarity
 from raysys.similarity.prior import check_similarity
 from raysys.similarity.psychology import (
     VAD,
     agreement_with_annotators,
     agreement_with_vad,
-    annotator_similarity,
     mantel,
     vad_similarity,
 )

@@ -50,7 +50,7 @@ def arrays(seed: int = 0) -> FoldData:
 
     votes = np.zeros((N, CLASSES), dtype=np.int64)
     features = {"audio": ragged(5), "text": ragged(4)}
-    targets = ClassTargets(labels, votes, np.zeros(len(labels), dtype=bool))
+    targets = ClassTargets(labels, votes, np.zeros(len(labels)))
     return FoldData(TASK, features, {}, targets, (FOLD,))
 
 
