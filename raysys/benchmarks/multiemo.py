@@ -23,8 +23,8 @@ from raysys.storage import Folder
 
 DIMS = {"text": 768, "audio": 512, "video": 1000}
 """Modality -> width of its features."""
-MODEL = MultiemoConfig(dropout=0.0)
-"""The defaults are the published sizes."""
+MODEL = MultiemoConfig(context=("audio", "text", "video"), dropout=0.0)
+"""The other defaults are the published sizes."""
 _DIALOGUES, _SHORTEST, _LONGEST, _SPEAKERS, _CLASSES = 64, 30, 50, 2, 6
 _STEPS = 4
 _SQUARE = 2048

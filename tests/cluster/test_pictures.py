@@ -104,84 +104,93 @@ def content(config: Config, tmp_path_factory: Any) -> Config:
     )
 
 
-@pytest.mark.usefixtures("pool")
-class TestPictures:
-    """In order: the space is learnt first."""
+shares_a_pool = pytest.mark.usefixtures("pool")
+"""Tests in order: the space is learnt first."""
 
-    def test_perspectives_are_formats_of_their_own_and_are_mapped(self, config: Config):
-        ran = run(config)
-        pairs = list(ran.result.summary.pairs)
-        assert "vad@viewer to vad@painter" in pairs
-        assert "vad@painter to fer7" in pairs
-        assert ran.result.summary.pairs["vad@viewer to vad@painter"]["valence"]["pearson"] > 0.8
-        assert "vad@viewer to vad@painter" in ran.printed
 
-    @pytest.mark.proof("tasks", "models", "losses")
-    def test_a_perspective_is_added_to_a_space_whose_others_stay(self, config: Config):
-        loss = replace(config.loss, untaught=("vad@painter",))
-        training = replace(config.training, select="loss")
-        run(replace(config, name="viewers", loss=loss, training=training))
-        added = run(replace(config, name="both", loss=replace(config.loss, space="viewers")))
-        assert added.result.mean["test"]["pearson"] > 0.5
-        runs = Path(config.storage.runs)
-        before, after = (raysys.load_space(runs / n / "fold_1") for n in ("viewers", "both"))
-        assert before.taught == ("vad@viewer", "fer7")
-        for name in before.taught:
-            torch.testing.assert_close(
-                after.network.decoders[name].weight, before.network.decoders[name].weight
-            )
-        viewed = torch.tensor([[0.8, 0.5, 0.5]])
-        found = after.map("vad@viewer", viewed)
-        assert not torch.allclose(found["vad@painter"], found["vad@viewer"])  # never merged
+@shares_a_pool
+def test_perspectives_are_formats_of_their_own_and_are_mapped(config: Config):
+    ran = run(config)
+    pairs = list(ran.result.summary.pairs)
+    assert "vad@viewer to vad@painter" in pairs
+    assert "vad@painter to fer7" in pairs
+    assert ran.result.summary.pairs["vad@viewer to vad@painter"]["valence"]["pearson"] > 0.8
+    assert "vad@viewer to vad@painter" in ran.printed
 
-    def test_pictures_find_their_place_in_the_space(self, content: Config):
-        ran = run(content)
-        assert ran.result.mean["test"]["pearson"] > 0.5
-        assert ran.result.summary.formats["fer7"]["ua"] > 0.6
-        alone = run(
-            replace(content, name="viewed", loss=replace(content.loss, supervised=("vad@viewer",)))
+
+@pytest.mark.proof("tasks", "models", "losses")
+@shares_a_pool
+def test_a_perspective_is_added_to_a_space_whose_others_stay(config: Config):
+    loss = replace(config.loss, untaught=("vad@painter",))
+    training = replace(config.training, select="loss")
+    run(replace(config, name="viewers", loss=loss, training=training))
+    added = run(replace(config, name="both", loss=replace(config.loss, space="viewers")))
+    assert added.result.mean["test"]["pearson"] > 0.5
+    runs = Path(config.storage.runs)
+    before, after = (raysys.load_space(runs / n / "fold_1") for n in ("viewers", "both"))
+    assert before.taught == ("vad@viewer", "fer7")
+    for name in before.taught:
+        torch.testing.assert_close(
+            after.network.decoders[name].weight, before.network.decoders[name].weight
         )
-        assert alone.result.summary.formats["vad@painter"]["pearson"] > 0.3  # zero-shot
+    viewed = torch.tensor([[0.8, 0.5, 0.5]])
+    found = after.map("vad@viewer", viewed)
+    assert not torch.allclose(found["vad@painter"], found["vad@viewer"])  # never merged
 
-    def test_what_is_nearest_to_a_picture_is_found(self, content: Config):
-        root, runs = Path(content.corpus.root), Folder(content.storage.runs)
-        face = str(root / "face.jpg")
-        answers, items, seen = nearest("pictures", [face], count=4, runs=runs)
-        told = {row[0].split(".")[0]: row[2] for row in answers.rows}
-        assert told == dict.fromkeys(TABLES, "supervised")
-        assert len(items.rows) == len(seen.rows) == 4
-        (root / "broken.png").write_bytes(b"no picture")
-        for query, said in (
-            (str(root / "gone.png"), "looks like a picture, and there is none"),
-            ("how nice", r"reads the path of one picture, but the query is how nice \(a text\)"),
-            (str(root / "viewers.csv"), r"but the query is .*viewers.csv \(an audio file\)"),
-        ):
-            with pytest.raises(ConfigError, match=said):
-                nearest("pictures", [query], count=4, runs=runs)
 
-    def test_new_pictures_are_predicted(self, content: Config):
-        root = Path(content.corpus.root)
-        (root / "broken.png").write_bytes(b"no picture")
-        files = [str(root / name) for name in ("face.jpg", "cat.jpg", "broken.png")]
-        ensemble = load_ensemble("pictures", Folder(content.storage.runs))
-        answers = list(predict(ensemble, read_inputs(files)))
-        face, cat, broken = records(ensemble, answers)
-        assert (face["utterance"], cat["utterance"]) == ("face.jpg", "cat.jpg")
-        assert face["vad@viewer.valence"] != cat["vad@viewer.valence"]
-        assert "cannot be read" in broken["note"]
-
-    @pytest.mark.parametrize(
-        "changes, said",
-        [
-            ({"loss.supervised": ("vad@listener",)}, "not rated in 'vad@listener'"),
-            ({"loss.augmented": ("vad@listener",)}, "the emotion space has no 'vad@listener'"),
-        ],
+@shares_a_pool
+def test_pictures_find_their_place_in_the_space(content: Config):
+    ran = run(content)
+    assert ran.result.mean["test"]["pearson"] > 0.5
+    assert ran.result.summary.formats["fer7"]["ua"] > 0.6
+    alone = run(
+        replace(content, name="viewed", loss=replace(content.loss, supervised=("vad@viewer",)))
     )
-    def test_a_perspective_that_no_rating_has_is_refused(
-        self, content: Config, changes: dict, said: str
+    assert alone.result.summary.formats["vad@painter"]["pearson"] > 0.3  # zero-shot
+
+
+@shares_a_pool
+def test_what_is_nearest_to_a_picture_is_found(content: Config):
+    root, runs = Path(content.corpus.root), Folder(content.storage.runs)
+    face = str(root / "face.jpg")
+    answers, items, seen = nearest("pictures", [face], count=4, runs=runs)
+    told = {row[0].split(".")[0]: row[2] for row in answers.rows}
+    assert told == dict.fromkeys(TABLES, "supervised")
+    assert len(items.rows) == len(seen.rows) == 4
+    (root / "broken.png").write_bytes(b"no picture")
+    for query, said in (
+        (str(root / "gone.png"), "looks like a picture, and there is none"),
+        ("how nice", r"reads the path of one picture, but the query is how nice \(a text\)"),
+        (str(root / "viewers.csv"), r"but the query is .*viewers.csv \(an audio file\)"),
     ):
         with pytest.raises(ConfigError, match=said):
-            run(replaced(content, changes))
+            nearest("pictures", [query], count=4, runs=runs)
+
+
+@shares_a_pool
+def test_new_pictures_are_predicted(content: Config):
+    root = Path(content.corpus.root)
+    (root / "broken.png").write_bytes(b"no picture")
+    files = [str(root / name) for name in ("face.jpg", "cat.jpg", "broken.png")]
+    ensemble = load_ensemble("pictures", Folder(content.storage.runs))
+    answers = list(predict(ensemble, read_inputs(files)))
+    face, cat, broken = records(ensemble, answers)
+    assert (face["utterance"], cat["utterance"]) == ("face.jpg", "cat.jpg")
+    assert face["vad@viewer.valence"] != cat["vad@viewer.valence"]
+    assert "cannot be read" in broken["note"]
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"loss.supervised": ("vad@listener",)}, "not rated in 'vad@listener'"),
+        ({"loss.augmented": ("vad@listener",)}, "the emotion space has no 'vad@listener'"),
+    ],
+)
+@shares_a_pool
+def test_a_perspective_that_no_rating_has_is_refused(content: Config, changes: dict, said: str):
+    with pytest.raises(ConfigError, match=said):
+        run(replaced(content, changes))
 
 
 @pytest.mark.proof("cluster", "encoders", "training")

@@ -176,7 +176,7 @@ def test_a_corpus_of_pictures_is_checked_and_audited(tmp_path: Path):
     found = audit_folds(corpus, folds_of(corpus, config), config, modalities=("image",), notes=[])
     assert any("image" in one.message and one.level == "warning" for one in found)
     (tmp_path / "3.png").write_bytes(b"gone")
-    with pytest.raises(CorpusError, match=r"row 5.*3\.png cannot be read.*skip_bad true"):
+    with pytest.raises(CorpusError, match=r"csv:5: image .*3\.png cannot be read.*skip_bad true"):
         corpus_of(manifest(tmp_path, rows), tmp_path)
     rows[4] = "u4,joy,s1,"
     (tmp_path / "3.png").unlink()
