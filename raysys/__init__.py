@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from raysys.predicting.model import Model
     from raysys.training.bundle import Predictor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(folder: "str | Path", *, device: str = "cpu") -> "Predictor | Model":

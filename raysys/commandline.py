@@ -31,6 +31,7 @@ from raysys.background import has_begun, say_last_words
 from raysys.catalogue import Group, catalogue, unknown
 from raysys.errors import ConfigError, CorpusError, HeadLostError, RaysysError
 from raysys.help import OPTIONS, help_page, topic_of
+from raysys.presets import find_preset
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -71,7 +72,7 @@ def parse(
         raise SystemExit(0)
     arguments = list(argv)
     has_preset = bool(arguments) and not arguments[0].startswith("-")
-    preset = Path(arguments.pop(0)) if has_preset else None
+    preset = find_preset(Path(arguments.pop(0))) if has_preset else None
     _refuse_unknown_flags(arguments)
     _refuse_resume_and_retry(arguments)
     values = _for_corpus(_read_preset(preset), arguments) if preset else {}

@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 
-import raysys
 from raysys.corpus.files import SourceConfig, corpus_root
 from raysys.corpus.finding import Finding
 from raysys.corpus.names import clean_name
@@ -23,11 +22,12 @@ from raysys.corpus.naming import recipe_like
 from raysys.corpus.table import Facts, Official, RawCorpus, Utterance
 from raysys.corpus.tables import Problems, as_seconds
 from raysys.errors import CorpusError, nearest
+from raysys.presets import presets_folder
 from raysys.settings import require
 from raysys.storage import Folder
 
 SOURCE = "EmoBox, Ma et al. 2024, arXiv:2406.07162"
-FACTS = Path(str(raysys.__file__)).resolve().parents[1] / "configs" / "leaderboard" / "emobox.yaml"
+FACTS = presets_folder() / "leaderboard" / "emobox.yaml"
 """What EmoBox publishes of its corpora: utterances, speakers, and the scores that are known here."""
 _PARTS = {"train": "train", "valid": "val", "test": "test"}
 """Their name of a part -> ours."""

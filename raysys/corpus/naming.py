@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-import raysys
 from raysys.errors import CorpusError, nearest
+from raysys.presets import presets_folder
 
-FOLDER = Path(str(raysys.__file__)).resolve().parents[1] / "configs" / "corpora"
+FOLDER = presets_folder() / "corpora"
 """Of the recipes that come with raysys."""
 
 

@@ -12,7 +12,7 @@ from raysys.report.cost import cost_table
 from raysys.report.results import AblationResult, Recommendation, TrialResult, VariantResult
 from raysys.report.scores import Difference, OnTest, Scores
 from raysys.report.statistics import seed_difference, standard_error
-from raysys.report.tables import Line, cells, interval, over, spread
+from raysys.report.tables import Line, cells, counted, interval, over, spread
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Curve, Exhibit, Table
 from raysys.tasks.task import Metric, shown
@@ -302,7 +302,8 @@ def ablation_pictures(result: AblationResult, curve: str) -> list[Exhibit]:
         known = one.interval.get(metric.name)
         low, high = (known.low, known.high) if known and known.high > known.low else (mean, mean)
         point = (value, scale * mean, scale * low, scale * high)
-        lines.setdefault(one.column or "ours", []).append(point)
+        ours = "model" if curve == _SHARE else "ours"
+        lines.setdefault(one.column or ours, []).append(point)
         if curve == _SHARE and metric.name in one.baseline:
             own = scale * one.baseline[metric.name]
             name = f"{TASKS[result.task].baseline_name} {one.column}".strip()
@@ -312,9 +313,11 @@ def ablation_pictures(result: AblationResult, curve: str) -> list[Exhibit]:
             name, own = f"published {one.column}".strip(), one.published[metric.name]
             lines.setdefault(name, []).append((float(one.settings[curve]), own, own, own))
     unit = f"test {metric.title}" + (" in %" if scale == 100 else "")
-    how = f"{over(result.seeds, result.n_folds)}, 95 % intervals"
-    title = f"{result.corpus}: {unit}, {how}"
-    return [Curve("curve.png", title, symbol(curve), unit, lines)]
+    title = (
+        f"{result.corpus}: {counted(result.n_folds, 'fold')}, {counted(result.seeds, 'seed')}, 95 %"
+    )
+    setting = "share of the train part" if curve == _SHARE else symbol(curve)
+    return [Curve("curve.png", title, setting, unit, lines)]
 
 
 def _by_share(result: AblationResult) -> bool:

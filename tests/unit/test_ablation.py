@@ -395,8 +395,8 @@ def test_a_learning_curve_has_the_baselines_of_its_shares_and_intervals(
     curve = tmp_path / "runs" / "curve" / "report.html"
     assert "share" in curve.read_text()
     (picture,) = ablation_pictures(found, "training.share")
-    assert list(picture.lines) == ["ours", "SVM"]
-    assert [point[0] for point in picture.lines["ours"]] == [1.0, 0.34]
+    assert list(picture.lines) == ["model", "SVM"]
+    assert [point[0] for point in picture.lines["model"]] == [1.0, 0.34]
 
 
 def test_a_share_of_one_configuration_is_told_in_its_audit(small_config: Any, tmp_path: Path):
