@@ -12,7 +12,7 @@ from raysys.report.cost import cost_table
 from raysys.report.results import AblationResult, Recommendation, TrialResult, VariantResult
 from raysys.report.scores import Difference, OnTest, Scores
 from raysys.report.statistics import seed_difference, standard_error
-from raysys.report.tables import Line, cells, counted, interval, over, spread
+from raysys.report.tables import Line, cells, interval, over, spread
 from raysys.tasks import TASKS
 from raysys.tasks.exhibits import Curve, Exhibit, Table
 from raysys.tasks.task import Metric, shown
@@ -313,9 +313,7 @@ def ablation_pictures(result: AblationResult, curve: str) -> list[Exhibit]:
             name, own = f"published {one.column}".strip(), one.published[metric.name]
             lines.setdefault(name, []).append((float(one.settings[curve]), own, own, own))
     unit = f"test {metric.title}" + (" in %" if scale == 100 else "")
-    title = (
-        f"{result.corpus}: {counted(result.n_folds, 'fold')}, {counted(result.seeds, 'seed')}, 95 %"
-    )
+    title = f"{result.corpus}: folds {result.n_folds}, seeds {result.seeds}, 95 % intervals"
     setting = "share of the train part" if curve == _SHARE else symbol(curve)
     return [Curve("curve.png", title, setting, unit, lines)]
 
