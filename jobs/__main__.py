@@ -31,10 +31,5 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def command() -> int:
-    """The console script `raysys`."""
-    return run_job(main, sys.argv[1:])
-
-
 if __name__ == "__main__":
-    sys.exit(command())
+    sys.exit(run_job(main, sys.argv[1:]))

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -166,6 +167,11 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
             timer.daemon = True
             timer.start()
         return 130
+
+
+def console_script() -> int:
+    """The command `raysys`: `raysys tune ...` does what `python -m jobs.tune ...` does."""
+    return run_job(import_module("jobs.__main__").main, sys.argv[1:])
 
 
 def _end_at_once(status: int) -> None:

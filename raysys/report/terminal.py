@@ -23,7 +23,13 @@ from raysys.tasks.task import shown
 
 
 def print_result(
-    console: Console, result: Result, *, folder: str, ui: str, reads: Sequence[str] = ()
+    console: Console,
+    result: Result,
+    *,
+    folder: str,
+    ui: str,
+    view: str = "",
+    reads: Sequence[str] = (),
 ) -> None:
     """Print a result.
 
@@ -32,6 +38,7 @@ def print_result(
         result: of any kind.
         folder: path of the run folder.
         ui: the command that opens the MLflow UI.
+        view: link to the runs of this kind in it; empty for none.
         reads: modalities of the model.
     """
     for line in result_lines(result):
@@ -43,6 +50,8 @@ def print_result(
         console.print(f"best config  {folder}/best.yaml", soft_wrap=True, markup=False)
     console.print(f"report       {folder}/report.html", soft_wrap=True, markup=False)
     console.print(f"MLflow       {ui}", soft_wrap=True, markup=False)
+    if view:
+        console.print(f"             {view}", soft_wrap=True, markup=False)
     console.print(f"result       {sentence(result)}", soft_wrap=True, markup=False, style="bold")
     console.print(f"next         {_next(result, folder, reads)}", soft_wrap=True, markup=False)
 

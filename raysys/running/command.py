@@ -158,14 +158,17 @@ def carry_out(
             for name in ("folds.json", "audit.json"):
                 log.log.json(folder.read_json(name), name)
             result = work(Command(plan, runs, folder, log, console, begun))
+
+            def told(log: CommandLog) -> None:
+                place, ui = folder.path(), ui_command(log.uri)
+                print_result(console, result, folder=place, ui=ui, view=log.view, reads=reads)
+
             log.log.file(folder.read_bytes(PAGE), PAGE)
             # Before FINISHED stands in run.json, and before anything is printed.
             try:
                 log.finish("FINISHED")
             except TrackingError:
-                print_result(
-                    console, result, folder=folder.path(), ui=ui_command(log.uri), reads=reads
-                )
+                told(log)
                 raise
-    print_result(console, result, folder=folder.path(), ui=ui_command(log.uri), reads=reads)
+    told(log)
     return result

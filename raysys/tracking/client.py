@@ -209,6 +209,12 @@ def ui_command(uri: str) -> str:
     return shlex.join([str(program), "ui", "--backend-store-uri", uri])
 
 
+def ui_address(uri: str) -> str:
+    """Where the MLflow UI of a tracking URI is, once it is open."""
+    is_server = "://" in uri and not uri.startswith("sqlite")
+    return without_password(uri).rstrip("/") if is_server else "http://127.0.0.1:5000"
+
+
 def has_ended(config: TrackingConfig, runs: Folder, run_id: str) -> bool:
     """Whether MLflow has a command's run, and its end; where it does not answer, that is believed.
 

@@ -20,7 +20,6 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from raysys.config import Config
-from raysys.config.names import symbol
 from raysys.corpus.folds import Fold, FoldKey
 from raysys.corpus.table import Corpus
 from raysys.errors import TrackingError
@@ -39,11 +38,20 @@ from raysys.settings import digest, to_dict, without_password
 from raysys.similarity.prior import SAW_TEST_LABELS
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Exhibit
-from raysys.tracking.client import connect, experiment_id, kept_run
+from raysys.tracking.client import connect, experiment_id, kept_run, ui_address
+from raysys.tracking.datasets import profile_of
 from raysys.tracking.metrics import ablation_metrics, study_metrics, trial_metrics
 from raysys.tracking.models import ModelLog
-from raysys.tracking.provenance import flat_settings, git_commit, user_name
+from raysys.tracking.provenance import (
+    code_digest,
+    flat_settings,
+    git_commit,
+    told_settings,
+    user_name,
+    varied_settings,
+)
 from raysys.tracking.runs import RunLog, Writer
+from raysys.tracking.views import view_link, view_tag
 from raysys.training.records import EpochRecord
 from raysys.trials.curve import Point
 from raysys.trials.listener import Listener
@@ -105,12 +113,20 @@ class CommandLog(Listener):
             {part: digest([ids[k] for k in rows]) for part, rows in fold.parts().items()}
             for fold in folds
         ]
+        self._profiles = [
+            {part: profile_of(corpus, rows) for part, rows in fold.parts().items()}
+            for fold in folds
+        ]
         self._open: dict[str, RunLog] = {}
         self._folds: dict[tuple[str, FoldKey], RunLog] = {}
         self._whole: set[str] | None = None
+        self._config = config
+        tag = partial(self.client.set_experiment_tag, self.experiment_id, *view_tag(config, kind))
+        self._writer.put(tag)
         self.log.params(flat_settings(config))
-        source = str(corpus.root)
-        self.log.corpus(corpus.name, corpus.digest, source, context="cross_validation")
+        self.log.tags({"raysys.settings": told_settings(config)})
+        told = (corpus.digest, str(corpus.root), profile_of(corpus))
+        self.log.corpus(corpus.name, *told, context="cross_validation")
         self.log.corpus(f"{corpus.name} folds", digest(self._parts), "folds.json", context="folds")
         self.log.json(to_dict(config), "config.json")
 
@@ -145,6 +161,11 @@ class CommandLog(Listener):
         """Tracking URI of the run."""
         return str(self.client.tracking_uri)
 
+    @property
+    def view(self) -> str:
+        """Link to the experiment's runs of this kind, once MLflow's UI is open."""
+        return f"{ui_address(self.uri)}/{view_link(self.experiment_id, self._kind)}"
+
     def of(self, trial: str) -> RunLog:
         """The run of a trial that has started."""
         return self._open[trial]
@@ -171,7 +192,7 @@ class CommandLog(Listener):
         tags = {"raysys.trial": trial.name, "raysys.kind": "trial"}
         find = partial(self._find, self.log, trial.name, tags)
         log = self._open[trial.name] = RunLog(self._writer, find, resumed=self._resumed)
-        log.params({symbol(key): value for key, value in trial.values.items()})
+        log.params(varied_settings(self._config, trial))
         if trial.variant:
             log.tags({"raysys.variant": trial.variant})
         log.json(to_dict(trial.config), "config.json")
@@ -186,8 +207,10 @@ class CommandLog(Listener):
             tags = {"raysys.fold": str(fold), "raysys.seed": str(seed), "raysys.kind": "fold"}
             find = partial(self._find, self._open[trial.name], name, tags)
             log = RunLog(self._writer, find, resumed=self._resumed)
+            log.params({"fold": fold, "seed": seed, **varied_settings(self._config, trial)})
             for part, rows in self._parts[fold].items():
-                log.corpus(f"{self._corpus} fold {fold} {part}", rows, "folds.json", context=part)
+                name = f"{self._corpus} fold {fold} {part}"
+                log.corpus(name, rows, "folds.json", self._profiles[fold][part], context=part)
             self._folds[trial.name, key] = log
         self._folds[trial.name, key].metrics(_curve(record), step=record.epoch)
 
@@ -338,7 +361,8 @@ class CommandLog(Listener):
     def _source(self) -> dict[str, str]:
         named = {"mlflow.source.name": f"jobs.{JOBS[self._kind]}", "mlflow.source.type": "JOB"}
         commit = git_commit()
-        return {**named, "mlflow.source.git.commit": commit} if commit else named
+        own = {"raysys.command": self._kind, "raysys.code": code_digest()}
+        return {**named, **own, **({"mlflow.source.git.commit": commit} if commit else {})}
 
     def _find_whole(self) -> set[str]:
         """Names of the trials whose runs are complete: their state is written last."""

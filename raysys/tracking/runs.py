@@ -27,6 +27,7 @@ from raysys.settings import without_password
 from raysys.storage import as_json
 from raysys.tasks.exhibits import Exhibit, File
 from raysys.tracking.client import remedy, said
+from raysys.tracking.datasets import Profile
 from raysys.tracking.models import ModelLog
 
 _ARTIFACTS = "artifacts"
@@ -189,9 +190,12 @@ class RunLog:
         """Upload the model's files."""
         self._put(model.finish, kind=_ARTIFACTS)
 
-    def corpus(self, name: str, digest: str, source: str, *, context: str) -> None:
+    def corpus(
+        self, name: str, digest: str, source: str, shown: Profile | None = None, *, context: str
+    ) -> None:
         """A corpus, or a part of it, as a dataset input of the run."""
-        dataset = Dataset(name, digest[:36], "local", json.dumps({"uri": source}))
+        more = [] if shown is None else [json.dumps(shown.schema), json.dumps(shown.profile)]
+        dataset = Dataset(name, digest[:36], "local", json.dumps({"uri": source}), *more)
         entry = DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
         self._put(lambda: self._client.log_inputs(self.run_id, [entry]))
 

@@ -39,7 +39,9 @@ def test_a_run_leaves_result_files_and_an_mlflow_run(reference: Ran):
     assert logged.data.metrics["test/ua"] == pytest.approx(result.mean["test"]["ua"])
     assert logged.data.params["training.batch_size"] == "16"
     assert "training.gradient_clip" not in logged.data.params  # as by default
-    assert logged.data.params["with_defaults/training.gradient_clip"] == "1.0"
+    assert logged.data.params["training.gradient_clip"] == "1.0"  # a default, under the same name
+    assert not any(name.startswith("with_defaults") for name in logged.data.params)
+    assert "training.batch_size 16" in logged.data.tags["raysys.settings"]
     assert {one.dataset.name for one in logged.inputs.dataset_inputs} == {"demo", "demo folds"}
     assert logged.info.run_name.startswith("small: UA ")
     described = logged.data.tags["mlflow.note.content"]

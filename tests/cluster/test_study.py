@@ -112,7 +112,7 @@ def test_trial_runs_are_nested_and_hold_no_test_score(reference: tuple[Config, d
     for trial in result["trials"]:
         logged = runs[trial["name"]]
         assert set(logged.data.params) == {"mu1", "mu2", "sigma", "p"}
-        assert float(logged.data.params["mu1"]) == trial["values"]["loss.mu1"]
+        assert float(logged.data.params["loss.mu1"]) == trial["values"]["loss.mu1"]
         assert not [key for key in logged.data.metrics if "test" in key]
         assert logged.data.metrics["val_best/ua"] == pytest.approx(trial["scores"]["ua"])
         curve = client.get_metric_history(logged.info.run_id, "val/ua")
