@@ -1,12 +1,19 @@
-"""raysys: cross-validate and tune emotion classifiers for speech and text on a Ray cluster."""
+"""raysys: cross-validate and tune emotion classifiers for speech and text on a Ray cluster.
 
-from typing import TYPE_CHECKING
+`cross_validate`, `tune`, `ablate` and `compare` do what the commands do; `load` and `load_space` open what they left.
+Whatever can go wrong is a `raysys.errors.RaysysError` whose message says the remedy.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from raysys.commands.compare import Comparison
+    from raysys.config import Config
     from raysys.models.emotion_space import EmotionSpace
     from raysys.predicting.model import Model
+    from raysys.report.results import AblationResult, StudyResult, TrialResult
     from raysys.training.bundle import Predictor
 
 __version__ = "0.2.0"
@@ -50,3 +57,85 @@ def load_space(folder: "str | Path") -> "EmotionSpace":
     from raysys.storage import named_folder
 
     return emotion_space.load_space(named_folder(folder))
+
+
+def cross_validate(
+    source: "Config | str | Path", *, resume: bool = False, quiet: bool = False, **settings: Any
+) -> "TrialResult":
+    """Cross-validate one configuration: folds, baselines, report and MLflow, as `python -m jobs.cross_validate` does.
+
+    Args:
+        source: a preset (a path, or the name of one that comes with raysys, such as `demo`), or a `Config`.
+        resume: go on with the latest unfinished run of the same settings, data and code.
+        quiet: print nothing.
+        settings: by their dotted names with `__` for the dots: `training__seeds=3`, `loss__mu1=0.2`.
+
+    Returns:
+        What result.json holds: `mean["test"]["ua"]` (0..1), folds, baselines, the averaged matrix, ...
+
+    Raises:
+        RaysysError: bad input (before any worker starts), lost workers, or folds that failed.
+    """
+    from raysys import api  # torch, Ray and MLflow take seconds
+
+    return api.cross_validate(source, resume=resume, quiet=quiet, **settings)
+
+
+def tune(
+    source: "Config | str | Path", *, resume: bool = False, quiet: bool = False, **settings: Any
+) -> "StudyResult":
+    """Search settings with Optuna and confirm the choice on fresh seeds, as `python -m jobs.tune` does.
+
+    Args:
+        source: a preset with `search.space`; see `cross_validate`.
+        resume: see `cross_validate`.
+        quiet: print nothing.
+        settings: see `cross_validate`.
+
+    Returns:
+        Trials, the choice (`chosen.values`), its test scores, and their difference from the untuned configuration.
+
+    Raises:
+        RaysysError: see `cross_validate`.
+    """
+    from raysys import api
+
+    return api.tune(source, resume=resume, quiet=quiet, **settings)
+
+
+def ablate(
+    source: "Config | str | Path", *, resume: bool = False, quiet: bool = False, **settings: Any
+) -> "AblationResult":
+    """Compare configurations on the same folds, as `python -m jobs.ablate` does.
+
+    Args:
+        source: a preset with `ablation.variants`; see `cross_validate`.
+        resume: see `cross_validate`.
+        quiet: print nothing.
+        settings: see `cross_validate`.
+
+    Returns:
+        A `VariantResult` each, with its difference from the first one.
+
+    Raises:
+        RaysysError: see `cross_validate`.
+    """
+    from raysys import api
+
+    return api.ablate(source, resume=resume, quiet=quiet, **settings)
+
+
+def compare(*places: "str | Path", runs: "str | Path" = "runs") -> "Comparison":
+    """Compare finished runs on the same folds, the others against the first.
+
+    Args:
+        places: names of runs, their folders, or models in MLflow; two or more.
+        runs: folder of all runs.
+
+    Raises:
+        ConfigError: no such run, or two that cannot be compared.
+        StorageError: one has not ended.
+    """
+    from raysys import api
+
+    return api.compare(*places, runs=runs)

@@ -1,7 +1,8 @@
 """`jobs.compare`: finished runs beside each other, in the terminal and as a page."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet
@@ -12,8 +13,9 @@ from raysys.predicting.members import chosen_trial, run_of, trained_folds
 from raysys.predictions import prediction_files, read_predictions
 from raysys.report.comparison import comparison_lines, difference, main_metric, standing_of
 from raysys.report.page import Section, page
+from raysys.report.scores import Difference
 from raysys.report.statistics import bootstrap_difference
-from raysys.report.tables import as_rich, interval
+from raysys.report.tables import Line, as_rich, interval
 from raysys.report.utterances import PARQUET
 from raysys.running.reporting import task_of
 from raysys.storage import Folder
@@ -21,43 +23,78 @@ from raysys.tasks.resampling import units_of
 from raysys.tasks.task import Metric
 
 
-def compare_command(places: Sequence[str], *, page: str, runs: Folder) -> None:
-    """Print the comparison, and write its page.
+@dataclass(frozen=True)
+class Comparison:
+    """Runs on the same folds, the others against the first."""
+
+    runs: tuple[str, ...]
+    metric: str
+    """Score that is compared, as in `result.metrics`."""
+    differences: Mapping[str, Difference]
+    """Name of each other run -> its test score minus the first one's, with the 95 % interval over folds."""
+    blocks: tuple[Line, ...]
+    """Tables and lines, as the terminal shows them."""
+    lines: tuple[str, ...]
+    """The differences for people."""
+
+    def __str__(self) -> str:
+        """The differences, a line each."""
+        return "\n".join(self.lines)
+
+
+def compare_runs(places: Sequence[str], *, runs: Folder) -> Comparison:
+    """What differs between finished runs.
 
     Args:
         places: of two or more runs, as of `load_ensemble`.
-        page: file to write; empty for none.
         runs: folder of all runs.
 
     Raises:
         ConfigError: no such run, or two that cannot be compared.
         StorageError: one has not ended.
     """
-    console = Console(highlight=False)
     if len(places) < 2:
         raise ConfigError("give two runs or more: python -m jobs.compare RUN RUN")
-    if page:
-        _check_page(page)
     if len(set(places)) < len(places):
         raise ConfigError("give each run once")
     folders = [run_of(place, runs) for place in places]
     named = zip(folders, places, strict=True)
     found = [standing_of(folder, name=place.rstrip("/")) for folder, place in named]
     blocks, metric = comparison_lines(found), main_metric(found[0])
-    for line in blocks:
-        show = line if isinstance(line, str) else as_rich(line)
-        console.print(show, markup=False, soft_wrap=isinstance(line, str))
+    apart = {other.name: difference(other, found[0], metric.name) for other in found[1:]}
     lines = [
-        f"{other.name} minus {found[0].name}: {metric.title} "
-        f"{interval(metric, difference(other, found[0], metric.name))}"
-        for other in found[1:]
+        f"{name} minus {found[0].name}: {metric.title} {interval(metric, one)}"
+        for name, one in apart.items()
     ]
     if len(found[0].tests) == 1:
         lines += [line for one in folders[1:] if (line := _tested(one, folders[0], metric))]
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+    names = tuple(one.name for one in found)
+    return Comparison(names, metric.name, apart, tuple(blocks), tuple(lines))
+
+
+def compare_command(places: Sequence[str], *, page: str, runs: Folder) -> None:
+    """Print the comparison, and write its page.
+
+    Args:
+        places: see `compare_runs`.
+        page: file to write; empty for none.
+        runs: folder of all runs.
+
+    Raises:
+        ConfigError: see `compare_runs`; or a page that cannot be written.
+        StorageError: one has not ended.
+    """
+    console = Console(highlight=False)
     if page:
-        write_page(page, "Comparison of runs", lines, [Section("", blocks)])
+        _check_page(page)
+    found = compare_runs(places, runs=runs)
+    for line in found.blocks:
+        show = line if isinstance(line, str) else as_rich(line)
+        console.print(show, markup=False, soft_wrap=isinstance(line, str))
+    for said in found.lines:
+        console.print(said, markup=False, soft_wrap=True)
+    if page:
+        write_page(page, "Comparison of runs", found.lines, [Section("", found.blocks)])
         console.print(f"page         {page}", markup=False, soft_wrap=True)
     console.print(f"next         python -m jobs.report {places[0]}", markup=False, soft_wrap=True)
 

@@ -140,7 +140,7 @@ def folder_name(text: str) -> str:
 def _words(config: Any, name: str) -> tuple[str, ...]:
     """What a setting that takes a few words may be; empty for any other."""
     group, _, last = name.rpartition(".")
-    hint = get_type_hints(type(value_of(config, group)))[last]
+    hint = get_type_hints(type(value_of(config, group) if group else config))[last]
     inner = get_args(hint)
     if get_origin(hint) is tuple:
         hint, inner = inner[0], get_args(inner[0])
