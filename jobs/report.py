@@ -14,7 +14,9 @@ def main(argv: Sequence[str]) -> int:
     """Write the report, and say where it is."""
     parser = plain_parser("report", __doc__ or "")
     parser.add_argument("run", help="a run's name or folder")
-    parser.add_argument("--out", default="", help="also to this file: .html or .md")
+    parser.add_argument(
+        "--out", default="", help="also to this file: .html, .md, or .png (the matrix)"
+    )
     given = parser.parse_args(argv)
     from raysys.running.reporting import report_command
     from raysys.storage import resolve_folder

@@ -14,7 +14,14 @@ from typing import Any
 
 from raysys.errors import nearest
 
+MOVED: Mapping[str, str] = {
+    "features.audio_transformers.tune_layers": "features.audio_transformers.finetune_layers",
+    "features.transformers.tune_layers": "features.transformers.finetune_layers",
+    "loss.untaught": "loss.left_out",
+}
+"""Dotted name that a setting once had -> its name now, with the same values: stored configs are read by it."""
 RENAMED: Mapping[str, str] = {
+    **MOVED,
     "ablation.seeds": "training.seeds",
     "features.transformers.layer": "features.transformers.layers",
 }

@@ -1,4 +1,4 @@
-"""One family of errors for the conditions that a user can meet and mend.
+"""One family of errors for the conditions that a user can meet and fix.
 
 A message names the thing, the rule that it broke and the remedy, in one line. Jobs print it and exit with
 status 2; anything outside this family is a fault of raysys and keeps its traceback.

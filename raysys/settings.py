@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from raysys.catalogue import unknown
+from raysys.catalogue import MOVED, unknown
 from raysys.errors import ConfigError
 
 T = TypeVar("T")
@@ -51,17 +51,30 @@ def without_password(text: str) -> str:
 def from_dict(kind: type[T], plain: Mapping[str, Any]) -> T:
     """The inverse of `to_dict` (but for passwords); a setting that was not there when it was written takes its default.
 
+    Settings are also known by the names that they had then.
+
     Raises:
         ConfigError: the values are not those of the class, or one is of a setting that the class does not have.
     """
     try:
-        return TypeAdapter(kind).validate_python(dict(plain), extra="forbid")
+        return TypeAdapter(kind).validate_python(_moved(plain), extra="forbid")
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         if first["type"] == "unexpected_keyword_argument":
             raise ConfigError(unknown(place, field_names(kind))) from error
         raise ConfigError(f"{place}: {first['msg']} (it is {first['input']!r})") from error
+
+
+def _moved(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """With the names of today."""
+    found = {}
+    for key, value in plain.items():
+        name = MOVED.get(prefix + key, prefix + key).removeprefix(prefix)
+        deeper = any(old.startswith(f"{prefix}{key}.") for old in MOVED)
+        inner = deeper and isinstance(value, Mapping)
+        found[name] = _moved(value, f"{prefix}{key}.") if inner else value
+    return found
 
 
 def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -82,7 +82,8 @@ def _connected(config: ClusterConfig) -> Iterator[None]:
 def _environment() -> Iterator[dict[str, str]]:
     """What this process must have in its environment, and had not: it is taken out again, as is what Ray adds."""
     before = set(os.environ)
-    wanted = {**_ENVIRONMENT, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    own = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    wanted = {**_ENVIRONMENT, **own}
     fresh = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(fresh)
     try:

@@ -161,23 +161,23 @@ class Config:
         require(self.balance.method == "off", "balance.method", self.balance.method, rule)
         for modality in self.model.modalities:
             encoder = self.features.encoder_of(modality)
-            tuned = getattr(getattr(self.features, encoder, None), "tune_layers", 0)
+            tuned = getattr(getattr(self.features, encoder, None), "finetune_layers", 0)
             rule = f"0 with {name}, which has no gradients"
-            require(not tuned, f"features.{encoder}.tune_layers", tuned, rule)
+            require(not tuned, f"features.{encoder}.finetune_layers", tuned, rule)
 
     def _check_labels(self) -> None:
         """Formats that a label mapping leaves out."""
-        untaught, tables = self.loss.untaught, self.corpus.ratings.tables
-        for name in untaught:
-            lookup(tables, name, kind="label format in loss.untaught")
+        left_out, tables = self.loss.left_out, self.corpus.ratings.tables
+        for name in left_out:
+            lookup(tables, name, kind="label format in loss.left_out")
         rule = "so few that two label formats are left to learn from"
-        some = not untaught or len(tables) - len(untaught) >= 2
-        require(some, "loss.untaught", untaught, rule)
-        rule = "loss where loss.untaught leaves formats out, whose other scores mean nothing"
+        some = not left_out or len(tables) - len(left_out) >= 2
+        require(some, "loss.left_out", left_out, rule)
+        rule = "loss where loss.left_out leaves formats out, whose other scores mean nothing"
         select = self.training.select
-        require(not untaught or select == "loss", "training.select", select, rule)
+        require(not left_out or select == "loss", "training.select", select, rule)
         rule = "empty where loss.space says what is there already"
-        require(not (untaught and self.loss.space), "loss.untaught", untaught, rule)
+        require(not (left_out and self.loss.space), "loss.left_out", left_out, rule)
 
     def _check_attention(self) -> None:
         if not self.tracking.attention or self.model.name not in model_names():

@@ -40,15 +40,15 @@ class SearchConfig:
     """Validation scores of the task to optimise, each in its better direction, mean over folds. The first chooses.
     Empty: the task's own (ua, ccc)."""
     scheduler: Literal["asha", "race", "none"] = "asha"
-    """asha stops trials that fall behind at the same epoch, by the first objective; race trains a trial's folds one
-    after the other and stops it when it is behind the best on the same folds; none lets all finish."""
+    """asha prunes trials that fall behind at the same epoch, by the first objective; race trains a trial's folds one
+    after the other and prunes it when it is behind the best on the same folds; none lets all finish."""
     grace_epochs: int = 5
     """asha, race: no trial is stopped before so many epochs."""
     reduction_factor: int = 3
     """asha: a trial goes on from a rung when it is among the best 1 / reduction_factor there; rungs are at
     grace_epochs times its powers, also those of race."""
     race_p: float = 0.05
-    """race: chance of stopping a trial that is as good as the best, at each look (one-sided)."""
+    """race: one-sided significance level of each interim test."""
     confirm_seeds: int = 3
     """Fresh seeds with which the chosen and the untuned configuration are trained again when the search is over: their
     difference is the study's claim. 0 leaves it out."""
@@ -197,7 +197,8 @@ class ClusterConfig:
     max_attempts: int = 3
     """Workers that may die on a fold before it is given up."""
     hello_seconds: float = 900.0
-    """Longest time in seconds without any worker, for which a growing cluster may have to start a node."""
+    """Seconds: fail if no worker has been available for this long. Raise it if your autoscaler needs longer to add a
+    node."""
 
     def __post_init__(self) -> None:
         require(self.workers >= 0, "cluster.workers", self.workers, "0 or more")

@@ -45,7 +45,7 @@ class TrainingConfig:
     learning_rate: float = 0.001
     """Adam's step size, at its highest."""
     encoder_learning_rate: float = 0.00002
-    """Adam's step size, at its highest, for layers of encoders that are trained (features.*.tune_layers)."""
+    """Adam's step size, at its highest, for layers of encoders that are trained (features.*.finetune_layers)."""
     gradient_checkpointing: bool = False
     """Compute the states of an encoder's trained layers again in the backward pass instead of keeping them."""
     encoder_precision: Literal["float32", "bfloat16"] = "float32"

@@ -26,7 +26,7 @@ from raysys.errors import CorpusError
 from raysys.storage import Folder
 
 _FILL = "fill the column '{0}', or set --features.precomputed.{0} FILE.npz"
-_SKIP = "mend it or pass --corpus.skip_bad true"
+_SKIP = "fix it or pass --corpus.skip_bad true"
 
 
 class Rules(ABC):
@@ -146,7 +146,7 @@ def check_dialogues(raw: RawCorpus) -> None:
             if here != there:
                 raise CorpusError(
                     f"{where}: dialogue '{row.dialogue_id}' is in {column} '{here}', but its turn {one.turn} is in "
-                    f"'{there}': mend the column '{column}', or give the two dialogues different names"
+                    f"'{there}': fix the column '{column}', or give the two dialogues different names"
                 )
         if row.turn < 0:
             raise CorpusError(f"{where}: turn is {row.turn}, but must be 0 or more")

@@ -105,7 +105,7 @@ def _dialogue(
         head = _HEAD.match(block[0])
         if head is None:
             raise CorpusError(
-                f"{where}: must be '[START - END]<tab>UTTERANCE<tab>LABEL<tab>[V, A, D]': mend the line"
+                f"{where}: must be '[START - END]<tab>UTTERANCE<tab>LABEL<tab>[V, A, D]': fix the line"
             )
         label = _merged(_CODES.get(head["code"], ""), emotions)
         if label not in emotions:
@@ -152,7 +152,7 @@ def _votes(lines: list[str], emotions: tuple[str, ...], where: str) -> dict[str,
         for word in filter(None, words):
             if word not in _WORDS:
                 raise CorpusError(
-                    f"{where}: an evaluator's choice is '{word}' ({nearest(word, _WORDS)}): mend the C-E line"
+                    f"{where}: an evaluator's choice is '{word}' ({nearest(word, _WORDS)}): fix the C-E line"
                 )
         counts.update({_merged(_WORDS[word], emotions) for word in words if word})
     return dict(counts)

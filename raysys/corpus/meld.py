@@ -114,7 +114,7 @@ def _utterance(row: dict[str, Any], split: str, where: str) -> Utterance:
             numbers[name] = int(row[name])
         except ValueError as error:
             raise CorpusError(
-                f"{where}: {name} is {row[name]!r}, but must be a whole number: mend the row"
+                f"{where}: {name} is {row[name]!r}, but must be a whole number: fix the row"
             ) from error
     dialogue = f"{_SPLITS[split]}_dia{numbers['Dialogue_ID']}"
     return Utterance(

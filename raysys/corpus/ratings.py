@@ -340,7 +340,7 @@ def _chosen(names: Sequence[str], known: Format, where: str, other: str) -> dict
     for name in names:
         if name not in known.variables:
             raise CorpusError(
-                f"{where}: '{name}' is none of {known.name} ({nearest(name, known.variables)}): mend it, {other}"
+                f"{where}: '{name}' is none of {known.name} ({nearest(name, known.variables)}): fix it, {other}"
             )
     if known.kind == "categorical" and len(names) != 1:
         raise CorpusError(f"{where}: {known.name} is categorical: give one class, not {names}")
@@ -361,6 +361,6 @@ def _rating(cell: str, variable: str, known: Format, where: str) -> float:
         if not math.isfinite(value):
             other = "write a point for a decimal comma" if "," in cell else "leave the row out"
         raise CorpusError(
-            f"{where}: {variable} is '{cell}', but {known.name} takes {rule}: mend it, or {other}"
+            f"{where}: {variable} is '{cell}', but {known.name} takes {rule}: fix it, or {other}"
         )
     return known.scaled(value) if known.kind == "numeric" else value

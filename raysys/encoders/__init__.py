@@ -90,7 +90,7 @@ class FeaturesConfig:
             require(bool(part and corpus), "features.trained_on", entry, "PART_OF_A_NAME=CORPUS")
         pool = self.pool_frames
         require(1 <= pool <= 1000, "features.pool_frames", pool, "1 to 1000")
-        if self.audio == "audio_transformers" and self.audio_transformers.tune_layers:
+        if self.audio == "audio_transformers" and self.audio_transformers.finetune_layers:
             rule = "1 where layers of the audio encoder are trained"
             require(pool == 1, "features.pool_frames", pool, rule)
             rule = "train or none where layers of the audio encoder are trained"

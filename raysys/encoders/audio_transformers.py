@@ -58,7 +58,7 @@ class AudioTransformersConfig(EncoderConfig):
     output: Literal["layers", "convolutions"] = "layers"
     """layers, or convolutions: what wav2vec 2.0, HuBERT, WavLM and data2vec compute of 25 ms every 20 ms before their
     first layer, 512 values wide."""
-    tune_layers: int = 0
+    finetune_layers: int = 0
     """Top layers, up to the one in `layers`, that are trained with the model in every fold; 0 keeps all frozen."""
     patches: Literal["time", "all"] = "time"
     """Of models with patches (AST): time (mean over the frequencies of one moment) or all (each a frame)."""
@@ -74,10 +74,10 @@ class AudioTransformersConfig(EncoderConfig):
     """auto (CUDA when there is one), cpu or cuda."""
 
     def __post_init__(self) -> None:
-        check_model_settings(_GROUP, self.model, self.layers, self.tune_layers)
-        fits = self.output == "layers" or not self.tune_layers
+        check_model_settings(_GROUP, self.model, self.layers, self.finetune_layers)
+        fits = self.output == "layers" or not self.finetune_layers
         rule = f"0 where features.{_GROUP}.output is convolutions"
-        require(fits, f"features.{_GROUP}.tune_layers", self.tune_layers, rule)
+        require(fits, f"features.{_GROUP}.finetune_layers", self.finetune_layers, rule)
         window, overlap = self.window_seconds, self.overlap_seconds
         require(1 <= window <= 600, f"features.{_GROUP}.window_seconds", window, "1 to 600")
         rule = f"0 to half of features.{_GROUP}.window_seconds"
@@ -91,7 +91,7 @@ class AudioTransformersConfig(EncoderConfig):
 
     def top(self) -> TopRecipe | None:
         """The layers that are trained with the model."""
-        return self.build("audio").top() if self.tune_layers else None
+        return self.build("audio").top() if self.finetune_layers else None
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class AudioTransformersEncoder(Encoder):
                 f"reads no samples: set --features.{_GROUP}.output layers"
             )
         self._files.check_layers(config.layers)
-        self._layers = self._files.stored_layers(config.layers, config.tune_layers)
+        self._layers = self._files.stored_layers(config.layers, config.finetune_layers)
         if not (self._files.folder / "preprocessor_config.json").is_file():
             raise self._files.unusable(ValueError("preprocessor_config.json is missing"))
 
@@ -149,7 +149,7 @@ class AudioTransformersEncoder(Encoder):
         model = self._files.load("AutoModel", dtype=torch.float32, use_safetensors=True)
         known = FAMILIES[self._files.kind](model, self._files.load("AutoFeatureExtractor"))
         bands = known.bands if self._config.patches == "time" else 1
-        (first,), count = self._layers, self._config.tune_layers
+        (first,), count = self._layers, self._config.finetune_layers
         return recipe_of(model, self._files.settings, first=first, count=count, bands=bands)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -167,7 +167,7 @@ class AudioTransformersEncoder(Encoder):
             "encoder": _GROUP,
             **{name: getattr(config, name) for name in names},
             "layers": list(self._layers),
-            "marked": config.tune_layers > 0,
+            "marked": config.finetune_layers > 0,
             "precision": config.precision,
             "files": self._files.files,
             "code": code_digest(sys.modules[__name__], audio_models, pretrained, waveform, audio),
@@ -245,11 +245,11 @@ class AudioTransformersEncoder(Encoder):
         states = join_windows(
             [(start, part[leading:].reshape(-1, bands, part.shape[1])) for start, part in pieces]
         )
-        if self._config.tune_layers:
+        if self._config.finetune_layers:
             if leading and len(pieces) > 1:
                 raise FeatureError(
                     f"an utterance is longer than '{self._config.model}' hears at once, so its layers cannot be "
-                    f"trained: leave it out, or set --features.{_GROUP}.tune_layers 0"
+                    f"trained: leave it out, or set --features.{_GROUP}.finetune_layers 0"
                 )
             every = np.concatenate([first, states.reshape(-1, states.shape[2])])
             return marked(every, slice(leading, None))

@@ -102,7 +102,7 @@ def as_stored(frames: Frames, encoder: Encoder, row: Utterance) -> Frames:
         kept = frames if encoder.keeps_precision else frames.astype(np.float16)
     if not np.isfinite(kept).all():
         raise FeatureError(
-            f"features of utterance '{row.utterance_id}' hold NaN or infinity: mend or leave out the utterance"
+            f"features of utterance '{row.utterance_id}' hold NaN or infinity: fix or leave out the utterance"
         )
     return kept
 

@@ -48,7 +48,7 @@ def chosen_frames(
             yield from _chosen(film, row, path, choose)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise FeatureError(f"cannot decode film {path} ({reason}): mend or leave it out") from error
+        raise FeatureError(f"cannot decode film {path} ({reason}): fix or leave it out") from error
 
 
 def _chosen(
@@ -65,7 +65,7 @@ def _chosen(
     inside = [time for time in times if start <= time <= last]
     if not inside:
         raise FeatureError(
-            f"{path} shows nothing between {start:g} and {last:g} s: mend start and end of '{row.utterance_id}'"
+            f"{path} shows nothing between {start:g} and {last:g} s: fix start and end of '{row.utterance_id}'"
         )
     yield from _decoded(film, stream, [inside[k] for k in choose(len(inside))])
 

@@ -163,7 +163,7 @@ class PretrainedModel:
 
         Args:
             chosen: `layers` of the settings.
-            tuned: `tune_layers` of the settings.
+            tuned: `finetune_layers` of the settings.
 
         Raises:
             FeatureError: the model's layers cannot be trained, or are fewer.
@@ -173,13 +173,13 @@ class PretrainedModel:
         if self.kind not in TUNABLE:
             raise FeatureError(
                 f"layers of a {self.kind} model ('{self.name}') cannot be trained here: set "
-                f"--features.{self._group}.tune_layers 0, or choose one of {', '.join(sorted(TUNABLE))}"
+                f"--features.{self._group}.finetune_layers 0, or choose one of {', '.join(sorted(TUNABLE))}"
             )
         top = chosen[0] % (self.layers + 1)
         if tuned > top:
             raise FeatureError(
-                f"features.{self._group}.tune_layers is {tuned}, but '{self.name}' has {top} layers up to layer {top}: "
-                "lower it"
+                f"features.{self._group}.finetune_layers is {tuned}, but '{self.name}' has {top} layers up to layer "
+                f"{top}: lower it"
             )
         return (top - tuned,)
 
@@ -230,7 +230,9 @@ class PretrainedModel:
         raise self.unusable(ValueError(f"{pickled[0]} may run code when it is read; convert it"))
 
 
-def check_model_settings(group: str, model: str, layers: Sequence[int], tune_layers: int) -> None:
+def check_model_settings(
+    group: str, model: str, layers: Sequence[int], finetune_layers: int
+) -> None:
     """Rules of the settings that name a model and its layers.
 
     Raises:
@@ -240,8 +242,8 @@ def check_model_settings(group: str, model: str, layers: Sequence[int], tune_lay
     distinct = len(layers) == len(set(layers)) > 0
     require(distinct, f"features.{group}.layers", layers, "one or more, each once")
     rule = f"0 or more, with one layer in features.{group}.layers"
-    fits = tune_layers == 0 or (tune_layers > 0 and len(layers) == 1)
-    require(fits, f"features.{group}.tune_layers", tune_layers, rule)
+    fits = finetune_layers == 0 or (finetune_layers > 0 and len(layers) == 1)
+    require(fits, f"features.{group}.finetune_layers", finetune_layers, rule)
 
 
 def join_layers(

@@ -147,7 +147,7 @@ def extract_store(
     first = next(iter(sorted(failed)), None)
     if first is not None and (not skip_bad or len(failed) == len(corpus)):
         more = f" (and {len(failed) - 1} more bad rows)" if len(failed) > 1 else ""
-        raise FeatureError(f"{failed[first]}{more}: mend it or pass --corpus.skip_bad true")
+        raise FeatureError(f"{failed[first]}{more}: fix it or pass --corpus.skip_bad true")
     _complete(folder, list(shards), _description(corpus, modality, encoder), failed)
     opened = open_store(corpus, modality, encoder, cache)
     assert opened is not None

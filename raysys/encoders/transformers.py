@@ -51,7 +51,7 @@ class TransformersConfig(EncoderConfig):
     """Layers whose token states are used; 0 is what the first one reads, -1 the last."""
     layer_pooling: LayerPooling = "concat"
     """Of several layers: concat (side by side) or mean."""
-    tune_layers: int = 0
+    finetune_layers: int = 0
     """Top layers, up to the one in `layers`, that are trained with the model in every fold; 0 keeps all frozen."""
     context_turns: int = 0
     """Turns of the dialogue before the utterance that the model reads too, each closed by a separator. Only states of
@@ -66,7 +66,7 @@ class TransformersConfig(EncoderConfig):
     """auto (CUDA when there is one), cpu or cuda."""
 
     def __post_init__(self) -> None:
-        check_model_settings(_GROUP, self.model, self.layers, self.tune_layers)
+        check_model_settings(_GROUP, self.model, self.layers, self.finetune_layers)
         tokens = self.max_tokens
         require(tokens >= 3, "features.transformers.max_tokens", tokens, "3 or more")
         turns = self.context_turns
@@ -81,7 +81,7 @@ class TransformersConfig(EncoderConfig):
 
     def top(self) -> TopRecipe | None:
         """The layers that are trained with the model."""
-        return self.build("text").top() if self.tune_layers else None
+        return self.build("text").top() if self.finetune_layers else None
 
     def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
         """That it reads other utterances."""
@@ -146,7 +146,7 @@ class TransformersEncoder(Encoder):
                 "--features.audio_transformers.model"
             )
         self._files.check_layers(config.layers)
-        self._layers = self._files.stored_layers(config.layers, config.tune_layers)
+        self._layers = self._files.stored_layers(config.layers, config.finetune_layers)
 
     def top(self) -> TopRecipe:
         """The layers above those whose states are encoded, as pretrained.
@@ -155,7 +155,7 @@ class TransformersEncoder(Encoder):
             FeatureError: the model cannot be loaded.
         """
         model = self._files.load("AutoModel", dtype=torch.float32, use_safetensors=True)
-        (first,), count = self._layers, self._config.tune_layers
+        (first,), count = self._layers, self._config.finetune_layers
         return recipe_of(model, self._files.settings, first=first, count=count)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class TransformersEncoder(Encoder):
         return {
             "encoder": _GROUP,
             "layers": list(self._layers),
-            "marked": config.tune_layers > 0,
+            "marked": config.finetune_layers > 0,
             "layer_pooling": config.layer_pooling,
             "context_turns": config.context_turns,
             "max_tokens": config.max_tokens,
@@ -213,7 +213,7 @@ class TransformersEncoder(Encoder):
             for row, k in enumerate(batched):
                 every = states[row, : len(pieces[k].ids)].numpy()
                 own = pieces[k].kept
-                yield k, marked(every, own) if config.tune_layers else every[own]
+                yield k, marked(every, own) if config.finetune_layers else every[own]
 
     def _pieces(self, text: str, *before: str) -> _Pieces:
         if self._config.context_turns:

@@ -26,10 +26,10 @@ class EmotionEmbeddingLossConfig:
     """emotion_embedding: the run of jobs.map_labels whose emotion space is used: its name in storage.runs, or its
     folder. label_mapping: one whose formats stay as they are, while those that it was not taught are added."""
     supervised: tuple[str, ...] = ()
-    """emotion_embedding: formats of the corpus whose ratings are taught; the others are zero-shot. Empty: all
-    that people rated."""
+    """emotion_embedding: label formats trained on directly; all others are evaluated zero-shot. Empty: all that people
+    rated."""
     augmented: tuple[str, ...] = ()
-    """emotion_embedding: further formats of the space that are taught what it makes of the supervised ratings."""
+    """emotion_embedding: further formats of the space, trained on what it makes of the supervised ratings."""
 
     def check(self) -> None:
         """Refuse formats that are named twice."""

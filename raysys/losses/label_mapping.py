@@ -31,7 +31,7 @@ class LabelMappingLossConfig:
     sharing: float = 0.1
     """label_mapping: weight of 1 - cosine between the decoders' weight vectors of variables that mean the same; 1 in
     the authors' code, which names 0.1 and does not multiply by it."""
-    untaught: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     """label_mapping: formats that are left out of training, so that they can be added to the space afterwards."""
 
     def check(self) -> None:
@@ -40,8 +40,8 @@ class LabelMappingLossConfig:
         for name in names:
             value = getattr(self, name)
             require(value >= 0, f"loss.{name}", value, "0 or more")
-        once = len(set(self.untaught)) == len(self.untaught)
-        require(once, "loss.untaught", self.untaught, "different formats")
+        once = len(set(self.left_out)) == len(self.left_out)
+        require(once, "loss.left_out", self.left_out, "different formats")
         some = self.mapping + self.autoencoding
         require(some > 0, "loss.mapping", self.mapping, "above 0 where loss.autoencoding is 0")
 
@@ -62,7 +62,7 @@ class LabelMappingLoss:
     @property
     def taught(self) -> list[bool]:
         """Whether each format is."""
-        return [one.name not in self.weights.untaught for one in self.formats]
+        return [one.name not in self.weights.left_out for one in self.formats]
 
     def __call__(self, output: ModelOutput, batch: Batch) -> Float[Tensor, ""]:
         """The loss of one batch; its targets are NaN where an item is not rated in one of the two formats."""

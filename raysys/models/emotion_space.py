@@ -253,7 +253,8 @@ def load_space(place: Folder) -> EmotionSpace:
         outputs = len(content["task"]["outputs"])
         network = model.chosen.build(model.modalities, dims=dims, n_outputs=outputs)
         network.load_state_dict(dict(under("model/", tensors)))
-        left_out = content["config"]["loss"].get("untaught", ())
+        loss = content["config"]["loss"]
+        left_out = loss.get("left_out", loss.get("untaught", ()))  # its earlier name
         width = sum(len(one.variables) for one in formats)
         mean, std = (tensors[f"readout/{name}"][:width] for name in ("mean", "std"))
     except (SafetensorError, RuntimeError, KeyError, TypeError, ConfigError) as error:

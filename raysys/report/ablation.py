@@ -241,7 +241,7 @@ def variant_table(result: AblationResult, metric: Metric) -> Table:
     difference = interval(metric, found) if found else ""
     score = metric.show(baseline[metric.name])
     after = [difference, *([""] if curve else []), ""]
-    rows += [(), (_rival(result), *blank, score, *after, *cells(others, baseline))]
+    rows += [(), (_baseline_title(result), *blank, score, *after, *cells(others, baseline))]
     return Table(_title(result, metric), heads, rows, faint=(published,))
 
 
@@ -281,7 +281,7 @@ def column_table(result: AblationResult, metric: Metric) -> Table:
     score = metric.show(result.baseline.mean[metric.name])
     before = [""] * (has_published + own)
     after = [""] * (len(heads) - 2 - len(before))
-    rows += [(), (_rival(result), *before, score, *after)]
+    rows += [(), (_baseline_title(result), *before, score, *after)]
     return Table(_title(result, metric), heads, rows, faint=faint)
 
 
@@ -350,7 +350,7 @@ def _difference(one: VariantResult, metric: Metric) -> str:
     return interval(metric, found) if found else ""
 
 
-def _rival(result: AblationResult) -> str:
+def _baseline_title(result: AblationResult) -> str:
     return f"{TASKS[result.task].baseline_name}, the first's input"
 
 

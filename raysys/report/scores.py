@@ -70,7 +70,7 @@ class OnTest:
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """A simple rival, tuned on the same validation parts."""
+    """A simple baseline, tuned on the same validation parts."""
 
     name: str
     fitted_on: str

@@ -160,13 +160,13 @@ def score_table(result: TrialResult) -> Table:
     """Fold by fold, mean over seeds: val, test, and the baseline beside it; then means, deviations, the ensemble."""
     task, metrics = TASKS[result.task], shown(result.metrics)
     chosen = next(metric for metric in result.metrics if metric.name == result.select)
-    rival = task.baseline_name
+    simple = task.baseline_name
     heads = [
         "fold",
         "epochs",
         f"val {chosen.title}",
         *(metric.title for metric in metrics),
-        *(f"{rival} {metric.title}" for metric in metrics),
+        *(f"{simple} {metric.title}" for metric in metrics),
     ]
     rows: list[Sequence[str]] = []
     folds = sorted({one.fold for one in result.folds})
@@ -194,14 +194,15 @@ def score_table(result: TrialResult) -> Table:
             ("ensemble", "", "", *cells(metrics, result.ensemble.mean), *[""] * len(metrics))
         )
     of_seeds = f", mean of {len(result.seeds)} seeds" if several else ""
-    title = f"{result.corpus}, {result.model}: test scores {task.caption}{of_seeds}, beside {rival} on the same folds"
-    note = "The last epochs are kept, none is chosen." if result.keep == "last" else ""
+    title = f"{result.corpus}, {result.model}: test scores {task.caption}{of_seeds}, with {simple} on the same folds"
+    kept = "The last epochs are kept, none is chosen." if result.keep == "last" else ""
+    note = " ".join(filter(None, (task.legend, kept)))
     faint = heads[3 + len(metrics) :]
     return Table(title, heads, rows, strong=("mean", deviation), faint=faint, note=note)
 
 
 def baseline_table(result: TrialResult) -> Table:
-    """The simple rivals on the same folds, and whether the model can be told from them."""
+    """The simple baselines on the same folds, and whether the model can be told from them."""
     task, metrics = TASKS[result.task], shown(result.metrics)
     main = next(metric for metric in result.metrics if metric.name == task.main)
     rows = [

@@ -111,7 +111,7 @@ def _calibrated(result: TrialResult) -> Iterator[str]:
 def _trial_lines(result: TrialResult) -> Iterator[Line]:
     yield score_table(result)
     if len(result.seeds) > 1:
-        yield f"below        every test utterance counts once for each of the {len(result.seeds)} seeds"
+        yield "note         the tables below count each test utterance once per seed"
     if result.baselines:
         yield baseline_table(result)
     yield from result.summary.tables()

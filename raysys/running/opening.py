@@ -79,7 +79,7 @@ def open_trial(
         outcome: the trial.
         kind: of the result.
         aggregate: see `Session.aggregate`.
-        baselines: the simple rivals, the one that tables show first.
+        baselines: the simple baselines, the one that tables show first.
         seconds: where the time went.
         mlflow: where it is logged.
         folder: of the trial.
@@ -202,7 +202,7 @@ def compare_baseline(
 
     Args:
         plan: of the command.
-        baseline: a simple rival.
+        baseline: a simple baseline.
         folds: the model's scores, of every training.
         opened: its test predictions.
         names: of the scores to keep.

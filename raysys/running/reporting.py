@@ -14,6 +14,7 @@ from raysys.predictions import read_predictions
 from raysys.report.headline import sentence
 from raysys.report.markdown import as_markdown
 from raysys.report.page import page
+from raysys.report.pictures import draw
 from raysys.report.results import AblationResult, RefitResult, Result, StudyResult, read_result
 from raysys.report.sections import Material, report_lines, report_sections, report_title
 from raysys.report.study_pictures import study_figures
@@ -23,7 +24,7 @@ from raysys.search.space import Space, make_space
 from raysys.settings import flat, from_dict, to_dict
 from raysys.storage import Folder
 from raysys.tasks import TASKS
-from raysys.tasks.exhibits import Exhibit, Picture
+from raysys.tasks.exhibits import Exhibit, HeatMap, Picture
 from raysys.tasks.task import Task
 from raysys.tracking.command_log import JOBS
 
@@ -35,7 +36,7 @@ def report_command(place: str, *, out: str, runs: Folder) -> None:
 
     Args:
         place: the run's name or folder, or a variant's folder.
-        out: a further file, .html or .md; empty for none.
+        out: a further file: the report as .html or .md, or its first picture of similarity as .png; empty for none.
         runs: folder of all runs.
 
     Raises:
@@ -43,13 +44,18 @@ def report_command(place: str, *, out: str, runs: Folder) -> None:
         StorageError: it has not ended, or is damaged.
     """
     folder, file = run_of(place, runs), Path(out).expanduser()
-    if out and file.suffix.lower() not in (".html", ".md"):
-        raise ConfigError(f"--out is {out}, but must end with .html or .md")
+    if out and file.suffix.lower() not in (".html", ".md", ".png"):
+        raise ConfigError(f"--out is {out}, but must end with .html, .md or .png")
     if out and not file.parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {file.parent}")
     if folder.exists("run.json") or not folder.exists(PAGE):  # else it was handed on, with its page
         write_report(folder)
-    if out:
+    if file.suffix.lower() == ".png":
+        drawn = [one for one in _pictures(folder, read_result(folder)) if isinstance(one, HeatMap)]
+        if not drawn:
+            raise ConfigError(f"--out {out}: {place} has no picture of similarity: give .html")
+        draw(drawn[0]).savefig(file, dpi=80)
+    elif out:
         name = MARKDOWN if file.suffix.lower() == ".md" else PAGE
         file.write_bytes(folder.read_bytes(name))
     print(sentence(read_result(folder)))

@@ -29,7 +29,7 @@ Scores = Sequence[Mapping[str, float]]
 
 
 class Baselines:
-    """The simple rivals for every set of modalities and share of the train parts, fitted one after the other.
+    """The simple baselines for every set of modalities and share of the train parts, fitted one after the other.
 
     Args:
         plan: data and folds.

@@ -55,7 +55,7 @@ class SearchSource:
         base: the configuration without any proposal; with the round's prior. Its name begins those of the trials,
             which must be the only ones of their names that the pool ever has.
         searcher: of Tune; proposes `number`, `params` and `values`.
-        scheduler: stops; one that has folds train in turn needs the trial beside as its first rival, and waits for it.
+        scheduler: stops; one that has folds train in turn needs the other trial as its first opponent, and waits.
         journal: of the study.
         round_number: from 1.
         in_flight: trials that run at the same time, as many workers as there are now.

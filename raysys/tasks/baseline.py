@@ -1,4 +1,4 @@
-"""The simple rivals of a model: features pooled over time, for scikit-learn's classifiers and regressors.
+"""The simple baselines of a model: features pooled over time, for scikit-learn's classifiers and regressors.
 
     frames [time, dim] -> mean, std, 10 % and 90 % quantile over time [4 dim], all modalities side by side
 
@@ -35,7 +35,7 @@ class Pooled:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a simple rival came to."""
+    """What a simple baseline came to."""
 
     name: str
     settings: str

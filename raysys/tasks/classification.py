@@ -76,12 +76,15 @@ class Classification(Task):
         "corpus.targets": (),
         "loss.regression": "ccc",
         "loss.space": "",
-        "loss.untaught": (),
+        "loss.left_out": (),
     }
     needs: ClassVar[Mapping[str, str]] = {}
     stored: ClassVar = ("probabilities", "labels")
     baseline_name: ClassVar = "SVM"
     caption: ClassVar = "in % (F1 is weighted)"
+    legend: ClassVar = (
+        "WA: accuracy; UA: mean recall over the emotions; F1: weighted by utterances."
+    )
     measures: ClassVar = True
     summary_type: ClassVar = ClassificationSummary
 
@@ -164,7 +167,7 @@ class Classification(Task):
     def balance(
         self, targets: ClassTargets, config: BalanceConfig, fold: Fold, *, seed: int
     ) -> BalancePlan | None:
-        """The mixtures of PDDS or one of its rivals."""
+        """The mixtures of PDDS or one of its baselines."""
         if config.method == "off":
             return None
         return plan_balance(

@@ -27,9 +27,6 @@ METRICS = (
 the mean F1 of all classes; then the worst class' recall, and the mean of 1 - S[truth, predicted] with S of people's
 VAD ratings, where each emotion has one: what is taken for a similar emotion counts less. Those that stand in
 no table choose as the others do, and are in result.json and MLflow."""
-_LETTERS = 4
-"""Of an emotion's name, over its column of confusions."""
-
 
 _OVER = {
     "folds": "Intervals (heat map): Student's, over the folds.",
@@ -72,26 +69,27 @@ class ClassificationSummary:
 
     def tables(self) -> list[Table]:
         """By emotion with confusions, by speaker, and the averaged matrix."""
-        heads = ("", "n", "prec.", "recall", "F1")
-        initials = [emotion[:_LETTERS] for emotion in self.emotions]
+        heads = ("", "utterances", "precision", "recall", "F1")
         rows = [
             (
                 emotion,
                 f"{row['utterances']:.0f}",
                 *(f"{100 * row[name]:.1f}" for name in ("precision", "recall", "f1")),
-                *map(str, self.confusion[k]),
             )
-            for k, (emotion, row) in enumerate(self.per_class.items())
+            for emotion, row in self.per_class.items()
         ]
         score = f"{100 * self.pooled['weighted_f1']:.1f}"
-        title = f"by emotion in %, all test utterances: weighted F1 {score}; right: predicted as"
+        title = f"by emotion in %, all test utterances: weighted F1 {score}"
+        mistaken = [
+            (emotion, *map(str, counts))
+            for emotion, counts in zip(self.emotions, self.confusion, strict=True)
+        ]
         return [
+            Table(title, heads, rows, strong=("F1",)),
             Table(
-                title,
-                (*heads, *initials),
-                rows,
-                strong=("F1",),
-                faint=initials,
+                "confusions: utterances by true (row) and predicted emotion",
+                ("", *self.emotions),
+                mistaken,
                 note=self._distance(),
             ),
             *speaker_table(METRICS, self.speakers),

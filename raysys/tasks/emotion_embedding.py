@@ -79,7 +79,7 @@ class EmotionEmbedding(RatedTask):
     fixed: ClassVar[Mapping[str, Any]] = {
         **WITHOUT_CLASSES,
         "corpus.targets": (),
-        "loss.untaught": (),
+        "loss.left_out": (),
         "training.label_smoothing": 0.0,
     }
     needs: ClassVar = {"loss.space": "the run of python -m jobs.map_labels that learnt the space"}

@@ -31,9 +31,9 @@ from raysys.predictions import Predictions
 from raysys.similarity.prior import FoldPrior
 from raysys.tasks.exhibits import Bars, Exhibit, File, Points
 from raysys.tasks.label_mapping_summary import (
+    BASELINES,
     METRICS,
     NEIGHBOURS,
-    RIVALS,
     LabelMappingSummary,
     score_ratings,
 )
@@ -202,7 +202,7 @@ class LabelMapping(RatedTask):
                 raise ConfigError(
                     f"loss.space has the formats {', '.join(o.name for o in space.formats)} and was taught "
                     f"{', '.join(space.taught)}, but here are {', '.join(names)}: formats are added to a space of the "
-                    "same tables that was learnt with --loss.untaught"
+                    "same tables that was learnt with --loss.left_out"
                 )
         return self
 
@@ -243,7 +243,7 @@ class LabelMapping(RatedTask):
         }
 
     def baseline(self, pooled: np.ndarray, targets: RatedTargets, fold: Fold) -> dict[str, float]:
-        """The scores of the better rival of each pair by its r on val, and `ridge/PAIR`, `knn/PAIR`: r on test."""
+        """The scores of the better baseline of each pair by its r on val, and `ridge/PAIR`, `knn/PAIR`: r on test."""
         scores: dict[str, float] = {}
         chosen, places = [], columns_of(self.formats)
         for source, target in self._scored():
@@ -251,7 +251,7 @@ class LabelMapping(RatedTask):
             both = ~np.isnan(ours).any(axis=1) & ~np.isnan(theirs).any(axis=1)
             parts = {part: rows[both[rows]] for part, rows in fold.parts().items()}
             pair = self._pair(source, target)
-            rivals = {}
+            baselines = {}
             for name, model in _rivals(len(parts["train"])).items():
                 model.fit(ours[parts["train"]], theirs[parts["train"]])
                 val, test = (
@@ -259,8 +259,8 @@ class LabelMapping(RatedTask):
                     for p in ("val", "test")
                 )
                 scores[f"{name}/{pair}"] = test["pearson"]
-                rivals[val["pearson"]] = test
-            chosen.append(rivals[max(rivals)])
+                baselines[val["pearson"]] = test
+            chosen.append(baselines[max(baselines)])
         means = {n: float(np.mean([one[n] for one in chosen])) for n in ("pearson", "rmse")}
         return {**means, **scores}
 
@@ -289,16 +289,16 @@ class LabelMapping(RatedTask):
                 for name in self.formats[target].variables
             }
             pairs[self._pair(source, target)] = by_variable
-        rivals = {
+        baselines = {
             pair: {
                 name: float(np.mean([fold[f"{name}/{pair}"] for fold in baseline]))
                 if baseline
                 else None
-                for name in RIVALS
+                for name in BASELINES
             }
             for pair in pairs
         }
-        return LabelMappingSummary(pairs, rivals)
+        return LabelMappingSummary(pairs, baselines)
 
     def show_summary(
         self, summary: LabelMappingSummary, predictions: Sequence[Predictions], corpus: str

@@ -13,7 +13,7 @@ METRICS = (
     LOSS,
 )
 """Pearson's correlation, and root mean squared error of ratings in 0..1."""
-RIVALS = ("ridge", "knn")
+BASELINES = ("ridge", "knn")
 """Of the model."""
 NEIGHBOURS = 50
 """Of the baseline."""
@@ -34,7 +34,7 @@ class LabelMappingSummary:
             (
                 pair,
                 f"{np.mean([one['pearson'] for one in variables.values()]):.3f}",
-                *("-" if (r := self.baselines[pair][n]) is None else f"{r:.3f}" for n in RIVALS),
+                *("-" if (r := self.baselines[pair][n]) is None else f"{r:.3f}" for n in BASELINES),
             )
             for pair, variables in self.pairs.items()
         ]

@@ -66,7 +66,7 @@ class RatedTask(Task):
 
     @abstractmethod
     def baseline(self, pooled: np.ndarray, targets: RatedTargets, fold: Fold) -> dict[str, float]:
-        """Test scores of the simple rival, fitted on a fold's train part.
+        """Test scores of the simple baseline, fitted on a fold's train part.
 
         Args:
             pooled: features over time of every utterance.

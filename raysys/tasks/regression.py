@@ -107,7 +107,7 @@ class Regression(Task):
         "corpus.emotions": (),
         "training.label_smoothing": 0.0,
         "loss.space": "",
-        "loss.untaught": (),
+        "loss.left_out": (),
     }
     needs: ClassVar = {"corpus.targets": "numeric columns of the manifest, as in [valence]"}
     stored: ClassVar = ("values", "targets")

@@ -106,6 +106,8 @@ class Task(Rules):
     baseline_name: ClassVar[str]
     caption: ClassVar[str]
     """What a reader of a table of scores must know."""
+    legend: ClassVar[str] = ""
+    """What its scores are, in a sentence below the table."""
     summary_type: ClassVar[type]
     reads_formats: ClassVar[bool] = False
     """Whether its models read label formats, instead of what people say and look like."""
@@ -240,13 +242,13 @@ class Task(Rules):
     def baselines(
         self, pooled: Pooled, targets: Any, folds: Sequence[Fold], *, choose: str
     ) -> list[Baseline]:
-        """The simple rivals, the one that tables show first.
+        """The simple baselines, the one that tables show first.
 
         Args:
             pooled: features over time of every utterance, see `raysys.tasks.baseline`.
             targets: see the class.
             folds: settings are chosen on their val parts, test parts are predicted once.
-            choose: the model's own validation score; one that the rival lacks, as the loss, is replaced by `main`.
+            choose: the model's own validation score; one that the baseline lacks, as the loss, is replaced by `main`.
         """
 
     def measure(self, val: Predictions) -> Any:

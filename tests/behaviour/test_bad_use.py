@@ -26,7 +26,7 @@ CASES: dict[str, tuple[str, str]] = {
     "compare: a page elsewhere": ("compare small plain --page /nowhere/x.html", "there is no folder"),
     "compare: a page of another kind": ("compare small plain --page x.pdf", "must end with .html"),
     "report: no run": ("report nobody", "is no run"),
-    "report: another kind": ("report small --out x.pdf", "must end with .html or .md"),
+    "report: another kind": ("report small --out x.pdf", "must end with .html, .md or .png"),
     "report: no folder": ("report small --out /nowhere/x.html", "there is no folder"),
     "register: no run": ("register nobody --name x", "is no run"),
     "register: a name with a slash": ("register small --name a/b", "must be a name without"),

@@ -103,9 +103,9 @@ def test_ratings_of_words_are_mapped_better_than_by_ridge(ratings_root: Path, tm
         cluster=CLUSTER,
     )
     result = cross_validate(config, resume=False, console=Console(file=StringIO()))
-    for pair, rivals in result.summary.baselines.items():
+    for pair, baselines in result.summary.baselines.items():
         variables = result.summary.pairs[pair].values()
         r = sum(one["pearson"] for one in variables) / len(variables)
-        print(f"{pair}: r {r:.3f}, ridge {rivals['ridge']:.3f}, kNN {rivals['knn']:.3f}")
-        assert r > rivals["ridge"] + 0.005
+        print(f"{pair}: r {r:.3f}, ridge {baselines['ridge']:.3f}, kNN {baselines['knn']:.3f}")
+        assert r > baselines["ridge"] + 0.005
         assert {one["items"] for one in variables} == {4438}

@@ -273,7 +273,7 @@ def test_a_format_is_added_to_a_space_whose_others_stay(
 ):
     import torch
 
-    loss = replace(config.loss, untaught=("mood",))
+    loss = replace(config.loss, left_out=("mood",))
     training = replace(config.training, select="loss")
     without = replace(config, name="without", loss=loss, training=training)
     run(cross_validate, without)

@@ -121,7 +121,7 @@ def test_perspectives_are_formats_of_their_own_and_are_mapped(config: Config):
 @pytest.mark.proof("tasks", "models", "losses")
 @shares_a_pool
 def test_a_perspective_is_added_to_a_space_whose_others_stay(config: Config):
-    loss = replace(config.loss, untaught=("vad@painter",))
+    loss = replace(config.loss, left_out=("vad@painter",))
     training = replace(config.training, select="loss")
     run(replace(config, name="viewers", loss=loss, training=training))
     added = run(replace(config, name="both", loss=replace(config.loss, space="viewers")))

@@ -376,5 +376,7 @@ def test_convolutions_are_what_comes_before_the_transformer(kind, audio_models, 
 def test_convolutions_of_a_model_without_them_are_refused(audio_models):
     with pytest.raises(FeatureError, match=r"reads no samples: set --features\.audio_transformers"):
         audio_encoder(audio_models["whisper"], output="convolutions")
-    with pytest.raises(ConfigError, match="tune_layers is 1, but must be 0 where .*convolutions"):
-        AudioTransformersConfig(output="convolutions", tune_layers=1)
+    with pytest.raises(
+        ConfigError, match="finetune_layers is 1, but must be 0 where .*convolutions"
+    ):
+        AudioTransformersConfig(output="convolutions", finetune_layers=1)

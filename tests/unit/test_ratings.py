@@ -205,14 +205,14 @@ def test_formats_that_are_left_out_must_be_there_and_choose_nothing():
     preset = str(Path(__file__).parents[2] / "configs" / "labels" / "words.yaml")
     for given, said in (
         (
-            ["--loss.untaught", "[plutchick8]"],
-            "unknown label format in loss.untaught 'plutchick8': did you mean",
+            ["--loss.left_out", "[plutchick8]"],
+            "unknown label format in loss.left_out 'plutchick8': did you mean",
         ),
-        (["--loss.untaught", "[vad, plutchik8]"], "two label formats are left to learn from"),
-        (["--loss.untaught", "[plutchik8]"], "training.select is '', but must be loss"),
+        (["--loss.left_out", "[vad, plutchik8]"], "two label formats are left to learn from"),
+        (["--loss.left_out", "[plutchik8]"], "training.select is '', but must be loss"),
         (
-            ["--loss.untaught", "[be5]", "--training.select", "loss", "--loss.space", "x"],
-            "loss.untaught is .*'be5'.*empty where loss.space",
+            ["--loss.left_out", "[be5]", "--training.select", "loss", "--loss.space", "x"],
+            "loss.left_out is .*'be5'.*empty where loss.space",
         ),
     ):
         with pytest.raises(ConfigError, match=said):

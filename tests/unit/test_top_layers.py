@@ -60,7 +60,7 @@ def test_top_layers_give_the_frozen_states_whatever_shares_the_batch(
 ):
     utterances, root = rows
     frozen = config_of(kind, models[kind], layers=(layer,))
-    tuned = replace(frozen, tune_layers=count)
+    tuned = replace(frozen, finetune_layers=count)
     modality = tuned.modalities[0]
     expected = encode_rows(frozen.build(modality), utterances, root)
     top = tuned.top().build().eval()
@@ -75,7 +75,7 @@ def test_top_layers_give_the_frozen_states_whatever_shares_the_batch(
 def test_turns_of_context_are_seen_and_left_out(models: dict[str, str], rows):
     utterances, root = rows
     frozen = TransformersConfig(model=models["bert"], context_turns=2)
-    tuned = replace(frozen, tune_layers=1)
+    tuned = replace(frozen, finetune_layers=1)
     expected = encode_rows(frozen.build("text"), utterances, root)
     stored = encode_rows(tuned.build("text"), utterances, root)
     assert [len(own_frames(one)) for one in stored] == [len(one) for one in expected]
@@ -87,7 +87,7 @@ def test_turns_of_context_are_seen_and_left_out(models: dict[str, str], rows):
 
 
 def test_a_recipe_without_weights_builds_what_trained_weights_fit_into(models: dict[str, str]):
-    recipe = config_of("wavlm", models["wavlm"], layers=(2,), tune_layers=1).top()
+    recipe = config_of("wavlm", models["wavlm"], layers=(2,), finetune_layers=1).top()
     again = TopRecipe(**recipe.plain).build()
     again.load_state_dict(recipe.build().state_dict())
     for one, other in zip(again.parameters(), recipe.build().parameters(), strict=True):
@@ -95,7 +95,7 @@ def test_a_recipe_without_weights_builds_what_trained_weights_fit_into(models: d
 
 
 def test_files_in_half_precision_are_trained_in_single_precision(models: dict[str, str]):
-    recipe = config_of("whisper", models["whisper"], layers=(2,), tune_layers=1).top()
+    recipe = config_of("whisper", models["whisper"], layers=(2,), finetune_layers=1).top()
     half = replace(recipe, settings={**recipe.settings, "dtype": "float16"})
     for built in (half.build(), replace(half, weights={}).build()):
         assert {weights.dtype for weights in built.parameters()} == {torch.float32}
@@ -103,7 +103,7 @@ def test_files_in_half_precision_are_trained_in_single_precision(models: dict[st
 
 def test_recomputing_states_in_the_backward_pass_changes_no_gradient(models: dict[str, str], rows):
     utterances, root = rows
-    tuned = config_of("bert", models["bert"], layers=(2,), tune_layers=2)
+    tuned = config_of("bert", models["bert"], layers=(2,), finetune_layers=2)
     values, mask = padded(encode_rows(tuned.build("text"), utterances, root))
 
     def gradients(checkpointing: bool) -> list[torch.Tensor]:
@@ -119,10 +119,10 @@ def test_recomputing_states_in_the_backward_pass_changes_no_gradient(models: dic
 
 def test_what_comes_out_is_normalised_as_frozen_frames_would_be(models: dict[str, str], rows):
     utterances, root = rows
-    tuned = config_of("whisper", models["whisper"], layers=(2,), tune_layers=1)
+    tuned = config_of("whisper", models["whisper"], layers=(2,), finetune_layers=1)
     stored = encode_rows(tuned.build("audio"), utterances, root)
     expected = np.concatenate(
-        encode_rows(replace(tuned, tune_layers=0).build("audio"), utterances, root)
+        encode_rows(replace(tuned, finetune_layers=0).build("audio"), utterances, root)
     )
     offsets = torch.tensor(np.cumsum([0, *map(len, stored)]))
     train = Part(
@@ -140,14 +140,16 @@ def test_what_comes_out_is_normalised_as_frozen_frames_would_be(models: dict[str
 
 def test_what_cannot_be_trained_is_refused_with_the_remedy(models: dict[str, str], rows):
     root = rows[1]
-    with pytest.raises(ConfigError, match="tune_layers .* with one layer in features"):
-        TransformersConfig(layers=(1, 2), tune_layers=1)
-    with pytest.raises(FeatureError, match=r"tune_layers is 9, but .* has \d layers up to layer"):
-        config_of("hubert", models["hubert"], tune_layers=9).build("audio")
-    audio = AudioTransformersConfig(model=models["hubert"], tune_layers=1)
+    with pytest.raises(ConfigError, match="finetune_layers .* with one layer in features"):
+        TransformersConfig(layers=(1, 2), finetune_layers=1)
+    with pytest.raises(
+        FeatureError, match=r"finetune_layers is 9, but .* has \d layers up to layer"
+    ):
+        config_of("hubert", models["hubert"], finetune_layers=9).build("audio")
+    audio = AudioTransformersConfig(model=models["hubert"], finetune_layers=1)
     with pytest.raises(ConfigError, match="features.normalise .* train or none where layers"):
         FeaturesConfig(audio="audio_transformers", audio_transformers=audio, normalise="speaker")
-    long = config_of("ast", models["ast"], tune_layers=1)
+    long = config_of("ast", models["ast"], finetune_layers=1)
     soundfile.write(root / "long.wav", np.full(40000, 0.1), 16000)
     with pytest.raises(FeatureError, match="longer than .* hears at once"):
         encode_rows(long.build("audio"), [Utterance("long", audio="long.wav")], root)

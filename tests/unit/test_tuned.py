@@ -28,7 +28,7 @@ WORDS = ("well then", "how come ?", "not so !")
 def text(tmp_path_factory: pytest.TempPathFactory) -> FoldData:
     """The sixty utterances with a text whose words tell the class, below one trained layer of two."""
     folder = make_text_model("bert", tmp_path_factory.mktemp("bert"))
-    encoder = TransformersConfig(model=str(folder), layers=(2,), tune_layers=1)
+    encoder = TransformersConfig(model=str(folder), layers=(2,), finetune_layers=1)
     rows = [Utterance(str(k), text=f"{WORDS[k % 3]} {'so it is ' * (k % 4)}") for k in range(N)]
     return above(encoder, encode_rows(encoder.build("text"), rows, Path()), "text")
 
@@ -108,7 +108,7 @@ def test_mixed_precision_and_recomputed_states_train_too(
 
 def test_frames_of_trained_audio_layers_are_normalised_and_masked(small: Config, tmp_path: Path):
     folder = make_audio_model("whisper", tmp_path / "model")
-    encoder = AudioTransformersConfig(model=str(folder), layers=(2,), tune_layers=1)
+    encoder = AudioTransformersConfig(model=str(folder), layers=(2,), finetune_layers=1)
     random = np.random.default_rng(0)
     stored = []
     for k in range(N):
