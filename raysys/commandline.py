@@ -82,12 +82,29 @@ def parse(
         what = f"{program.rpartition('.')[2]} {preset or 'without a preset'}"
         print(f"{what}: loading PyTorch, Ray and MLflow", flush=True)
     config, options = _build(values, arguments, preset)
+    if about is not None:
+        _tell_idle(config, arguments)
     if task and config.task != task:
         raise ConfigError(
             f"the task is {config.task}, but {program} does {task}: take a preset of it, as in configs/labels/, or "
             "python -m jobs.cross_validate"
         )
     return config, options
+
+
+def _tell_idle(config: "Config", arguments: Sequence[str]) -> None:
+    """Say which flags do nothing as the other settings stand."""
+    from raysys.config.names import check_effect
+
+    for argument in arguments:
+        name = argument.removeprefix("--").partition("=")[0]
+        if argument.startswith("--") and "." in name:
+            try:
+                check_effect(config, name, where="note")
+            except ConfigError as error:
+                print(f"note         {str(error).removeprefix('note: ')}", flush=True)
+            except AttributeError:  # a key of a map
+                continue
 
 
 def plain_parser(verb: str, about: str) -> PlainParser:

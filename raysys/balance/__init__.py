@@ -1,1 +1,1 @@
-"""Pairwise-emotion data distribution smoothing (PDDS) and what it is compared with: mixtures for a train part. NumPy only."""
+"""Pairwise-emotion data distribution smoothing (PDDS), and other mixtures for a train part, in NumPy only."""

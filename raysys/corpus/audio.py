@@ -22,7 +22,7 @@ import soundfile
 from jaxtyping import Float32
 
 from raysys.corpus.arrow import embedded, read_embedded
-from raysys.corpus.pictures import read_picture
+from raysys.corpus.pictures import picture_digest, read_picture
 from raysys.corpus.table import Utterance
 from raysys.corpus.tables import refuse_pointer
 from raysys.errors import CorpusError, StorageError
@@ -179,10 +179,7 @@ class Digests:
         path = self._root / row.image
 
         def seen() -> list[object]:
-            pixels = read_picture(path, where)
-            told = hashlib.sha256(pixels.tobytes())
-            told.update(f"{pixels.shape}".encode())
-            return [told.hexdigest()]
+            return [picture_digest(read_picture(path, where))]
 
         return str(self._kept(f"image {row.image}", path, seen)[0])
 

@@ -324,14 +324,16 @@ def _checked(fold: Fold) -> Fold:
 
 
 def learnt_record(folds: Sequence[Fold], corpus: Corpus) -> dict[str, list[int]]:
-    """What `learnt.json` holds: 16 hex digits of an utterance's samples, or of its text -> folds that learnt from it.
+    """What `learnt.json` holds: 16 hex digits of an utterance's samples, picture or text -> folds that learnt from it.
 
     By these it is known again, whatever it is called; utterances that are alike count as one.
     """
     found: dict[str, set[int]] = {}
     for fold in folds:
         for k in np.concatenate([fold.train, fold.val]):
-            for key in (corpus.audio_digests[k][:16], text_key(corpus.utterances[k].text)):
+            seen = corpus.image_digests[k] if corpus.image_digests else ""
+            text = text_key(corpus.utterances[k].text)
+            for key in (corpus.audio_digests[k][:16], seen[:16], text):
                 if key:
                     found.setdefault(key, set()).add(fold.index)
     return {key: sorted(numbers) for key, numbers in found.items()}

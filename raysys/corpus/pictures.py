@@ -1,5 +1,6 @@
 """Pictures of a corpus: files that Pillow reads, as RGB, the way round that the camera meant."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +37,10 @@ def read_picture(path: Path, where: str) -> Picture:
         raise CorpusError(
             f"{where}: image {path} cannot be read ({reason}): give a PNG, JPEG, WebP, BMP, GIF or TIFF file"
         ) from error
+
+
+def picture_digest(pixels: Picture) -> str:
+    """64 hex digits of a picture's pixels, whatever its file is called and however it is packed."""
+    told = hashlib.sha256(pixels.tobytes())
+    told.update(f"{pixels.shape}".encode())
+    return told.hexdigest()

@@ -274,6 +274,8 @@ def _local_folder(name: str, revision: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
+    if name.startswith(("/", "~", "./", "../")):
+        raise FileNotFoundError("there is no such folder")
     from huggingface_hub import model_info, snapshot_download, try_to_load_from_cache
 
     # refused at once when the way to the hub is closed; the loaders would try for a minute

@@ -10,7 +10,6 @@ from functools import cached_property
 
 from raysys.config import Config
 from raysys.config.running import TrackingConfig
-from raysys.corpus.audio import Heard
 from raysys.corpus.table import Utterance, text_key
 from raysys.encoders.encoder import Encoder
 from raysys.errors import ConfigError, StorageError
@@ -39,7 +38,7 @@ class Ensemble:
     name: str
     members: tuple[Member, ...]
     learnt: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    """Key of an utterance of the training corpus, by samples or by text -> folds that trained or validated on it."""
+    """Key of an utterance of the training corpus, by samples, picture or text -> folds that trained or chose by it."""
 
     @property
     def config(self) -> Config:
@@ -57,15 +56,15 @@ class Ensemble:
         config = self.config
         return {m: config.features.build(m) for m in config.model.modalities}
 
-    def may_speak(self, row: Utterance, heard: Heard | None) -> tuple[list[int], str]:
+    def may_speak(self, row: Utterance, perceived: str) -> tuple[list[int], str]:
         """Places of the members that have not learnt from an utterance, and what its reader must know.
 
         Args:
             row: the utterance.
-            heard: what is known of its audio.
+            perceived: digest of its samples, or of its picture, where the model reads such; else its text counts.
         """
         everyone = list(range(len(self.members)))
-        learnt = self.learnt.get(heard.digest[:16] if heard else text_key(row.text))
+        learnt = self.learnt.get(perceived[:16] or text_key(row.text))
         if not learnt:
             return everyone, ""
         others = [k for k in everyone if self.members[k].fold not in learnt]

@@ -17,7 +17,8 @@ from jaxtyping import Float32
 
 from raysys.batches.normalise import by_speaker
 from raysys.config import Config
-from raysys.corpus.audio import Heard, hear
+from raysys.corpus.audio import hear
+from raysys.corpus.pictures import picture_digest, read_picture
 from raysys.corpus.table import Utterance
 from raysys.encoders.encoder import FRAMED, Encoder, Frames
 from raysys.encoders.extraction import Unreadable, encode_portion, portions, read_portion
@@ -174,7 +175,7 @@ def _has_dialogues(rows: Sequence[Utterance]) -> bool:
 
 
 def _portion(ensemble: Ensemble, rows: Sequence[Utterance], most_seconds: float) -> list[Answer]:
-    heard, reasons = _hear(ensemble, rows, most_seconds)
+    perceived, reasons = _perceive(ensemble, rows, most_seconds)
     frames = {m: _encode(one, rows, reasons) for m, one in ensemble.encoders.items()}
     good = [k for k in range(len(rows)) if k not in reasons]
     answers: dict[int, Answer] = {
@@ -184,16 +185,16 @@ def _portion(ensemble: Ensemble, rows: Sequence[Utterance], most_seconds: float)
         kept = [rows[k] for k in good]
         outputs = _members(ensemble, {m: [f[k] for k in good] for m, f in frames.items()}, kept)
         for place, k in enumerate(good):
-            speaking, note = ensemble.may_speak(rows[k], heard.get(k))
+            speaking, note = ensemble.may_speak(rows[k], perceived.get(k, ""))
             answers[k] = _answer(ensemble, rows[k], outputs[speaking, place], note)
     return [answers[k] for k in range(len(rows))]
 
 
-def _hear(
+def _perceive(
     ensemble: Ensemble, rows: Sequence[Utterance], most_seconds: float
-) -> tuple[dict[int, Heard], dict[int, str]]:
-    """What is known of each row's audio, where the model hears; and what cannot be used -> why."""
-    heard: dict[int, Heard] = {}
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Digest of each row's samples, else of its picture, of what the model reads; and what cannot be used -> why."""
+    perceived: dict[int, str] = {}
     reasons: dict[int, str] = {}
     modalities = ensemble.config.model.modalities
     for k, row in enumerate(rows):
@@ -202,18 +203,23 @@ def _hear(
                 reasons.setdefault(
                     k, f"{row.utterance_id} has no {modality}, which the model reads"
                 )
-        if "audio" in modalities and k not in reasons:
-            try:
-                heard[k] = hear(row, Path(row.audio), row.utterance_id)
-            except CorpusError as error:
-                reasons[k] = str(error)
-                continue
-            if heard[k].seconds > most_seconds:
-                told = (
-                    f"{heard[k].seconds:.1f} s of audio, and at most {most_seconds:g} s are taken"
-                )
-                reasons[k] = f"{row.utterance_id}: {told}"
-    return heard, reasons
+        if k in reasons:
+            continue
+        try:
+            if "image" in modalities:
+                picture = read_picture(Path(row.image), row.utterance_id)
+                perceived[k] = picture_digest(picture)
+            if "audio" in modalities:
+                heard = hear(row, Path(row.audio), row.utterance_id)
+                perceived[k] = heard.digest
+                if heard.seconds > most_seconds:
+                    told = (
+                        f"{heard.seconds:.1f} s of audio, and at most {most_seconds:g} s are taken"
+                    )
+                    reasons[k] = f"{row.utterance_id}: {told}"
+        except CorpusError as error:
+            reasons[k] = str(error)
+    return perceived, reasons
 
 
 def _encode(

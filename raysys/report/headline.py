@@ -35,7 +35,10 @@ def headline(result: Result) -> str:
 
 def inputs_for(modalities: Sequence[str]) -> str:
     """What `jobs.predict` takes after the run, for a model that reads these."""
-    files = "" if tuple(modalities) == ("text",) else " FILE.wav"
+    kinds = {"audio": " FILE.wav", "image": " FILE.png", "video": " FILE.mp4"}
+    if len(kinds.keys() & set(modalities)) > 1:
+        return " FILE.csv"
+    files = "".join(kinds.get(modality, "") for modality in modalities)
     return files + (' --text "WHAT IS SAID"' if "text" in modalities else "")
 
 

@@ -33,12 +33,8 @@ class Annotators:
     """Share of the votes that are the majority of the others' votes; None where the others never have one."""
     ua: float | None
     """The same, mean over the emotions that are such majorities."""
-
-    @property
-    def agree(self) -> float:
-        """Share of the pairs that say the same."""
-        counts = np.array(self.pairs)
-        return float(np.trace(counts) / counts.sum())
+    agree: float
+    """Share of coincidences that are agreements, so that an utterance counts as it has annotators."""
 
     def line(self) -> str:
         """For people."""
@@ -72,7 +68,8 @@ def annotators_of(
         return None
     pairs = np.rint(np.einsum("ui,uj->ij", counts, counts) - np.diag(counts.sum(axis=0)))
     wa, ua = _against_others(counts, len(emotions))
-    return Annotators(names, pairs.astype(int).tolist(), alpha, len(counts), wa, ua)
+    agree = float(np.trace(found) / found.sum())
+    return Annotators(names, pairs.astype(int).tolist(), alpha, len(counts), wa, ua, agree)
 
 
 def coincidences(

@@ -128,6 +128,9 @@ class Classification(Task):
         """How annotators agree, and how many utterances have no votes, where votes are the targets."""
         people = annotators_of(corpus.votes, corpus.votes_elsewhere, corpus.emotions)
         found = [Finding("note", "annotators", people.line())] if people else []
+        if not people and corpus.votes.any():
+            message = "votes are shares, or one an utterance: how far annotators agree is not known"
+            found.append(Finding("note", "annotators", message))
         without = int((corpus.votes.sum(axis=1) == 0).sum()) if loss.targets == "votes" else 0
         if not without:
             return found

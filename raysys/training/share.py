@@ -111,15 +111,17 @@ def check_share(
                 f"training.share is {share:g}, but the train part of fold {fold.index} has {count} of the {kind} that "
                 "training.share_of names: set --training.share_of utterances"
             )
+    own = shared_folds(folds, config, task, targets, corpus.places)
     try:
-        task.check_folds(shared_folds(folds, config, task, targets, corpus.places), corpus)
+        task.check_folds(own, corpus)
     except CorpusError as error:
         reason = str(error).partition(":")[0]
         raise CorpusError(
             f"training.share is {share:g}, and {reason}: raise it, or set --training.share_of utterances"
         ) from error
+    kept, whole = (sum(len(fold.train) for fold in each) / len(each) for each in (own, folds))
     message = (
-        f"trained on {100 * share:g} % of the {kind} of each train part, drawn by the seed; val and test are whole, "
-        "and the baseline has the same share"
+        f"trained on {100 * share:g} % of the {kind} of each train part, drawn by the seed ({kept:.0f} of {whole:.0f} "
+        "utterances, mean of the folds); val and test are whole, and the baseline has the same share"
     )
     return [Finding("note", "share", message)]

@@ -178,6 +178,14 @@ def test_new_pictures_are_predicted(content: Config):
     assert (face["utterance"], cat["utterance"]) == ("face.jpg", "cat.jpg")
     assert face["vad@viewer.valence"] != cat["vad@viewer.valence"]
     assert "cannot be read" in broken["note"]
+    (root / "copies").mkdir()
+    for k in range(4):  # under other names and in other files, of which each fold learnt but one
+        Image.open(root / f"{k}.png").save(root / "copies" / f"copy_{k}.bmp")
+    known = records(ensemble, list(predict(ensemble, read_inputs([str(root / "copies")]))))
+    assert {one["note"] for one in known} == {
+        "in the training corpus: by folds that did not learn from it"
+    }
+    assert {one["members"] for one in known} == {1}
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_confusion_and_one_against_the_others_are_those_of_counting():
     assert found.names == ("joy", "fear", "anger", "other")
     assert found.pairs == pairs.tolist()
     assert (found.wa, found.ua) == pytest.approx((wa, ua))
-    assert found.agree == pytest.approx(np.trace(pairs) / pairs.sum())
+    assert found.agree == pytest.approx(np.trace(pairs) / pairs.sum())  # each has five votes
     table = annotators_table(found)
     assert table.rows[0][0] == "joy"
     assert sum(map(float, table.rows[0][2:])) == pytest.approx(100, abs=0.2)
