@@ -10,6 +10,7 @@ from raysys.config import Config
 from raysys.errors import ConfigError, FoldFailedError
 from raysys.report.results import TrialRecord
 from raysys.running.recall import longest_training
+from raysys.search.dashboard import FILE, Dashboard
 from raysys.search.journal import Journal, trial_name
 from raysys.search.scheduler import Scheduler, make_scheduler
 from raysys.search.searcher import StudySearcher
@@ -229,6 +230,7 @@ def search_source(
         ended=ended,
     )
     first = (round_number - 1) * search.num_trials
+    place = journal.folder.local_path
     searcher = StudySearcher(
         space,
         config.objectives,
@@ -236,6 +238,7 @@ def search_source(
         numbers=range(first, first + search.num_trials),
         records=records,
         points=points,
+        dashboard=Dashboard(place and place.parent / FILE),
     )
     return SearchSource(
         base,

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from raysys.report.results import TrialRecord
+from raysys.search.dashboard import Dashboard
 from raysys.search.journal import trial_name
 from raysys.search.space import Space
 from raysys.tasks.task import Metric
@@ -45,6 +46,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         numbers: numbers of the round's trials; each proposal takes the next.
         records: trials of the round that have begun; those that have not ended are proposed again, first.
         points: values to try before Optuna's own proposals.
+        dashboard: where ended trials are also written.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         numbers: range,
         records: Sequence[TrialRecord] = (),
         points: Sequence[dict[str, Any]] = (),
+        dashboard: Dashboard | None = None,
     ) -> None:
         super().__init__()
+        self._dashboard = dashboard or Dashboard(None)
         self._space = space
         self._objectives = [objective.name for objective in objectives]
         self._seed = seed
@@ -67,6 +71,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         for record in records:
             if record.has_ended:
                 self.study.add_trial(self._frozen(record))
+        self._dashboard.write(self.study)
         unfinished = [record for record in records if not record.has_ended]
         self._begun = {record.number for record in unfinished}
         fresh = [number for number in numbers if number not in known]
@@ -129,8 +134,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     ) -> None:
         """The trial has ended: by itself (`done` in its result), by the scheduler, or by an error."""
         trial = self._open.pop(trial_id, None)
-        if trial is None:
-            return
+        if trial is not None:
+            self._tell(trial, result, error)
+            self._dashboard.write(self.study)
+
+    def _tell(self, trial: optuna.Trial, result: Mapping[str, Any] | None, error: bool) -> None:
         if error or not result:
             self.study.tell(trial, state=TrialState.FAIL)
             return

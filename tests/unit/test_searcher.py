@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
 from raysys.config import Config
 from raysys.config.running import Distribution, SearchConfig
 from raysys.report.results import TrialRecord
+from raysys.search.dashboard import Dashboard
 from raysys.search.journal import Journal, trial_name
 from raysys.search.scheduler import Scheduler, make_scheduler, rungs
 from raysys.search.searcher import StudySearcher, importances
@@ -303,3 +305,38 @@ def test_a_study_on_steps_is_told_again_and_has_importances():
     assert set(importances(space, records, UA)) == {"loss.mu1"}
     searcher = StudySearcher(space, [UA], seed=0, numbers=range(5), records=records)
     assert [trial.value for trial in searcher.study.trials] == [0.0, 0.1, 0.2, 0.1 * 3]
+
+
+def opened(file: Path) -> optuna.Study:
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(file)))
+    return optuna.load_study(study_name="study", storage=storage)
+
+
+def test_ended_trials_are_in_optunas_own_journal_each_once(tmp_path: Path):
+    file = tmp_path / "optuna.log"
+    space = make_space(Config(search=SearchConfig(space=MU)))
+
+    def search(records: Sequence[TrialRecord] = ()) -> StudySearcher:
+        return StudySearcher(
+            space, [UA], seed=3, numbers=range(6), records=records, dashboard=Dashboard(file)
+        )
+
+    first = search()
+    for k in range(3):
+        proposal = first.suggest(str(k))
+        assert isinstance(proposal, dict)
+        first.on_trial_complete(str(k), point(4, 0.1 * k, done=True))
+    first.suggest("open")
+    trials = opened(file).trials
+    assert [one.user_attrs["name"] for one in trials] == [trial_name(k) for k in range(3)]
+    assert [one.value for one in trials] == pytest.approx([0.0, 0.1, 0.2])
+    again = search()  # a resumed command
+    again.suggest("0")
+    again.on_trial_complete("0", point(4, 0.0, done=True))
+    assert len(opened(file).trials) == 3
+    file.write_bytes(b"damaged")
+    again.suggest("1")
+    again.on_trial_complete("1", point(4, 0.5, done=True))  # the study goes on
+    again.suggest("2")
+    again.on_trial_complete("2", point(4, 0.6, done=True))
+    assert len(opened(file).trials) == 3
