@@ -23,10 +23,10 @@ from raysys.commands import cross_validate as cross_validation
 from raysys.commands import tune as study
 from raysys.commands.compare import Comparison, compare_runs
 from raysys.config import Config
-from raysys.config.names import typed
+from raysys.config.names import known_names, typed
 from raysys.errors import ConfigError, nearest
 from raysys.report.results import AblationResult, StudyResult, TrialResult
-from raysys.settings import field_names, replaced
+from raysys.settings import replaced
 from raysys.storage import resolve_folder
 
 Source = Config | str | Path
@@ -68,7 +68,7 @@ def _config(source: Source, settings: Mapping[str, Any]) -> Config:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     config = source if isinstance(source, Config) else parse([str(source)], program="raysys")[0]
-    known = field_names(Config)
+    known = known_names(config)
     named = {name.replace("__", "."): value for name, value in settings.items()}
     for name in named:
         if name not in known:

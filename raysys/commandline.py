@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from raysys.background import has_begun, say_last_words
-from raysys.catalogue import Group, catalogue, unknown
+from raysys.catalogue import Group, Setting, catalogue, unknown
 from raysys.errors import ConfigError, CorpusError, HeadLostError, RaysysError
 from raysys.help import OPTIONS, help_page, topic_of
 from raysys.presets import find_preset
@@ -307,13 +307,18 @@ def _refuse_unknown_flags(arguments: Sequence[str]) -> None:
         if argument.endswith((".yaml", ".yml")) and not after_flag:
             raise ConfigError(f"'{argument}': a command takes one preset, before all flags")
         name = argument[2:].split("=", 1)[0]
-        if not argument.startswith("--") or name in settings:
+        if not argument.startswith("--") or name in settings or _is_map(name.rpartition(".")[0]):
             continue
         if name in known:
             raise ConfigError(
                 f"'{name}' is a group of settings: set one of them, see --help {name}"
             )
         raise ConfigError(unknown(name, settings))
+
+
+def _is_map(name: str) -> bool:
+    found = catalogue().get(name)
+    return isinstance(found, Setting) and found.accepts == "map"
 
 
 def _refuse_resume_and_retry(arguments: Sequence[str]) -> None:

@@ -118,14 +118,22 @@ def replaced(settings: Any, values: Mapping[str, Any]) -> Any:
         else:
             own[group] = value
     inner = {group: replaced(getattr(settings, group), rest) for group, rest in nested.items()}
+    if isinstance(settings, Mapping):
+        return {**settings, **own, **inner}
     return dataclasses.replace(settings, **own, **inner)
 
 
 def value_of(settings: Any, name: str) -> Any:
     """What the setting of a dotted name is."""
+    return getattr(holder_of(settings, name), name.rpartition(".")[2])
+
+
+def holder_of(settings: Any, name: str) -> Any:
+    """The settings among which that of a dotted name is; of a plug-in's `options` they are those that it chose."""
     value: Any = settings
-    for part in name.split("."):
-        value = getattr(value, part)
+    *above, _ = name.split(".")
+    for part in above:
+        value = getattr(value, "chosen" if part == "options" else part)
     return value
 
 

@@ -200,11 +200,10 @@ class Config:
             given = value_of(self, name)
             rule = f"{as_set(value)} with the task {self.task}, or another --task"
             require(given == value, name, given, rule)
-        able = [
-            n for n, k in model_names().items() if k.reads_formats == self.task_type.reads_formats
-        ]
+        mapping = self.task_type.reads_formats
+        able = [n for n, k in model_names().items() if k.reads_formats == mapping]
         rule = f"one for the task {self.task}: {', '.join(able)}"
-        fits = self.model.name in able or self.model.name not in model_names()
+        fits = getattr(model_names().get(self.model.name), "reads_formats", mapping) == mapping
         require(fits, "model.name", self.model.name, rule)
         self._check_fitted()
         self._check_layers()

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from raysys.errors import ConfigError, nearest
-from raysys.settings import value_of
+from raysys.settings import field_names, holder_of, value_of
 
 SYMBOLS = {
     "loss.mu1": "mu1",
@@ -48,6 +48,14 @@ def show_value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def known_names(config: Any) -> dict[str, type | None]:
+    """`raysys.settings.field_names` of a config, with the `options` of its model where that is a plug-in."""
+    known = field_names(type(config))
+    if config.model.is_plugin:
+        known |= field_names(type(config.model.chosen), "model.options.")
+    return known
+
+
 def kind_of(config: Any, name: str) -> type:
     """The type of a setting."""
     return type(value_of(config, name))
@@ -58,7 +66,7 @@ def check_name(name: str, known: dict[str, type | None], *, where: str) -> None:
 
     Args:
         name: dotted name.
-        known: of every setting, see `raysys.settings.field_names`.
+        known: see `known_names`.
         where: what names it, for the message.
 
     Raises:
@@ -90,10 +98,10 @@ def check_effect(config: Any, name: str, *, where: str, beside: Collection[str] 
     """
     group, _, last = name.rpartition(".")
     idle: dict[str, tuple[Any, ...]] = {}
-    for kind in type(value_of(config, group)).__mro__:
+    for kind in type(holder_of(config, name)).__mro__:
         off = vars(kind).get("idle", {}).get(last, {})
         idle |= {f"{group}.{other}": values for other, values in off.items()}
-    if group.startswith("model.") and group != f"model.{config.model.name}":
+    if group.startswith("model.") and group not in ("model.options", f"model.{config.model.name}"):
         idle["model.name"] = (config.model.name,)
     for other, values in idle.items():
         if other not in beside and value_of(config, other) in values:
@@ -139,8 +147,8 @@ def folder_name(text: str) -> str:
 
 def _words(config: Any, name: str) -> tuple[str, ...]:
     """What a setting that takes a few words may be; empty for any other."""
-    group, _, last = name.rpartition(".")
-    hint = get_type_hints(type(value_of(config, group) if group else config))[last]
+    last = name.rpartition(".")[2]
+    hint = get_type_hints(type(holder_of(config, name)))[last]
     inner = get_args(hint)
     if get_origin(hint) is tuple:
         hint, inner = inner[0], get_args(inner[0])

@@ -32,6 +32,7 @@ from raysys.corpus.ratings import RatingsConfig
 from raysys.corpus.recipe import RecipeConfig
 from raysys.corpus.table import Corpus, RawCorpus, Utterance
 from raysys.errors import lookup
+from raysys.plugins import PlugIns
 from raysys.storage import Folder
 
 READERS: Mapping[str, Callable[[SourceConfig, Any, Folder], RawCorpus]] = {
@@ -118,8 +119,9 @@ def read_raw(source: SourceConfig, config: SourceConfig, cache: Folder) -> RawCo
         ConfigError: no such reader.
         CorpusError: anything that the reader cannot read.
     """
-    reader = lookup(READERS, source.name, kind="corpus")
-    return reader(source, getattr(config, source.name, None), cache)
+    reader = lookup(PlugIns(READERS, "raysys.corpora"), source.name, kind="corpus")
+    own = config.options if source.name not in READERS else getattr(config, source.name, None)
+    return reader(source, own, cache)
 
 
 def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> tuple[Utterance, ...]:

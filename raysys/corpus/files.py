@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from raysys.corpus.arrow import embedded
 from raysys.corpus.names import clean_name
@@ -32,6 +33,8 @@ class SourceConfig:
     """Emotions in the order of the classes. Empty: the reader's own order (manifest: sorted)."""
     targets: tuple[str, ...] = ()
     """For the task regression: numeric columns of the manifest, such as [valence,arousal]."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of a reader of your own, package.module:function (raysys/PLUGINS.md)."""
     skip_bad: bool = False
     """Move unusable utterances to a quarantine list in the report instead of stopping at the first."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from rich.progress import (
     BarColumn,
@@ -36,7 +36,8 @@ from raysys.encoders.top_layers import TopRecipe
 from raysys.encoders.training_data import trained_on
 from raysys.encoders.transformers import TransformersConfig
 from raysys.encoders.visextnet import VisextnetConfig
-from raysys.errors import DamagedError, lookup
+from raysys.errors import ConfigError, DamagedError, lookup
+from raysys.plugins import PlugIns, configured
 from raysys.settings import digest, groups_with, require
 from raysys.storage import Folder
 
@@ -54,6 +55,8 @@ class FeaturesConfig:
     """Video encoder: visextnet (faces in films), frames (whole frames of films) or precomputed."""
     image: str = "image_transformers"
     """Image encoder: image_transformers (ViT, DINOv2, CLIP's vision part, ResNet) or precomputed."""
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Modality -> settings of its encoder, where that is one of your own, package.module:Class (raysys/PLUGINS.md)."""
     normalise: Literal["train", "speaker", "none"] = "train"
     """Mean and variance of audio, video and image columns: train (from the fold's train part), speaker (each speaker's
     own frames, unlabelled, also those of test speakers: named in the report) or none."""
@@ -121,9 +124,15 @@ class FeaturesConfig:
         if modality not in STREAMS:
             return RatingsEncoderConfig()
         name = self.encoder_of(modality)
-        lookup(encoder_names(modality), name, kind=f"{modality} encoder")
-        chosen: EncoderConfig = getattr(self, name)
-        return chosen
+        kind = lookup(encoder_names(modality), name, kind=f"{modality} encoder")
+        own: EncoderConfig | None = getattr(self, name, None)
+        if own is not None:
+            return own
+        if modality not in kind.modalities:
+            raise ConfigError(
+                f"features.{modality} is {name}, which encodes {' and '.join(kind.modalities)}"
+            )
+        return configured(kind, self.options.get(modality, {}), f"features.options.{modality}")
 
     def build(
         self, modality: str, *, change: AugmentConfig | Noise | None = None, copy: int = 1
@@ -205,9 +214,10 @@ def seen_in(
 
 
 def encoder_names(modality: str) -> Mapping[str, type[EncoderConfig]]:
-    """Encoder name -> settings class, of those that encode a modality."""
+    """Encoder name -> settings class, of those that encode a modality; plug-ins are found, but not listed."""
     known = groups_with(FeaturesConfig, "modalities")
-    return {name: kind for name, kind in known.items() if modality in kind.modalities}
+    able = {name: kind for name, kind in known.items() if modality in kind.modalities}
+    return PlugIns(able, "raysys.encoders", EncoderConfig)
 
 
 def prepare_features(

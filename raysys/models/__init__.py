@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -19,6 +20,7 @@ from raysys.models.output import ModelSettings
 from raysys.models.probe import ProbeConfig
 from raysys.models.speechtext import SpeechtextConfig
 from raysys.models.svm import SvmConfig
+from raysys.plugins import PlugIns, configured
 from raysys.settings import groups_with, require
 
 _FORMAT_NAME = "FORMAT or FORMAT@PERSPECTIVE (letters, digits and _), and no method's of ModuleDict"
@@ -29,9 +31,12 @@ class ModelConfig:
     """Which model, on which modalities."""
 
     name: str = "cltnet"
-    """Model: one of the groups below; multiemo reads whole dialogues, the others each utterance by itself."""
+    """Model: one of the groups below, or your own, package.module:Class (raysys/PLUGINS.md); multiemo reads whole
+    dialogues, the others each utterance by itself."""
     modalities: tuple[str, ...] = ("audio", "text")
     """Input streams that the model sees: audio, text, video, image; a model of labels reads corpus.ratings.tables."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of a model of your own."""
     # A new model is one module and one line here: the field's name is the model's.
     cltnet: CltnetConfig = field(default_factory=CltnetConfig)
     """Sizes of CLTNet."""
@@ -80,6 +85,11 @@ class ModelConfig:
             )
 
     @property
+    def is_plugin(self) -> bool:
+        """Whether its model is one of a user's own."""
+        return self.name not in groups_with(ModelConfig, "build")
+
+    @property
     def title(self) -> str:
         """For people: name and modalities."""
         return f"{self.name} ({' + '.join(self.modalities)})"
@@ -91,11 +101,11 @@ class ModelConfig:
         Raises:
             ConfigError: there is none of that name.
         """
-        lookup(model_names(), self.name, kind="model")
-        settings: ModelSettings = getattr(self, self.name)
-        return settings
+        kind = lookup(model_names(), self.name, kind="model")
+        own: ModelSettings | None = getattr(self, self.name, None)
+        return configured(kind, self.options, "model.options") if own is None else own
 
 
 def model_names() -> Mapping[str, type[ModelSettings]]:
-    """Model name -> settings class."""
-    return groups_with(ModelConfig, "build")
+    """Model name -> settings class; plug-ins are found, but not listed."""
+    return PlugIns(groups_with(ModelConfig, "build"), "raysys.models", ModelSettings)

@@ -8,14 +8,11 @@ Bad input ends here, with one line and nothing half-written in the run folder.
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
-import raysys
 from raysys.config import Config
 from raysys.corpus import read_corpus
 from raysys.corpus.audit import audit_folds
@@ -23,10 +20,11 @@ from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold, folds_record, inner_folds, learnt_record, make_folds
 from raysys.corpus.table import Corpus
 from raysys.encoders.cost import EncoderCost, encoder_cost
-from raysys.encoders.encoder import STREAMS, digest_of_code
+from raysys.encoders.encoder import STREAMS
 from raysys.errors import ConfigError, lookup
 from raysys.models import model_names
 from raysys.report.groups import check_groups
+from raysys.running.code import own_code, plugin_code
 from raysys.running.features import changed_copies, normalised, prepare_store
 from raysys.running.space import resolve_space
 from raysys.running.starts import check_start, find_start
@@ -57,25 +55,6 @@ _WHEREABOUTS: tuple[str, ...] = (
     "training.checkpoint_every",
     "training.start_from",  # what it holds counts
 )
-DECIDING_ROOMS = (
-    "balance",
-    "batches",
-    "commands",
-    "config",
-    "corpus",
-    "encoders",
-    "losses",
-    "models",
-    "predictions.py",
-    "running",
-    "search",
-    "settings.py",
-    "similarity",
-    "tasks",
-    "training",
-    "trials",
-)
-"""Of raysys, whose code can change a number; the others start, show, store and log."""
 
 
 def deciding(config: Config) -> dict[str, Any]:
@@ -226,8 +205,9 @@ def make_plan(
     parts = {
         "data": digest(corpus.digest, store.digest),
         "prior": digest([asdict(one) for one in known or ()], started),
-        "code": _own_code(),
+        "code": own_code(),
         **({"copies": digest(copied)} if copied else {}),
+        **plugin_code(config),
     }
     identity = digest(deciding(config), parts)
     audit = (*divided.audit, *notes, *_refit_told(config))
@@ -348,25 +328,6 @@ def write_plan(plan: Plan, folder: Folder) -> None:
     folder.write_json("audit.json", [asdict(finding) for finding in plan.audit])
     if plan.corpus.quarantine:
         folder.write_json("quarantine.json", [asdict(item) for item in plan.corpus.quarantine])
-
-
-@cache
-def _own_code() -> str:
-    return deciding_code(Path(str(raysys.__file__)).parent)
-
-
-def deciding_code(package: Path) -> str:
-    """Digest of the code that can change a number; comments and docstrings do not count.
-
-    Args:
-        package: folder of raysys.
-    """
-    files = [
-        file
-        for name in DECIDING_ROOMS
-        for file in ([package / name] if name.endswith(".py") else (package / name).rglob("*.py"))
-    ]
-    return digest_of_code(files, below=package)
 
 
 def _dialogue_models(names: Collection[str]) -> list[str]:

@@ -172,6 +172,7 @@ def recorded(
 _CHANGED = {
     "data": "the corpus or its features have changed",
     "prior": "the similarity matrix or emotion space that it is given has changed",
+    "plug-ins": "the code of plug-ins has changed",
 }
 
 

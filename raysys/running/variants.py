@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from raysys.config import Config
-from raysys.config.names import check_effect, check_name, folder_name, typed
+from raysys.config.names import check_effect, check_name, folder_name, known_names, typed
 from raysys.config.running import AblationConfig
 from raysys.errors import ConfigError, RaysysError, lookup
 from raysys.models import model_names
 from raysys.running.command import look_ahead
 from raysys.running.plan import Plan, deciding, make_plan
 from raysys.running.starts import started_alike
-from raysys.settings import digest, field_names, replaced
+from raysys.settings import digest, replaced
 from raysys.trials.trial import Trial
 
 
@@ -53,7 +53,7 @@ def variant_configs(config: Config) -> dict[str, Config]:
         raise ConfigError(
             "ablation.variants is empty: name configurations to compare, as in configs/ablations/"
         )
-    known, slugs = field_names(type(config)), dict[str, str]()
+    known, slugs = known_names(config), dict[str, str]()
     base = replace(config, ablation=AblationConfig())
     configs = {}
     for cell in config.ablation.cells:

@@ -23,10 +23,10 @@ from optuna.distributions import (
 )
 
 from raysys.config import Config
-from raysys.config.names import check_effect, check_name, kind_of, typed
+from raysys.config.names import check_effect, check_name, kind_of, known_names, typed
 from raysys.config.running import Distribution
 from raysys.errors import ConfigError
-from raysys.settings import field_names, replaced, value_of
+from raysys.settings import replaced, value_of
 
 _WHERE = "search.space"
 _JUDGES = ("training.keep", "training.select")
@@ -163,7 +163,7 @@ def make_space(config: Config) -> Space:
     if not settings:
         raise ConfigError("search.space is empty: name settings to search, as in configs/studies/")
     for name, item in settings.items():
-        check_name(name, field_names(type(config)), where=_WHERE)
+        check_name(name, known_names(config), where=_WHERE)
         if name in _JUDGES:
             raise ConfigError(
                 f"{_WHERE}: '{name}' decides which epoch's score a trial is compared by, so no score can choose it: "

@@ -52,13 +52,7 @@ from raysys.tasks.classification_summary import METRICS, ClassificationSummary
 from raysys.tasks.classifiers import tuned_classifiers
 from raysys.tasks.exhibits import ConfusionRow, Exhibit, Picture
 from raysys.tasks.resampling import units_of
-from raysys.tasks.task import (
-    LOSS,
-    Metric,
-    Scores,
-    Task,
-    by_speaker,
-)
+from raysys.tasks.task import LOSS, Metric, Scores, Task, by_speaker
 from raysys.tasks.votes import score_votes
 
 

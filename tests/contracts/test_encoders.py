@@ -10,10 +10,11 @@ import soundfile
 import torch
 from PIL import Image
 
+from raysys import contracts
 from raysys.corpus.table import Utterance
 from raysys.encoders import FeaturesConfig, encoder_names
 from raysys.encoders.audio_transformers import AudioTransformersConfig
-from raysys.encoders.encoder import Encoder, Source
+from raysys.encoders.encoder import Encoder, EncoderConfig
 from raysys.encoders.extraction import encode_rows
 from raysys.encoders.frames import FramesConfig
 from raysys.encoders.image_transformers import ImageTransformersConfig
@@ -42,6 +43,10 @@ def small_vit() -> str:
 
 
 def make(modality: str, name: str, root: Path = Path()) -> Encoder:
+    return settings_of(modality, name, root).build(modality)
+
+
+def settings_of(modality: str, name: str, root: Path) -> EncoderConfig:
     file = str(root / "features.npz")
     config = FeaturesConfig(
         **{modality: name},
@@ -63,7 +68,7 @@ def make(modality: str, name: str, root: Path = Path()) -> Encoder:
         if name == "frames"
         else FramesConfig(),
     )
-    return config.encoder(modality).build(modality)
+    return config.encoder(modality)
 
 
 @pytest.fixture(scope="module")
@@ -90,29 +95,13 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Utterance], Pat
 @pytest.mark.parametrize("modality, name", NAMES)
 def test_every_utterance_is_encoded_once_and_alike_alone_or_among_others(modality, name, rows):
     utterances, root = rows
-    encoder = make(modality, name, root)
-    sources = [Source(k, row) for k, row in enumerate(utterances)]
-    items = [encoder.read(source, root) for source in sources]
-    assert all(encoder.size(source, root) > 0 for source in sources)
-    assert sorted(k for k, _ in encoder.encode(items)) == list(range(len(items)))
-    together = encode_rows(encoder, utterances, root)
-    widths = {frames.shape[1] for frames in together}
-    assert len(widths) == 1
-    for k, row in enumerate(utterances):
-        (alone,) = encode_rows(encoder, [row], root)
-        assert alone.dtype == np.float32 or encoder.keeps_precision
-        assert len(alone) >= 1
-        np.testing.assert_allclose(together[k], alone, atol=2e-5)
+    contracts.check_company(settings_of(modality, name, root), modality, utterances, root)
 
 
 @pytest.mark.parametrize("modality, name", NAMES)
 def test_two_encoders_with_equal_fingerprints_agree(modality, name, rows):
     utterances, root = rows
-    first, second = make(modality, name, root), make(modality, name, root)
-    assert first.fingerprint() == second.fingerprint()
-    made = (encode_rows(encoder, utterances, root) for encoder in (first, second))
-    for a, b in zip(*made, strict=True):
-        np.testing.assert_array_equal(a, b)
+    contracts.check_fingerprint(settings_of(modality, name, root), modality, utterances, root)
 
 
 def test_logmel_frames_are_20_ms_and_its_columns_mean_what_they_say(tmp_path: Path):

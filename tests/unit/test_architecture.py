@@ -20,11 +20,11 @@ from raysys.tasks import TASKS
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
     {"errors", "background", "presets"}, {"catalogue", "object_storage"}, {"settings", "storage", "help"},
-    {"sealed"}, {"predictions"},
+    {"sealed", "plugins"}, {"predictions"},
     {"corpus", "balance", "similarity"}, {"encoders"}, {"batches"}, {"models"}, {"losses"}, {"tasks"}, {"config"},
     {"training", "commandline"}, {"trials"}, {"report"}, {"tracking", "cluster"}, {"search"}, {"predicting"},
     {"running"}, {"commands"},
-    {"benchmarks", "api"},
+    {"benchmarks", "api", "contracts"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 MODULES = sorted((ROOT / "raysys").rglob("*.py"))

@@ -17,6 +17,7 @@ GUIDES = (
     "raysys/README.md",
     "raysys/EVALUATION.md",
     "raysys/PYTHON.md",
+    "raysys/PLUGINS.md",
     "tests/README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",

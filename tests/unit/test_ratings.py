@@ -195,7 +195,7 @@ def test_names_and_orders_of_formats_that_cannot_be_are_refused():
     from raysys.models import ModelConfig
 
     for name in ("my.format", "keys"):
-        with pytest.raises(ConfigError, match="names of formats"):
+        with pytest.raises(ConfigError, match="FORMAT or FORMAT@PERSPECTIVE"):
             ModelConfig(name="multiway", modalities=("vad", name))
 
 
