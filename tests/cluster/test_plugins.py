@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.test_newcomer import job, without_ray
 from tests.plugins import PAGE, write_plugins
 
-pytestmark = [pytest.mark.cluster, pytest.mark.proof("models", "encoders", "corpus")]
+pytestmark = [pytest.mark.cluster, pytest.mark.proof("plugins")]
 SHORT = ("--training.max_epochs", "2", "--folds.n_splits", "3", "--similarity.resamples", "20")
 
 

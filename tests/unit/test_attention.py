@@ -10,6 +10,7 @@ import torch
 
 from raysys.batches.batch import make_part
 from raysys.config import Config
+from raysys.contracts import DIMS, built
 from raysys.encoders.ragged import Ragged
 from raysys.models import ModelConfig, model_names
 from raysys.predictions import Predictions
@@ -19,7 +20,7 @@ from raysys.tasks.classification import Classification
 from raysys.tasks.exhibits import Attention
 from raysys.training.attention import attention_maps
 from raysys.training.bundle import Bundle
-from tests.contracts.test_models import DIMS, SMALL, build
+from tests.contracts.test_models import SMALL, settings_of
 
 BOTH = ("text", "audio")
 ATTENDING = [name for name in model_names() if model_names()[name]().attends(BOTH)]
@@ -52,7 +53,7 @@ def bundle_of(name: str, model: torch.nn.Module) -> Bundle:
 
 @pytest.mark.parametrize("name", ATTENDING)
 def test_maps_are_shares_of_every_place_in_the_order_of_the_part(name: str):
-    model = build(name, SMALL[name][0], BOTH)
+    model = built(settings_of(name, SMALL[name][0]), BOTH)
     bundle = bundle_of(name, model)
     lengths = {"text": [3, 5, 1], "audio": [9, 4, 7]}
     maps = attention_maps(bundle, part(lengths))
@@ -65,7 +66,7 @@ def test_maps_are_shares_of_every_place_in_the_order_of_the_part(name: str):
 
 
 def test_a_map_is_what_the_layers_weights_give():
-    model = build("bimodal_attention", SMALL["bimodal_attention"][0], BOTH)
+    model = built(settings_of("bimodal_attention", SMALL["bimodal_attention"][0]), BOTH)
     bundle = bundle_of("bimodal_attention", model)
     data = part({"text": [4], "audio": [6]})
     (found,) = attention_maps(bundle, data)

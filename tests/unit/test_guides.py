@@ -22,8 +22,8 @@ GUIDES = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 )
-_SCRIPT = "raysys/PYTHON.md"
-"""One script in blocks, which `tests/cluster/test_python.py` runs."""
+_SCRIPTS = ("raysys/PYTHON.md", "raysys/PLUGINS.md")
+"""Each one script in blocks, which `tests/cluster/test_python.py` and `test_plugins.py` run."""
 
 
 def read(guide: Path | str) -> str:
@@ -87,7 +87,7 @@ def python_blocks() -> list[tuple[str, str]]:
     return [
         (guide, textwrap.dedent(code))
         for guide in GUIDES
-        if guide != _SCRIPT
+        if guide not in _SCRIPTS
         for code in re.findall(r"^ *```python\n(.*?)^ *```$", read(guide), re.S | re.M)
     ]
 
