@@ -153,6 +153,9 @@ class RunLog:
         self._found = ""
         self._resumed = resumed
         self._known: dict[str, set[int]] = {}
+        self._waiting: list[Callable[[], list[Metric]]] | None = None
+        """Points that go out in one call, while nothing else of the run was asked for after them."""
+        self._lock = threading.Lock()
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Settings of the run; long values are cut at 5000 characters, and what MLflow takes in no name becomes -."""
@@ -172,15 +175,23 @@ class RunLog:
     def metrics(
         self, values: Mapping[str, float], *, step: int = 0, model: ModelLog | None = None
     ) -> None:
-        """Points of one step, also those of a model; NaN is left out, since MLflow's stores differ on it."""
+        """Points of one step, also those of a model; NaN is left out, since MLflow's stores differ on it.
+
+        What comes while the writer is busy goes out in one call: a call costs more than its points.
+        """
         now = int(time.time() * 1000)
         known = {k: float(v) for k, v in values.items() if v == v}
 
-        def write() -> None:
+        def points() -> list[Metric]:
             of = {} if model is None else model.origin
-            self._log_points([Metric(k, v, now, step, **of) for k, v in known.items()])
+            return [Metric(k, v, now, step, **of) for k, v in known.items()]
 
-        self._put(write)
+        with self._lock:
+            if self._waiting is not None:
+                self._waiting.append(points)
+                return
+            self._waiting = [points]
+            self._writer.put(partial(self._write_points, self._waiting))
 
     def begin_model(self, model: ModelLog) -> None:
         """Find or begin the run's model, which metrics may name from now on."""
@@ -240,7 +251,15 @@ class RunLog:
         return self._found
 
     def _put(self, job: Callable[[], None], *, kind: str = "") -> None:
-        self._writer.put(job, kind=kind)
+        with self._lock:
+            self._waiting = None  # later points come after this call
+            self._writer.put(job, kind=kind)
+
+    def _write_points(self, waiting: list[Callable[[], list[Metric]]]) -> None:
+        with self._lock:
+            if self._waiting is waiting:
+                self._waiting = None
+        self._log_points([point for points in waiting for point in points()])
 
     def _log_params(self, params: list[Param]) -> None:
         if self._resumed:

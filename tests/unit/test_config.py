@@ -1,5 +1,6 @@
 """Settings: every field documented and checked, unknown names answered, presets valid."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -18,6 +19,7 @@ from raysys.help import OPTIONS, USUAL, help_page, topic_of
 from raysys.running.variants import variant_configs
 from raysys.settings import differences, digest, field_names, from_dict, replaced, to_dict, value_of
 from raysys.tracking.provenance import flat_settings
+from tests.plugins import write_plugins
 from tests.unit.test_guides import GUIDES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -295,18 +297,39 @@ def test_the_digest_covers_defaults_too():
 def guide_commands() -> list[list[str]]:
     """Arguments of every job that the README or a guide calls with a preset."""
     found = re.findall(
-        r"python -m jobs\.(?:prepare|cross_validate|tune) +([^#`\n]*)",
+        r"python -m jobs\.(?:prepare|cross_validate|tune|ablate|map_labels|embed_content) +([^#`|\n]*)",
         "\n".join((ROOT / guide).read_text() for guide in GUIDES),
     )
-    return [shlex.split(line) for line in found if "--help" not in line]
+    asked = [shlex.split(line) for line in found if "--help" not in line]
+    return [one for one in asked if not {"...", "PRESET"} & {*one}]
 
 
 def test_every_command_of_the_guides_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_plugins(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(ROOT)
     commands = guide_commands()
-    assert len(commands) >= 10
+    assert len(commands) >= 20
     for arguments in commands:
-        assert parse_all(*arguments).name == Path(arguments[0]).stem
+        has_preset = not arguments[0].startswith("-")
+        assert parse_all(*arguments).name == (Path(arguments[0]).stem if has_preset else "run")
+
+
+def test_every_other_command_of_the_guides_has_the_flags_that_it_is_given(
+    capsys: pytest.CaptureFixture[str],
+):
+    text = "\n".join((ROOT / guide).read_text() for guide in GUIDES)
+    found = re.findall(r"python -m jobs\.(\w+) +([^#`|\n]*)", text)
+    flags: dict[str, set[str]] = {}
+    for verb, line in found:
+        flags.setdefault(verb, set()).update(re.findall(r"--([\w.]+)", line))
+    asked = {"compare", "nearest", "predict", "register", "report", "robustness", "runs", "serve"}
+    assert asked <= set(flags)
+    for verb in asked:
+        with pytest.raises(SystemExit):
+            importlib.import_module(f"jobs.{verb}").main(["--help"])
+        known = set(re.findall(r"--([\w.]+)", capsys.readouterr().out))
+        assert flags[verb] <= known, verb
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,29 @@ def test_a_resumed_run_gets_no_point_twice(client, tmp_path: Path):
     assert [p.step for p in client.get_metric_history(run_id, "val/ua")] == [1, 2, 3, 4, 5]
 
 
+def test_points_that_come_while_the_writer_is_busy_go_out_in_one_call(client, tmp_path: Path):
+    log, writer = open_log(client, new_run(client, tmp_path))
+    calls = []
+    plain = writer.client.log_batch
+
+    def counted(run_id: str, **what: Any) -> None:
+        calls.append([(one.key, one.step) for one in what.get("metrics", ())])
+        plain(run_id, **what)
+
+    writer.client.log_batch = counted  # type: ignore[method-assign]
+    busy = threading.Event()
+    writer.put(lambda: busy.wait(60))
+    for step in range(1, 26):
+        log.metrics({"val/ua": step / 100}, step=step)
+    log.tags({"half": "way"})
+    log.metrics({"val/ua": 0.5}, step=26)
+    busy.set()
+    writer.finish()
+    points = [[("val/ua", step) for step in range(1, 26)], [], [("val/ua", 26)]]
+    assert calls == points
+    assert len(client.get_metric_history(log.run_id, "val/ua")) == 26
+
+
 def test_a_refused_write_is_told_at_the_end(client, tmp_path: Path):
     run_id = new_run(client, tmp_path)
     log, writer = open_log(client, run_id)
