@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _LAST_WORDS: list[Callable[[], None]] = []
-_BEGUN = threading.Event()
+_KEPT: list[str] = []
 
 
 class Background:
@@ -39,22 +39,26 @@ class Background:
 
 
 @contextmanager
-def last_words(say: Callable[[], None]) -> Iterator[None]:
+def last_words(say: Callable[[], None], *, kept: str) -> Iterator[None]:
     """Have something said at once, beside the main thread, when a SIGTERM comes inside the block.
 
     Whoever sends it may kill the process soon (Ray after three seconds), before the main thread has wound up.
+
+    Args:
+        say: what is done then.
+        kept: where the work is kept that is done inside the block.
     """
     _LAST_WORDS.append(say)
-    _BEGUN.set()
+    _KEPT.append(kept)
     try:
         yield
     finally:
         _LAST_WORDS.remove(say)
 
 
-def has_begun() -> bool:
-    """Whether there has been something to say last words of, such as a run."""
-    return _BEGUN.is_set()
+def work_is_kept_in() -> str:
+    """Folder of the run that has begun; empty where none has."""
+    return _KEPT[-1] if _KEPT else ""
 
 
 def say_last_words() -> None:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from raysys.background import has_begun, say_last_words
+from raysys.background import say_last_words, work_is_kept_in
 from raysys.catalogue import Group, Setting, catalogue, unknown
 from raysys.errors import ConfigError, CorpusError, HeadLostError, RaysysError
 from raysys.help import OPTIONS, help_page, topic_of
@@ -175,10 +175,9 @@ def run_job(job: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        go_on = (
-            "the same command with --resume finishes the run" if has_begun() else "no run had begun"
-        )
-        print(f"interrupted; {go_on}", file=sys.stderr)
+        kept = work_is_kept_in()
+        go_on = f"what is done is kept in {kept}; the same command with --resume finishes it"
+        print(f"interrupted; {go_on if kept else 'no run had begun'}", file=sys.stderr)
         if _SIGNALLED:  # Ray, too, may have been ended by it, and would be waited for
             timer = threading.Timer(_LINGER_SECONDS, _end_at_once, [130])
             timer.daemon = True

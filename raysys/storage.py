@@ -352,8 +352,12 @@ def home() -> Path:
     """Where relative storage paths start; see `resolve_folder`."""
     if "RAYSYS_HOME" in os.environ:
         return Path(os.environ["RAYSYS_HOME"])
-    here = Path.cwd()
-    return Path.home() / "raysys" if "working_dir_files" in here.parts else here
+    return Path.home() / "raysys" if in_submitted_job() else Path.cwd()
+
+
+def in_submitted_job() -> bool:
+    """Whether this is a job whose working folder Ray has unpacked, on a machine where the user is not."""
+    return "working_dir_files" in Path.cwd().parts
 
 
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]

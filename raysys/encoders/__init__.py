@@ -1,20 +1,8 @@
 """Encoders, and the store that keeps what they computed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from raysys.corpus.finding import Finding
 from raysys.corpus.table import Corpus, Utterance
@@ -29,6 +17,7 @@ from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.opensmile import OpensmileConfig
 from raysys.encoders.pooled import Pooled
 from raysys.encoders.precomputed import PrecomputedConfig
+from raysys.encoders.progress import extraction_shown
 from raysys.encoders.ragged import Ragged
 from raysys.encoders.ratings import RatingsEncoderConfig
 from raysys.encoders.store import FeatureStore, extract_store, open_store
@@ -257,7 +246,7 @@ def prepare_features(
             stored, damage = None, str(error)
         if stored is None or (stored.failed and not skip_bad):
             title = f"{modality} features ({config.encoder_of(modality)}{_told(change, copy)})"
-            with _progress(title, len(corpus)) as bar:
+            with extraction_shown(title, len(corpus)) as bar:
                 stored = extract_store(
                     corpus,
                     modality,
@@ -276,27 +265,3 @@ def _told(change: AugmentConfig | Noise | None, copy: int) -> str:
     if isinstance(change, Noise):
         return f", noise at {change.snr_db:g} dB"
     return f", copy {copy}" if change else ""
-
-
-@contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with the rate and the time left, and what tells it how many utterances are done."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-    )
-    with Progress(*columns) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda count: bar.advance(task, count)
-
-
-class _Rate(ProgressColumn):
-    """Utterances a second."""
-
-    def render(self, task: Task) -> Text:
-        """What is shown."""
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f}/s" if speed else "")

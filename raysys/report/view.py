@@ -88,6 +88,10 @@ class TrialsView(Listener):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None:  # the last table stays, and says how far it came
+            self._live.transient = False
+            self._refresh(force=True)
+            self._say(self._counts())
         self._live.stop()
 
     def set_aside(self, trials: Sequence[Trial]) -> None:

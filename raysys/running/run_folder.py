@@ -152,7 +152,7 @@ def recorded(
 
     try:
         write_record(folder, record)
-        with last_words(was_terminated):
+        with last_words(was_terminated, kept=folder.path()):
             yield log
     except BaseException as error:
         still_held()

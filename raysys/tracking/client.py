@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shlex
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ from raysys.aside import aside_name, is_left
 from raysys.config.running import TrackingConfig
 from raysys.errors import ConfigError, TrackingError
 from raysys.settings import without_password
-from raysys.storage import Folder
+from raysys.storage import Folder, in_submitted_job
 
 _TABLES_SECONDS = 120.0
 _BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
@@ -202,11 +203,15 @@ def experiment_id(client: MlflowClient, name: str, runs: Folder) -> str:
 
 
 def ui_command(uri: str) -> str:
-    """What opens the MLflow UI on a tracking URI."""
+    """What opens the MLflow UI on a tracking URI, for a submitted job from the machine of whoever submitted it."""
     if "://" in uri and not uri.startswith("sqlite"):
         return f"open {without_password(uri)}"
     program = Path(sys.executable).with_name("mlflow")
-    return shlex.join([str(program), "ui", "--backend-store-uri", uri])
+    command = shlex.join([str(program), "ui", "--backend-store-uri", uri])
+    if not in_submitted_job():
+        return command
+    tunnel = ["ssh", "-L", "5000:127.0.0.1:5000", socket.gethostname(), command]
+    return shlex.join(tunnel)
 
 
 def ui_address(uri: str) -> str:

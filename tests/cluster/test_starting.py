@@ -119,7 +119,7 @@ def test_a_command_that_is_ended_while_ray_starts_is_killed_and_can_be_resumed(
         printed, _ = process.communicate(timeout=HANGS_SECONDS)
         assert process.returncode == 130, printed
         assert "Traceback" not in printed
-        assert printed.splitlines()[-1].startswith("interrupted; the same command with --resume")
+        assert printed.splitlines()[-1].startswith("interrupted; what is done is kept in ")
         record = json.loads((home / "runs" / "small" / "run.json").read_text())
         client = MlflowClient(f"sqlite:///{home}/runs/mlflow.db")
         assert record["status"] == client.get_run(record["run_id"]).info.status == "KILLED"

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import socket
 import socketserver
 import subprocess
 import sys
@@ -60,6 +61,20 @@ def test_the_command_that_is_printed_can_be_pasted_into_a_shell():
     assert Path(program).name == "mlflow"
     assert rest == ["ui", "--backend-store-uri", uri]
     assert ui_command("http://me:secret@host:5000") == "open http://me:***@host:5000"
+
+
+def test_a_submitted_job_says_how_its_page_is_reached_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    unpacked = tmp_path / "working_dir_files" / "_ray_pkg_1"
+    unpacked.mkdir(parents=True)
+    monkeypatch.chdir(unpacked)
+    ssh, *tunnel, host, command = shlex.split(ui_command("sqlite:////shared/my runs/mlflow.db"))
+    assert [ssh, *tunnel] == ["ssh", "-L", "5000:127.0.0.1:5000"]
+    assert host == socket.gethostname()
+    rest = shlex.split(command)[1:]
+    assert rest == ["ui", "--backend-store-uri", "sqlite:////shared/my runs/mlflow.db"]
+    assert ui_command("http://mlflow:5000") == "open http://mlflow:5000"
 
 
 def test_metrics_params_tags_files_and_the_end_are_written_in_order(client, tmp_path: Path):
