@@ -41,6 +41,14 @@ class HeadLostError(PoolError):
     """The cluster's head is gone, and with it all that Ray would need to wind up."""
 
 
+class GpuError(RaysysError):
+    """A GPU that is asked for cannot be used."""
+
+
+class GpuLostError(GpuError):
+    """An error has left CUDA unusable in this process; another process may go on."""
+
+
 class FoldFailedError(RaysysError):
     """A fold did not end with a result: it raised, diverged, or lost its worker too often."""
 

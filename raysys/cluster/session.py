@@ -9,8 +9,8 @@ from contextvars import ContextVar
 
 import ray
 import ray._private.utils as ray_utils
-import torch
 
+from raysys import gpu
 from raysys.cluster.joining import check_address, join_ray, witnessed
 from raysys.cluster.nodes import lacks, slots
 from raysys.cluster.starting import start_ray
@@ -139,10 +139,10 @@ def check_cluster(config: ClusterConfig) -> None:
         return
     if address := ray_address(config):
         check_address(address)
-    elif config.gpus_per_fold and not torch.cuda.is_available():
+    elif config.gpus_per_fold and (reason := gpu.why_not()):
         raise PoolError(
-            f"cluster.gpus_per_fold is {config.gpus_per_fold:g}, but PyTorch finds no GPU on this machine: set it to "
-            "0, or --cluster.address to a cluster that has some"
+            f"cluster.gpus_per_fold is {config.gpus_per_fold:g}, but PyTorch can use no GPU on this machine "
+            f"({reason}): set it to 0, or --cluster.address to a cluster that has some"
         )
 
 

@@ -4,6 +4,7 @@ Ray Train's controllers import this module, one a group: it imports neither torc
 """
 
 import os
+import sys
 import time
 import traceback
 import uuid
@@ -17,7 +18,7 @@ from ray.train.backend import Backend
 
 from raysys.cluster.leases import Ticket, Verdict
 from raysys.cluster.queue import Pulled
-from raysys.errors import RaysysError
+from raysys.errors import GpuLostError, RaysysError
 
 _PULL_SECONDS = 2.0
 _PATIENCE = 0.01
@@ -150,6 +151,10 @@ def _do(
         result = work(ray.cloudpickle.loads(ticket.content), shared, reports)
         if result.stopped and reports.must_pause:
             return queue.hand_back.remote(*lease, reports.rest())
+    except GpuLostError as error:
+        # Whatever this process does next would fail, too. Ray Train replaces it, and the fold's lease comes back.
+        print(f"worker {lease[1]} ends: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
     except RaysysError as error:
         return queue.failed.remote(*lease, reports.rest(), str(error))
     except Exception as error:  # the one place where a fold's failure is recorded

@@ -193,7 +193,7 @@ class ClusterConfig:
     """CPU cores of a worker; torch uses as many threads, on which the eighth digit of numbers depends. It does not
     depend on how many workers there are, what else runs beside them, or the run's name."""
     gpus_per_fold: float = 0.0
-    """GPUs of a worker; a fraction shares one, and may use that share of its memory."""
+    """GPU of a worker: 0 none, 1 one, a fraction a share of one and of its memory. A fold uses one GPU."""
     max_attempts: int = 3
     """Workers that may die on a fold before it is given up."""
     hello_seconds: float = 900.0
@@ -205,7 +205,8 @@ class ClusterConfig:
         require(self.max_workers >= 0, "cluster.max_workers", self.max_workers, "0 or more")
         cpus, gpus = self.cpus_per_fold, self.gpus_per_fold
         require(0 < cpus <= 1024, "cluster.cpus_per_fold", cpus, "above 0, at most 1024")
-        require(0 <= gpus <= 64, "cluster.gpus_per_fold", gpus, "0 to 64")
+        rule = "0, 1 or a fraction between, since a fold uses one GPU"
+        require(0 <= gpus <= 1, "cluster.gpus_per_fold", gpus, rule)
         require(self.max_attempts >= 1, "cluster.max_attempts", self.max_attempts, "1 or more")
         require(self.hello_seconds > 0, "cluster.hello_seconds", self.hello_seconds, "above 0")
 

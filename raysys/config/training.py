@@ -74,8 +74,8 @@ class TrainingConfig:
     mask_dims: float = 0.0
     """SpecAugment on train batches: widest masked stretch of audio columns, as a share of all."""
     resident_gb: float = 8.0
-    """Frames of a modality and part up to so many GB (10^9 bytes) are copied into memory, the GPU's where there is one;
-    more are read from disk batch by batch."""
+    """Frames of a modality and part up to so many GB (10^9 bytes) are copied into memory, the GPU's where there is one
+    (all together no more than half of the memory that the fold has there); more are read from disk batch by batch."""
     checkpoint_every: int = 1
     """Epochs between checkpoints; a fold that lost its worker resumes from the last one."""
     device: str = "auto"

@@ -44,7 +44,7 @@ class FeaturesConfig:
     """Video encoder: visextnet (faces in films), frames (whole frames of films) or precomputed."""
     image: str = "image_transformers"
     """Image encoder: image_transformers (ViT, DINOv2, CLIP's vision part, ResNet) or precomputed."""
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     """Modality -> settings of its encoder, where that is one of your own, package.module:Class (raysys/PLUGINS.md)."""
     normalise: Literal["train", "speaker", "none"] = "train"
     """Mean and variance of audio, video and image columns: train (from the fold's train part), speaker (each speaker's

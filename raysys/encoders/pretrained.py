@@ -17,8 +17,9 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 
+from raysys import gpu
 from raysys.encoders.top_layers import TUNABLE
-from raysys.errors import FeatureError
+from raysys.errors import FeatureError, GpuError
 from raysys.settings import require
 from raysys.storage import file_digest
 
@@ -260,14 +261,13 @@ def torch_device(group: str, asked: str) -> str:
     """What auto, cpu or cuda comes to on this machine.
 
     Raises:
-        FeatureError: cuda is asked for, and there is none.
+        FeatureError: cuda is asked for, or auto where there is a GPU, and it cannot be used.
     """
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise FeatureError(
-            f"features.{group}.device is cuda, but no CUDA device can be used here: set --features.{group}.device auto"
-        )
-    return "cuda" if there and asked != "cpu" else "cpu"
+    given = gpu.is_there()
+    try:
+        return gpu.device_for(asked, setting=f"features.{group}.device", given=given)
+    except GpuError as error:
+        raise FeatureError(f"{error}; or set --features.{group}.device cpu") from error
 
 
 def _local_folder(name: str, revision: str) -> Path:

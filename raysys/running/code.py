@@ -20,6 +20,7 @@ DECIDING_ROOMS = (
     "config",
     "corpus",
     "encoders",
+    "gpu.py",
     "losses",
     "models",
     "predictions.py",

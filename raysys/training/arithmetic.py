@@ -6,9 +6,13 @@ from contextlib import contextmanager
 
 import torch
 
+from raysys import gpu
 from raysys.config import Config
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+# cuBLAS reads it when it makes its handle. Of its deterministic values this is the one that cuDNN's recurrent networks
+# need, too (PyTorch, "Reproducibility" and the note of `torch.nn.LSTM`).
+os.environ.setdefault(_WORKSPACE, ":16:8")
 
 
 def settle(config: Config) -> str:
@@ -16,21 +20,24 @@ def settle(config: Config) -> str:
 
     Returns:
         The device on which to train.
+
+    Raises:
+        GpuError: a GPU is asked for and cannot be used.
     """
-    os.environ.setdefault(_WORKSPACE, ":4096:8")
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_fold)))
     torch.set_flush_denormal(True)
     # Not use_deterministic_algorithms, which also tells torch's compiler and loads it for that: seconds.
     torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
-    torch.backends.cuda.enable_flash_sdp(False)  # their backward passes are not deterministic
-    torch.backends.cuda.enable_mem_efficient_sdp(False)
-    wanted, share = config.training.device, config.cluster.gpus_per_fold
-    if wanted == "auto":
-        wanted = "cuda" if share and torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and 0 < share < 1:  # others are on the same GPU, and must have their part
-        torch.cuda.set_per_process_memory_fraction(share)
-    return wanted
+    share = config.cluster.gpus_per_fold
+    setting = "cluster.gpus_per_fold" if share else "training.device"
+    device = gpu.device_for(config.training.device, setting=setting, given=share > 0)
+    # In this mode both have deterministic backward passes on a GPU; a CPU's numbers stay those that they were.
+    torch.backends.cuda.enable_flash_sdp(device == "cuda")
+    torch.backends.cuda.enable_mem_efficient_sdp(device == "cuda")
+    if device == "cuda" and 0 < share < 1:  # others are on the same GPU, and must have their part
+        torch.cuda.set_per_process_memory_fraction(gpu.memory_share(share, gpu.memory_gb()))
+    return device
 
 
 @contextmanager
@@ -40,7 +47,6 @@ def settled(config: Config) -> Iterator[None]:
     threads, exact = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     flash, efficient = cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled()
     tries, flushes = cudnn.benchmark, _flushes_denormals()
-    workspace = os.environ.get(_WORKSPACE)
     share = torch.cuda.get_per_process_memory_fraction() if torch.cuda.is_initialized() else 1.0
     settle(config)
     try:
@@ -54,8 +60,6 @@ def settled(config: Config) -> Iterator[None]:
         cudnn.benchmark = tries
         if torch.cuda.is_initialized():
             torch.cuda.set_per_process_memory_fraction(share)
-        if workspace is None:
-            os.environ.pop(_WORKSPACE, None)
 
 
 def _flushes_denormals() -> bool:

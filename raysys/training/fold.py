@@ -17,16 +17,18 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 
+from raysys import gpu
 from raysys.batches.batch import Part
 from raysys.batches.normalise import Normaliser
 from raysys.config import Config
 from raysys.corpus.folds import Fold
 from raysys.encoders.encoder import FRAMED
 from raysys.encoders.top_layers import TopRecipe
-from raysys.errors import DamagedError, FoldFailedError
+from raysys.errors import DamagedError, FoldFailedError, GpuLostError
 from raysys.models.tuned import Tuned
 from raysys.predictions import prediction_files, write_predictions
 from raysys.sealed import check_files, digests_of, read_sealed, write_sealed
+from raysys.settings import replaced
 from raysys.similarity.prior import FoldPrior
 from raysys.storage import Folder, with_nan
 from raysys.tasks.task import Metric, Task
@@ -75,13 +77,37 @@ class TrainedFold:
 def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResult:
     """Train a fold, predict its test part, write both.
 
+    Where a GPU has no memory left, the fold goes on from its checkpoint with frames that are read batch by batch: the
+    same numbers, more slowly.
+
     Returns:
         The result; of a fold whose files are complete already, the one that they hold.
 
     Raises:
-        FoldFailedError: training diverged.
+        FoldFailedError: training diverged, or a GPU's memory does not do.
+        GpuError: a GPU is asked for and cannot be used.
+        GpuLostError: CUDA cannot be used any more in this process.
         StorageError: files cannot be written.
     """
+    streamed = replaced(fold_task.config, {"training.resident_gb": 0.0})
+    for config in (fold_task.config, streamed):
+        try:
+            return _run_fold(replace(fold_task, config=config), data, on_epoch)
+        except RuntimeError as error:  # what PyTorch raises
+            if gpu.is_spoilt(error):
+                raise GpuLostError(f"the GPU cannot be used any more: {error}") from error
+            if not gpu.is_out_of_memory(error):
+                raise
+            told = " ".join(str(error).split())[:200]
+        gpu.release()  # out of the handler, whose traceback holds the tensors
+    raise FoldFailedError(
+        f"the GPU has too little memory, also with frames read batch by batch ({told}): lower --training.batch_size, "
+        "raise --cluster.gpus_per_fold, or set --training.gradient_checkpointing true"
+    )
+
+
+def _run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResult:
+    """See `run_fold`."""
     folder, config, redone = Folder(fold_task.folder), fold_task.config, ""
     try:
         finished = read_result(folder)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
+from raysys import gpu
 from raysys.batches.batch import Part, Turns, fit_normaliser, make_part
 from raysys.batches.normalise import Normaliser
 from raysys.config import Config
@@ -16,6 +17,9 @@ from raysys.encoders.encoder import FRAMED
 from raysys.encoders.ragged import Copies, Ragged
 from raysys.encoders.top_layers import TopRecipe
 from raysys.tasks.task import Task
+
+_PARTS = 3
+"""Train, val and test of a fold, which may be on a GPU at the same time."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,17 @@ class Parts:
             normalisers=self.normalisers,
             device=on or self.device,
             turns=None if places is None else Turns(*torch.tensor(places).unbind(dim=1)),
-            resident_gb=self.config.training.resident_gb,
+            resident_gb=self._resident_gb(on or self.device),
         )
+
+    def _resident_gb(self, device: str) -> float:
+        """Frames of a modality and part that may be copied: on a GPU no more than half of the memory that is ours."""
+        asked = self.config.training.resident_gb
+        if device != "cuda":
+            return asked
+        share = self.config.cluster.gpus_per_fold or 1.0
+        room = gpu.memory_share(share, gpu.memory_gb()) * gpu.memory_gb()
+        return min(asked, room / 2 / (_PARTS * len(self.config.model.modalities)))
 
     def _features(self, modality: str) -> Ragged | Copies:
         own, copies = self.data.features[modality], self.data.copies

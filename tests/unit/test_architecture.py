@@ -20,7 +20,7 @@ from raysys.tasks import TASKS
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
     {"errors", "background", "presets"}, {"catalogue", "object_storage"}, {"settings", "storage", "help"},
-    {"sealed", "plugins"}, {"predictions"},
+    {"sealed", "plugins", "gpu"}, {"predictions"},
     {"corpus", "balance", "similarity"}, {"encoders"}, {"batches"}, {"models"}, {"losses"}, {"tasks"}, {"config"},
     {"training", "commandline"}, {"trials"}, {"report"}, {"tracking", "cluster"}, {"search"}, {"predicting"},
     {"running"}, {"commands"},

@@ -80,6 +80,6 @@ def test_a_gpu_that_this_machine_lacks_is_said_without_ray(monkeypatch: pytest.M
     if torch.cuda.is_available():
         check_cluster(ClusterConfig(gpus_per_fold=1))
     else:
-        with pytest.raises(PoolError, match="PyTorch finds no GPU on this machine"):
+        with pytest.raises(PoolError, match="PyTorch can use no GPU on this machine"):
             check_cluster(ClusterConfig(gpus_per_fold=1))
     check_cluster(ClusterConfig())
