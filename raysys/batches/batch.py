@@ -14,11 +14,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
 from raysys.batches.normalise import Normaliser
+from raysys.batches.reading import OnDisk, prepared, sent
 from raysys.encoders.ragged import Copies, Ragged
 
 _BUCKET = 8
@@ -41,20 +42,23 @@ class Padded:
 
     @classmethod
     def of_frames(
-        cls, frames: Float[Tensor, "frame dim"], lengths: Int64[Tensor, " batch"]
+        cls, frames: Float[Tensor, "frame dim"], lengths: Int64[Tensor, " batch"], longest: int
     ) -> "Padded":
         """A batch whose frames stand one after the other: padded, most of a batch of dialogues would be empty."""
         made = cls.__new__(cls)
-        made.mask = torch.arange(int(lengths.max()), device=frames.device) < lengths[:, None]
+        made.mask = torch.arange(longest, device=frames.device) < lengths[:, None]
         made.frames = frames
         return made
 
     @cached_property
     def values(self) -> Float[Tensor, "batch time dim"]:
         """Padded with zeros."""
-        values = self.frames.new_zeros(*self.mask.shape, self.frames.shape[1])
-        values[self.mask] = self.frames
-        return values
+        lengths = self.mask.sum(dim=1)
+        starts = lengths.cumsum(dim=0) - lengths
+        places = starts[:, None] + torch.arange(self.mask.shape[1], device=self.mask.device)
+        # gathered, not scattered: a GPU need not be waited for to know how many places there are
+        known = self.frames[torch.where(self.mask, places, 0)]
+        return known.masked_fill(~self.mask[..., None], 0)
 
     @cached_property
     def frames(self) -> Float[Tensor, "frame dim"]:
@@ -72,6 +76,8 @@ class Layout:
     """True where there is a turn; padding is at the end."""
     speakers: Int64[Tensor, "dialogue turn"]
     """Who speaks, as a number from 0 within the dialogue."""
+    order: Int64[Tensor, " batch"] | None = None
+    """Of each utterance, its place among all places of turns; None: it is counted from the others."""
 
     def arrange(self, values: Float[Tensor, "batch dim"]) -> Float[Tensor, "dialogue turn dim"]:
         """Values of utterances in the places of their turns; zeros in padding."""
@@ -79,6 +85,8 @@ class Layout:
 
     def flatten(self, values: Float[Tensor, "dialogue turn dim"]) -> Float[Tensor, "batch dim"]:
         """Values of turns in the order of the batch's utterances."""
+        if self.order is not None:
+            return values.flatten(0, 1)[self.order]
         return values[self.mask][torch.argsort(self.places[self.mask])]
 
 
@@ -117,29 +125,6 @@ class Mixtures:
 
 
 @dataclass(frozen=True)
-class OnDisk:
-    """Frames of one part that are read when they are asked for: too many to be resident."""
-
-    ragged: Ragged | Copies
-    indices: Int64[np.ndarray, " utterance"]
-    """The part's utterances, as rows of the corpus."""
-    normaliser: Normaliser | None
-    device: str
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Frames of all utterances, and their width."""
-        return int(self.ragged.lengths[self.indices].sum()), self.ragged.dim
-
-    def read(self, rows: Int64[Tensor, " batch"]) -> tuple[Tensor, Int64[Tensor, " batch"]]:
-        """Frames of some utterances one after the other, and how many each has."""
-        chosen = [int(self.indices[k]) for k in rows.tolist()]
-        pieces = [_prepared(self.ragged[k], self.normaliser) for k in chosen]
-        values = torch.from_numpy(np.concatenate(pieces)).to(self.device)
-        return values, torch.tensor([len(one) for one in pieces], device=self.device)
-
-
-@dataclass(frozen=True)
 class Part:
     """Train, val or test of one fold, on the training device."""
 
@@ -166,13 +151,41 @@ class Part:
         """Modality -> width of its frames."""
         return {modality: int(frames.shape[1]) for modality, frames in self.frames.items()}
 
-    @property
+    @cached_property
     def longest(self) -> Int64[Tensor, " utterance"]:
-        """Length of every utterance in its longest modality, in frames or tokens."""
-        own = torch.stack([ends.diff() for ends in self.offsets.values()]).max(dim=0).values
+        """Length of every utterance in its longest modality, in frames or tokens; on the CPU."""
+        own = torch.stack(list(self._lengths.values())).max(dim=0).values
         if self.mixtures is None:
             return own
-        return torch.maximum(own[self.mixtures.major], own[self.mixtures.minor])
+        major, minor = self._mixed
+        return torch.maximum(own[major], own[minor])
+
+    @cached_property
+    def _lengths(self) -> dict[str, Int64[Tensor, " own"]]:
+        """Of each utterance's frames; on the CPU, so that the size of a batch is known without a GPU's answer."""
+        return {modality: ends.cpu().diff() for modality, ends in self.offsets.items()}
+
+    @cached_property
+    def _mixed(self) -> tuple[Int64[Tensor, " utterance"], Int64[Tensor, " utterance"]]:
+        """The two rows that each utterance is mixed of; on the CPU."""
+        assert self.mixtures is not None
+        return self.mixtures.major.cpu(), self.mixtures.minor.cpu()
+
+    @cached_property
+    def _units(self) -> tuple[list[Int64[Tensor, " _"]], Int64[Tensor, " utterance"]]:
+        """Rows of every dialogue, in the order of its turns, and who speaks, as a number in it; on the CPU."""
+        if self.turns is None:
+            return list(torch.arange(len(self)).split(1)), torch.zeros(len(self), dtype=torch.int64)
+        dialogue, turn, speaker = (
+            one.cpu() for one in (self.turns.dialogue, self.turns.turn, self.turns.speaker)
+        )
+        by_turn = torch.argsort(turn, stable=True)
+        order = by_turn[torch.argsort(dialogue[by_turn], stable=True)]
+        _, lengths = torch.unique(dialogue, return_counts=True)
+        rows, speakers = list(order.split(lengths.tolist())), torch.zeros_like(speaker)
+        for one in rows:
+            speakers[one] = torch.unique(speaker[one], return_inverse=True)[1]
+        return rows, speakers
 
     def with_mixtures(
         self,
@@ -205,33 +218,27 @@ class Part:
         )
 
     def batch(self, rows: Int64[Tensor, " batch"]) -> Batch:
-        """The utterances at some positions of the part, padded to the longest among them."""
+        """The utterances at some positions of the part (on the CPU), padded to the longest among them."""
         modalities = {modality: self._padded(modality, rows) for modality in self.frames}
-        return Batch(modalities, self.targets[rows], self.labels[rows], rows)
+        here = sent(rows, str(self.labels.device))
+        return Batch(modalities, self.targets[here], self.labels[here], here)
 
     def dialogues(self) -> list[Int64[Tensor, " _"]]:
-        """Rows of every dialogue, in the order of its turns."""
-        if self.turns is None:
-            return list(torch.arange(len(self), device=self.labels.device).split(1))
-        by_turn = torch.argsort(self.turns.turn, stable=True)
-        order = by_turn[torch.argsort(self.turns.dialogue[by_turn], stable=True)]
-        _, lengths = torch.unique(self.turns.dialogue, return_counts=True)
-        return list(order.split(lengths.tolist()))
+        """Rows of every dialogue, in the order of its turns; on the CPU."""
+        return self._units[0]
 
     def of_dialogues(self, dialogues: Sequence[Int64[Tensor, " _"]]) -> Batch:
         """A batch of whole dialogues, given by their rows, with their layout."""
         rows = torch.cat(list(dialogues))
-        lengths = torch.tensor([len(one) for one in dialogues], device=rows.device)
-        turn = torch.arange(int(lengths.max()), device=rows.device)
+        lengths = torch.tensor([len(one) for one in dialogues])
+        turn = torch.arange(int(lengths.max()))
         mask = turn < lengths[:, None]
         starts = lengths.cumsum(dim=0) - lengths
         places = torch.where(mask, starts[:, None] + turn, 0)
-        speakers = torch.zeros_like(places)
-        if self.turns is not None:
-            for k, one in enumerate(dialogues):
-                known = torch.unique(self.turns.speaker[one], return_inverse=True)[1]
-                speakers[k, : len(one)] = known
-        return replace(self.batch(rows), layout=Layout(places, mask, speakers))
+        speakers = torch.where(mask, self._units[1][rows][places], 0)
+        order = torch.nonzero(mask.flatten())[:, 0]
+        layout = (sent(one, str(self.labels.device)) for one in (places, mask, speakers, order))
+        return replace(self.batch(rows), layout=Layout(*layout))
 
     def _turns_with(self, added: int) -> Turns | None:
         """Turns with so many more utterances, each a dialogue of its own."""
@@ -248,15 +255,18 @@ class Part:
     def _padded(self, modality: str, rows: Int64[Tensor, " batch"]) -> Padded:
         if self.mixtures is None:
             return self._gathered(modality, rows)
-        major = self._gathered(modality, self.mixtures.major[rows])
-        minor = self._gathered(modality, self.mixtures.minor[rows])
-        return _mix(major, minor, self.mixtures.share[rows])
+        major, minor = (one[rows] for one in self._mixed)
+        share = self.mixtures.share[sent(rows, str(self.labels.device))]
+        return _mix(self._gathered(modality, major), self._gathered(modality, minor), share)
 
     def _gathered(self, modality: str, rows: Int64[Tensor, " batch"]) -> Padded:
         frames, offsets = self.frames[modality], self.offsets[modality]
+        lengths = self._lengths[modality][rows]
+        total, longest = int(lengths.sum()), int(lengths.max())
         if isinstance(frames, OnDisk):
-            return Padded.of_frames(*frames.read(rows))
-        return Padded.of_frames(*_take(frames, offsets, rows))
+            return Padded.of_frames(*frames.read(rows), longest)
+        here = sent(rows, str(self.labels.device))
+        return Padded.of_frames(*_take(frames, offsets, here, total), longest)
 
     def batches(
         self, batch_size: int, *, dialogues: bool = False, shuffle: torch.Generator | None = None
@@ -270,8 +280,8 @@ class Part:
                 without it, from the shortest to the longest.
         """
         if not dialogues:
-            for rows in _groups(self.longest.cpu(), batch_size, shuffle):
-                yield self.batch(rows.to(self.labels.device))
+            for rows in _groups(self.longest, batch_size, shuffle):
+                yield self.batch(rows)
             return
         units = self.dialogues()
         lengths = torch.tensor([len(one) for one in units])
@@ -324,7 +334,7 @@ def make_part(
             frames[modality] = OnDisk(ragged, np.asarray(indices), normaliser, device)
         else:
             pieces = np.concatenate([ragged[int(k)] for k in indices])
-            frames[modality] = torch.from_numpy(_prepared(pieces, normaliser)).to(device)
+            frames[modality] = torch.from_numpy(prepared(pieces, normaliser)).to(device)
         offsets[modality] = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])).to(device)
     return Part(
         frames,
@@ -333,12 +343,6 @@ def make_part(
         labels=torch.from_numpy(labels[rows]).to(device),
         turns=None if turns is None else _chosen(turns, indices, device),
     )
-
-
-def _prepared(
-    frames: Shaped[np.ndarray, "_ dim"], normaliser: Normaliser | None
-) -> Float[np.ndarray, "_ dim"]:
-    return normaliser(frames) if normaliser else frames.astype(np.float32)
 
 
 def _chosen(turns: Turns, indices: Int64[np.ndarray, " row"], device: str) -> Turns:
@@ -357,18 +361,13 @@ def _take(
     frames: Float[Tensor, "total_time dim"],
     offsets: Int64[Tensor, " utterance_and_end"],
     rows: Int64[Tensor, " batch"],
+    total: int,
 ) -> tuple[Float[Tensor, "frame dim"], Int64[Tensor, " batch"]]:
-    """Frames of some utterances one after the other, and how many each has."""
+    """Frames of some utterances one after the other, so many in all, and how many each has."""
     lengths = offsets[rows + 1] - offsets[rows]
-    return frames[torch.repeat_interleave(offsets[rows], lengths) + _places(lengths)], lengths
-
-
-def _places(lengths: Int64[Tensor, " batch"]) -> Int64[Tensor, " frame"]:
-    """Place of every frame in its utterance, from 0."""
-    starts = lengths.cumsum(dim=0) - lengths
-    return torch.arange(int(lengths.sum()), device=lengths.device) - torch.repeat_interleave(
-        starts, lengths
-    )
+    shift = offsets[rows] - (lengths.cumsum(dim=0) - lengths)
+    spread = torch.repeat_interleave(shift, lengths, output_size=total)
+    return frames[spread + torch.arange(total, device=frames.device)], lengths
 
 
 def _mix(major: Padded, minor: Padded, share: Float[Tensor, " batch"]) -> Padded:

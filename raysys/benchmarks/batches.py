@@ -5,7 +5,7 @@ python -m jobs.benchmark batches configs/meld_text.yaml --corpus.root DIR
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,10 @@ def measure(config: Config, console: Console, folder: Folder) -> dict[str, Any]:
     fold = plan.folds[0]
     part = Parts.of(config, plan.data, fold, "cpu")
     train = balanced(part.train(fold), config, plan.data, fold)
-    kinds = {"packed": train, "padded": _PaddedPart(**vars(train))}
+    kinds = {
+        "packed": train,
+        "padded": _PaddedPart(**{one.name: getattr(train, one.name) for one in fields(Part)}),
+    }
     fill = _fill(train, config)
     console.print(", ".join(f"{modality}: {share:.0%} full" for modality, share in fill.items()))
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}

@@ -63,7 +63,7 @@ class _Given:
     batch_size: int
 
     def __iter__(self) -> Iterator[Float32[np.ndarray, "_ dim"]]:
-        rows = torch.arange(self.train.own, device=self.train.labels.device)
+        rows = torch.arange(self.train.own)
         with torch.inference_mode():
             for chosen in rows.split(self.batch_size):
                 padded = self.train.batch(chosen).modalities[self.modality]

@@ -88,16 +88,17 @@ def validate(learner: Learner, task: Task, val: Part, config: Config) -> dict[st
     """
     model = learner.model
     model.eval()
-    total, rows, outputs = 0.0, [], []
+    total = torch.zeros((), dtype=torch.float64, device=val.labels.device)
+    rows, outputs = [], []
     settings = config.training
     dialogues = config.model.chosen.reads_dialogues
     with torch.inference_mode():
         for batch in val.batches(settings.batch_size, dialogues=dialogues):
             output = model(batch.modalities, batch.layout)
-            total += float(learner.objective.validate(output, batch)) * len(batch.labels)
+            total += learner.objective.validate(output, batch).double() * len(batch.labels)
             rows.append(batch.rows)
             # doubles keep apart what floats would round to a tie
             outputs.append(task.read(output.logits.double(), learner.fitted))
     order = torch.argsort(torch.cat(rows))
     found = torch.cat(outputs)[order].cpu().numpy()
-    return {"loss": total / len(val), **task.score(found, task.truth(val))}
+    return {"loss": float(total) / len(val), **task.score(found, task.truth(val))}

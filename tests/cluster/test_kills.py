@@ -13,6 +13,7 @@ import ray
 from mlflow import MlflowClient
 
 from raysys.benchmarks.local_cluster import family, title
+from raysys.cluster.aggregator import RunningAggregator
 from raysys.config import Config
 from raysys.running import session
 from raysys.settings import replaced
@@ -45,14 +46,13 @@ def test_workers_controller_and_aggregation_actor_killed_in_one_run_change_no_bi
         killed.append(controller)
         let_go(last)
 
-    def aggregate(self: Any, outcome: Any) -> Any:
-        actors.append(self._aggregator.actor)
-        folders = {fold.key: fold.folder for fold in outcome.folds}
-        answer = actors[-1].summary.remote(folders)
-        ray.kill(actors[-1], no_restart=False)
+    def summary(self: Any, folders: Any) -> Any:
+        actors.append(self.actor)
+        answer = self.actor.summary.remote(folders)
+        ray.kill(self.actor, no_restart=False)
         return ray.get(answer)
 
-    monkeypatch.setattr(session.Session, "aggregate", aggregate)
+    monkeypatch.setattr(RunningAggregator, "summary", summary)
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     again = run(replaced(small, {"cluster.max_attempts": 20}))

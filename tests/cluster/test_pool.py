@@ -61,6 +61,19 @@ def test_tasks_get_what_is_shared_and_a_raising_fold_fails_alone(lender: FoldPoo
         assert finish(pool, 1)[0] == {("later", 3): 109}
 
 
+def test_a_process_whose_gpu_is_spoilt_ends_and_its_fold_goes_on_in_another(
+    lender: FoldPool, tmp_path: Path
+):
+    tasks = [Errand("t", 0, "spoil once", str(tmp_path)), *(Errand("t", k) for k in (1, 2))]
+    with lender.lend() as pool:
+        pool.submit(tasks)
+        results, failures = finish(pool, 3)
+        assert results == {("t", k): k**2 for k in range(3)}
+        assert not failures
+    spoilt = int((tmp_path / "spoilt").read_text())
+    wait_for(lambda: not Path(f"/proc/{spoilt}").exists())
+
+
 def test_a_killed_worker_returns_its_lease_and_a_poisonous_fold_fails_alone(
     lender: FoldPool, tmp_path: Path
 ):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raysys.errors import GpuLostError
+
 
 @dataclass(frozen=True)
 class Errand:
@@ -53,6 +55,9 @@ def square(task: Errand, shared: Any, on_epoch: Any) -> Square:
     if task.deed == "die once" and not Path(task.folder, "died").exists():
         Path(task.folder, "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if task.deed == "spoil once" and not Path(task.folder, "spoilt").exists():
+        Path(task.folder, "spoilt").write_text(str(os.getpid()))
+        raise GpuLostError("the GPU cannot be used any more: CUDA error: device-side assert")
     if task.deed == "forever":
         epoch = 1
         while on_epoch(Beat(epoch, os.getpid())):

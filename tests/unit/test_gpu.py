@@ -1,0 +1,121 @@
+"""What is said of a GPU, and what its errors come to, as far as a machine without one can tell; with one: tests/gpu."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from raysys import gpu
+from raysys.config import Config
+from raysys.config.running import ClusterConfig
+from raysys.errors import ConfigError, FoldFailedError, GpuError, GpuLostError
+from raysys.models.output import ModelOutput
+from raysys.models.probe import Probe, ProbeConfig
+from raysys.settings import replaced
+from raysys.training.arithmetic import settle
+from raysys.training.fold import run_fold
+from tests.conftest import with_training
+from tests.unit.test_training import arrays, go_on, task
+
+without = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+FAULTS: dict[str, Callable[[], Exception]] = {
+    "memory": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "assert": lambda: torch.AcceleratorError("CUDA error: device-side assert triggered"),
+    "library": lambda: RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    "own": lambda: RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+}
+"""Errors as PyTorch raises them."""
+
+
+@dataclass(frozen=True)
+class FaultyConfig(ProbeConfig):
+    """A probe whose forward raises at some of its calls."""
+
+    faults: ClassVar[list[str]] = []
+    """What the next calls raise; empty for none."""
+
+    def build(self, modalities: Any, *, dims: Any, n_outputs: int) -> "Faulty":
+        return Faulty(self, modalities, dims=dims, n_outputs=n_outputs)
+
+
+class Faulty(Probe):
+    def forward(self, modalities: Any, layout: Any) -> ModelOutput:
+        if FaultyConfig.faults and (fault := FaultyConfig.faults.pop(0)):
+            raise FAULTS[fault]()
+        return super().forward(modalities, layout)
+
+
+def faulty(small: Config, faults: list[str]) -> Config:
+    FaultyConfig.faults[:] = faults
+    named = {"model.name": f"{__name__}:FaultyConfig", "model.modalities": ("audio", "text")}
+    return with_training(replaced(small, named), max_epochs=3)
+
+
+def test_a_fold_without_memory_goes_on_with_streamed_frames_to_the_same_numbers(
+    small: Config, tmp_path: Path
+):
+    whole = run_fold(task(faulty(small, []), tmp_path / "whole"), arrays(), go_on)
+    calls = [""] * 3 + ["memory"]
+    epochs: list[int] = []
+
+    def on_epoch(record: Any) -> bool:
+        epochs.append(record.epoch)
+        return True
+
+    again = run_fold(task(faulty(small, calls), tmp_path / "again"), arrays(), on_epoch)
+    assert FaultyConfig.faults == []
+    assert again.val == whole.val
+    for name in ("test_probabilities.npy", "test_embeddings.npy"):
+        one, other = (np.load(tmp_path / run / name) for run in ("whole", "again"))
+        np.testing.assert_array_equal(one, other)
+    assert epochs[-1] == 3
+
+
+def test_a_fold_that_has_too_little_memory_twice_says_what_to_set(small: Config, tmp_path: Path):
+    config = faulty(small, ["memory", "memory"])
+    with pytest.raises(FoldFailedError, match=r"too little memory.*Tried to allocate.*batch_size"):
+        run_fold(task(config, tmp_path), arrays(), go_on)
+
+
+@pytest.mark.parametrize("fault", ["assert", "library"])
+def test_an_error_that_spoils_cuda_is_told_apart(fault: str, small: Config, tmp_path: Path):
+    with pytest.raises(GpuLostError, match="cannot be used any more"):
+        run_fold(task(faulty(small, [fault]), tmp_path), arrays(), go_on)
+
+
+def test_an_error_of_a_model_stays_its_own(small: Config, tmp_path: Path):
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        run_fold(task(faulty(small, ["own"]), tmp_path), arrays(), go_on)
+
+
+@without
+def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_one_line_with_the_reason(small: Config):
+    for settings in ({"cluster.gpus_per_fold": 0.5}, {"training.device": "cuda"}):
+        with pytest.raises(GpuError, match=r"asks for a GPU that cannot be used: .*driver"):
+            settle(replaced(small, settings))
+    assert settle(small) == "cpu"
+    assert (
+        settle(replaced(small, {"training.device": "cpu", "cluster.gpus_per_fold": 1.0})) == "cpu"
+    )
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, 2.0])
+def test_a_fold_uses_one_gpu(share: float):
+    with pytest.raises(ConfigError, match="since a fold uses one GPU"):
+        ClusterConfig(gpus_per_fold=share)
+
+
+def test_shares_of_a_gpu_leave_room_for_the_processes_and_the_driver():
+    total = 80.0
+    for count in (2, 5, 8):
+        share = gpu.memory_share(1 / count, total)
+        contexts = (count + 1) * gpu._CONTEXT_GB
+        assert share * total * count + contexts <= total + 1e-9
+        assert share > 0
+    assert gpu.memory_share(0.01, 4.0) > 0
+    assert gpu.shares_that_fit(10.0, total) == 7
+    assert gpu.shares_that_fit(200.0, total) == 1
