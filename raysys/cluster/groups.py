@@ -19,6 +19,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from raysys.cluster.nodes import Node, divide, release_orphans, resources, survey
+from raysys.cluster.sharing import must_see
 from raysys.cluster.worker import ApartConfig, worker_loop
 from raysys.config.running import ClusterConfig
 
@@ -96,6 +97,7 @@ class WorkerGroups:
         most: workers that are wanted at most.
         folder: on this machine, for Ray Train's own state; workers report nothing to it.
         settings: of `worker_loop`, but for the ranks.
+        marker: path of a file that every node must see; empty for none.
     """
 
     def __init__(
@@ -106,8 +108,12 @@ class WorkerGroups:
         most: int,
         folder: Path,
         settings: dict[str, Any],
+        marker: str = "",
     ) -> None:
         self._queue = queue
+        self._marker = marker
+        self._seeing = {ray.get_runtime_context().get_node_id()}
+        """Nodes that are known to see the marker."""
         self._config = config
         self.wanted = min(config.workers or most, most)
         """Workers at most."""
@@ -183,6 +189,9 @@ class WorkerGroups:
         self.workers = self._room(nodes)
         release_orphans()
         for node, count in self._missing(nodes).items():
+            if self._marker and node not in self._seeing:
+                must_see(node, nodes[node].address, self._marker)
+                self._seeing.add(node)
             self._start_group(node, count)
         there = sum(len(group.ranks) for group in self._groups if not group.leaving)
         self._demand.state(min(self.wanted, self._config.max_workers) - there)

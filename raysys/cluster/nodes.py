@@ -28,6 +28,8 @@ class Node:
     """Workers for which there is room at this moment."""
     leaving: bool
     """Whether it has been told to end (a spot node's notice), and takes nothing new."""
+    address: str = ""
+    """IP address."""
 
 
 def survey(config: ClusterConfig) -> dict[str, Node]:
@@ -35,9 +37,14 @@ def survey(config: ClusterConfig) -> dict[str, Node]:
     asked = resources(config)
     free, leaving = available_resources_per_node(), state.get_draining_nodes()
     own = ray.get_runtime_context().get_node_id()
-    there = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    there = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     return {
-        name: Node(_fit(there[name], asked), _fit(free.get(name, {}), asked), name in leaving)
+        name: Node(
+            _fit(there[name]["Resources"], asked),
+            _fit(free.get(name, {}), asked),
+            name in leaving,
+            there[name]["NodeManagerAddress"],
+        )
         for name in sorted(there, key=lambda name: (name != own, name))
     }
 

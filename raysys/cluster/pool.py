@@ -64,13 +64,19 @@ class FoldPool:
         *,
         most_tasks: int,
         shared: Any = None,
+        marker: str = "",
     ) -> None:
         self._config = config
         self._aside, self._lock = _own_folder()
         self.queue = start_queue(config.max_attempts, self._aside)
         settings = {"queue": self.queue, "work": work}
         self._groups = WorkerGroups(
-            self.queue, config, most=most_tasks, folder=self._aside / "train", settings=settings
+            self.queue,
+            config,
+            most=most_tasks,
+            folder=self._aside / "train",
+            settings=settings,
+            marker=marker,
         )
         self._loans = 0
         self._life = ""
@@ -200,6 +206,8 @@ class FoldPool:
 
     def _check(self) -> None:
         groups, now = self._groups, time.monotonic()
+        if isinstance(groups.failure, PoolError):
+            raise groups.failure
         if groups.failure is not None:
             reason = " ".join(str(groups.failure).split())[:300]
             raise PoolError(f"the fold pool ended: {reason}")

@@ -16,10 +16,12 @@ from raysys.background import Background
 from raysys.cluster.aggregator import RunningAggregator, running_aggregator
 from raysys.cluster.pool import STANDING, FoldPool
 from raysys.cluster.session import ray_session
+from raysys.cluster.sharing import marker_in
 from raysys.config import Config
 from raysys.config.running import ClusterConfig
 from raysys.encoders.encoder import own_frames
 from raysys.running.plan import Plan
+from raysys.storage import resolve_folder
 from raysys.tasks.baseline import Baseline, pool_over_time
 from raysys.training.fold import run_fold
 from raysys.trials.trial import TrialOutcome
@@ -108,7 +110,12 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
     """
     config, connecting = plan.config, time.monotonic()
     aggregation = plan.task.aggregation(config.similarity, config.seed, plan.speakers)
-    with ray_session(config.cluster), running_aggregator(aggregation) as aggregator:
+    runs = resolve_folder(config.storage.runs)
+    with (
+        ray_session(config.cluster),
+        running_aggregator(aggregation) as aggregator,
+        marker_in(runs) as marker,
+    ):
         lent: AbstractContextManager[FoldPool]
         stands = STANDING.get()
         if stands is not None and stands[0] == config.cluster:
@@ -119,6 +126,7 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
                 config.cluster,
                 most_tasks=most_tasks,
                 shared=plan.data,
+                marker=marker,
             )
         with lent as pool:
             yield Session(plan, pool, Baselines(plan), connecting, aggregator)

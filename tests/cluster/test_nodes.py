@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raysys.benchmarks.local_cluster import LocalCluster, running_cluster, title
+from raysys.benchmarks.local_cluster import LocalCluster, Place, running_cluster, title
 from tests.cluster.command import SETTINGS, Command, numbers, wait_for
 from tests.cluster.gate import HANGS_SECONDS, Gate, is_reached, let_go, process_at
 
@@ -118,3 +118,26 @@ def test_a_head_that_dies_ends_the_command_with_one_line(
     assert len(errors) == 1
     assert "--resume" in errors[0]
     assert "Traceback" not in printed
+
+
+def test_a_node_that_does_not_see_the_runs_ends_the_command_at_once(
+    own_pool: None, cluster: LocalCluster, preset: Path, cache_root: Path, tmp_path: Path
+):
+    runs = tmp_path / "home" / "runs"
+    runs.mkdir(parents=True)
+    hide = f'mount -t tmpfs none {runs} && exec "$@"'
+    apart = ("unshare", "--mount", "sh", "-c", hide, "sh")
+    if subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount")
+    cluster.add_node(cpus=1, at=Place(enter=apart))
+    gate = Gate(tmp_path / "gate")
+    command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate, workers=2)
+    process = command.start(
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, more=cluster.environment
+    )
+    printed, _ = process.communicate(timeout=HANGS_SECONDS)
+    assert process.returncode == 2, printed
+    (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert "does not see" in error
+    assert "--storage.runs" in error
+    assert not list(runs.glob(".shared-*"))
