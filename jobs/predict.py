@@ -22,21 +22,28 @@ def main(argv: Sequence[str]) -> int:
         help="audio files, pictures, folders, tables (.csv, .tsv, .parquet); - reads names",
     )
     parser.add_argument(
-        "--text", action="append", default=[], help="what is said, once for each; - reads lines"
+        "--text",
+        action="append",
+        default=[],
+        help="a text to classify, may be repeated; - reads lines",
     )
     parser.add_argument(
-        "--transcribe", default="", help="Whisper model that writes down what has no text"
+        "--transcribe", default="", help="Whisper model that transcribes audio without text"
     )
-    parser.add_argument("--columns", default="", help="our name: the table's, as {audio: file}")
+    parser.add_argument(
+        "--columns", default="", help="our name: the table's name, as {audio: file}"
+    )
     parser.add_argument("--fold", type=int, help="predict with this fold alone")
     parser.add_argument(
         "--threshold", type=float, default=0.0, help="'not sure' below this confidence"
     )
     parser.add_argument("--window", type=float, help="cut audio into stretches of so many seconds")
-    parser.add_argument("--step", type=float, help="between their beginnings; half a window")
+    parser.add_argument("--step", type=float, help="seconds between their starts; half a window")
     parser.add_argument("--picture", default="", help="with --window: emotion over time, as PNG")
     parser.add_argument("--out", default="", help="file for all columns: .csv, .parquet or .jsonl")
-    parser.add_argument("--workers", type=int, help="of Ray, with --out; from 2000 rows by itself")
+    parser.add_argument(
+        "--workers", type=int, help="Ray workers, with --out; by default from 2000 rows"
+    )
     given = parser.parse_intermixed_args(argv)
     from raysys.commands.predict import predict_command
 

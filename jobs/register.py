@@ -14,9 +14,9 @@ def main(argv: Sequence[str]) -> int:
     """Make a version of a registered model; `champion` only where it is not worse than the holder on the same folds."""
     parser = plain_parser("register", __doc__ or "")
     parser.add_argument("run", help="a run's name or folder, or runs:/ID")
-    parser.add_argument("--name", required=True, help="of the registered model")
+    parser.add_argument("--name", required=True, help="name of the registered model")
     parser.add_argument(
-        "--force", action="store_true", help="make it champion whatever the holder scores"
+        "--force", action="store_true", help="make it champion whatever the present one scores"
     )
     given = parser.parse_args(argv)
     from raysys.commands.register import register_command

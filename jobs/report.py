@@ -15,7 +15,7 @@ def main(argv: Sequence[str]) -> int:
     parser = plain_parser("report", __doc__ or "")
     parser.add_argument("run", help="a run's name or folder")
     parser.add_argument(
-        "--out", default="", help="also to this file: .html, .md, or .png (the matrix)"
+        "--out", default="", help="also write this file: .html, .md, or .png (the matrix)"
     )
     given = parser.parse_args(argv)
     from raysys.running.reporting import report_command

@@ -14,15 +14,17 @@ def main(argv: Sequence[str]) -> int:
     """Serve until interrupted; needs `pip install 'raysys[serve]'`."""
     parser = plain_parser("serve", __doc__ or "")
     parser.add_argument("run", help="a model in MLflow, or a run's name or folder")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: whoever reaches this machine")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: for other machines too")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--replicas", type=int, default=1, help="processes that answer")
     parser.add_argument("--batch", type=int, default=16, help="most requests answered together")
-    parser.add_argument("--cpus", type=float, default=1.0, help="of each replica")
-    parser.add_argument("--gpus", type=float, default=0.0, help="of each replica")
-    parser.add_argument("--max_megabytes", type=float, default=25.0, help="of a request's body")
-    parser.add_argument("--max_seconds", type=float, default=120.0, help="of a request's audio")
-    parser.add_argument("--address", default="", help="of a Ray cluster; RAY_ADDRESS, else local")
+    parser.add_argument("--cpus", type=float, default=1.0, help="cores of each replica")
+    parser.add_argument("--gpus", type=float, default=0.0, help="GPUs of each replica")
+    parser.add_argument("--max_megabytes", type=float, default=25.0, help="largest request body")
+    parser.add_argument(
+        "--max_seconds", type=float, default=120.0, help="longest audio of a request"
+    )
+    parser.add_argument("--address", default="", help="Ray address; else RAY_ADDRESS or local")
     given = vars(parser.parse_args(argv))
     host, port, address = (given.pop(name) for name in ("host", "port", "address"))
     from raysys.commands.serve import serve_command

@@ -1,8 +1,8 @@
-"""Files and folders that are written aside until they are whole and take their names; who writes them can be told.
+"""Files and folders that are written aside until they are whole and take their names; the names show who writes.
 
     .NAME.<machine, process, chance: 32 hex digits>
 
-So what a killed process has left is told from what another one is writing.
+So what a killed process has left can be distinguished from what another one is writing.
 """
 
 import hashlib

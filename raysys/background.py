@@ -1,4 +1,4 @@
-"""Work beside the main thread of a command, in threads that do not keep the command alive."""
+"""Work outside the main thread of a command, in threads that do not keep the command alive."""
 
 import queue
 import threading
@@ -40,7 +40,7 @@ class Background:
 
 @contextmanager
 def last_words(say: Callable[[], None], *, kept: str) -> Iterator[None]:
-    """Have something said at once, beside the main thread, when a SIGTERM comes inside the block.
+    """Have something said at once, outside the main thread, when a SIGTERM comes inside the block.
 
     Whoever sends it may kill the process soon (Ray after three seconds), before the main thread has wound up.
 

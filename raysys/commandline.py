@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What a command line says beside the config: how to run, not what."""
+    """What a command line says besides the config: how to run, not what."""
 
     resume: bool | None = False
     """None: where there is something to resume."""

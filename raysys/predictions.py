@@ -29,7 +29,7 @@ class Aggregation:
     read: Callable[[str], Any]
     """Fold folder (URI) -> what is needed of a fold."""
     summarise: Callable[[Mapping[Any, Any]], Any]
-    """That of all folds, by seed and fold -> the aggregate."""
+    """What `read` gives for all folds, by seed and fold -> the aggregate."""
 
 
 def prediction_files(names: tuple[str, str]) -> list[str]:

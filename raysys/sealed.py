@@ -1,8 +1,8 @@
-"""Files that can tell whether they are still what was written.
+"""Files that show whether they are still what was written.
 
     write_sealed -> NAME: JSON with the SHA-256 of its own content, and on request NAME.copy, the same again
     read_sealed  -> the content, from the copy where the first is damaged
-    check_files  -> the files beside it whose digests it holds, each read once a process
+    check_files  -> the files next to it whose digests it holds, each read once a process
 
 Nothing that is damaged is used. Who reads decides what is done again.
 """
@@ -30,7 +30,7 @@ def write_sealed(
         folder: where.
         name: of the file.
         content: JSON-able; NaN becomes null.
-        twice: keep a copy beside it, for what could not be made again.
+        twice: keep a copy next to it, for what could not be made again.
 
     Raises:
         StorageError: the place is not writable.

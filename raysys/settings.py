@@ -1,4 +1,4 @@
-"""How settings behave: frozen classes beside what they set, checked, named by dots, compared and digested.
+"""How settings behave: frozen classes next to what they set, checked, named by dots, compared and digested.
 
 Each room keeps the settings of its own components; `raysys.config` puts them together.
 """
@@ -107,7 +107,7 @@ def replaced(settings: Any, values: Mapping[str, Any]) -> Any:
     """A copy with other values, given by their dotted names.
 
     Raises:
-        ConfigError: a value out of range, alone or beside the others.
+        ConfigError: a value out of range, alone or with the others.
     """
     nested: dict[str, dict[str, Any]] = {}
     own: dict[str, Any] = {}

@@ -77,7 +77,7 @@ class Layout:
     speakers: Int64[Tensor, "dialogue turn"]
     """Who speaks, as a number from 0 within the dialogue."""
     order: Int64[Tensor, " batch"] | None = None
-    """Of each utterance, its place among all places of turns; None: it is counted from the others."""
+    """Place of each utterance among all places of turns; None: it is counted from the others."""
 
     def arrange(self, values: Float[Tensor, "batch dim"]) -> Float[Tensor, "dialogue turn dim"]:
         """Values of utterances in the places of their turns; zeros in padding."""
@@ -105,7 +105,7 @@ class Batch:
 
     modalities: Mapping[str, Padded]
     targets: Float[Tensor, "batch output"]
-    """What the head is taught: a distribution over classes, or values."""
+    """What the head is trained on: a distribution over classes, or values."""
     labels: Int64[Tensor, " batch"]
     """Class of each utterance; its stratum, where there are no classes."""
     rows: Int64[Tensor, " batch"]
@@ -162,7 +162,7 @@ class Part:
 
     @cached_property
     def _lengths(self) -> dict[str, Int64[Tensor, " own"]]:
-        """Of each utterance's frames; on the CPU, so that the size of a batch is known without a GPU's answer."""
+        """Number of frames of each utterance; on the CPU, so that a batch's size is known without waiting for a GPU."""
         return {modality: ends.cpu().diff() for modality, ends in self.offsets.items()}
 
     @cached_property
@@ -318,7 +318,7 @@ def make_part(
         store: features of the whole corpus by modality; with copies, row k + n * utterances is copy n of k.
         indices: the part's utterances, as rows of the corpus or of copies.
         labels: class (or stratum) of every utterance of the corpus.
-        targets: what the head is taught of every utterance of the corpus.
+        targets: what the head is trained on, for every utterance of the corpus.
         normalisers: by modality; a modality without one is left as it is.
         device: torch device on which the part is resident.
         turns: places of the corpus' utterances in their dialogues.

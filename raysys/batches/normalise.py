@@ -23,7 +23,7 @@ class Normaliser:
     """Column-wise (x - mean) / std."""
 
     mean: Float[np.ndarray, " dim"]
-    """float32; float64 for frames of 64 bits, whose differences may be small beside their mean."""
+    """float32; float64 for frames of 64 bits, whose differences may be small compared with their mean."""
     std: Float[np.ndarray, " dim"]
 
     @classmethod
@@ -56,7 +56,7 @@ class BySpeaker(Ragged):
     """Frames that are normalised when they are read, each speaker's by that speaker's statistics."""
 
     normalisers: tuple[Normaliser, ...] = ()
-    """Of each speaker."""
+    """Normaliser of each speaker."""
     speaker: Int64[np.ndarray, " utterance"] = field(default_factory=lambda: np.zeros(0, np.int64))
     """Who speaks each utterance."""
 

@@ -1,4 +1,4 @@
-"""What the feature store costs beside a loop that somebody would write by hand, on the same corpus and model.
+"""What the feature store costs compared with a loop that somebody would write by hand, on the same corpus and model.
 
     loop      one process, all cores: sorted by length, batched, states as float16 in memory   (text)
               one process, all cores: batches of exactly one length, nothing padded            (Whisper)

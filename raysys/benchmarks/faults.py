@@ -45,7 +45,7 @@ _EPOCH_SECONDS = 1.0
 _TRIALS = 12
 _LAST_LETTERS = 1500
 _TIMELY = ("seconds", "mlflow", "epochs")
-"""Of a result, what is a matter of time; so are the epochs that a pruned trial's other folds had done by then."""
+"""Keys of a result that depend on timing; so do the epochs that a pruned trial's other folds had done by then."""
 _PROCESSES = {
     "worker": "ray::RayTrainWorker",
     "queue": "ray::FoldQueue",
@@ -53,7 +53,7 @@ _PROCESSES = {
     "controller": "ray::TrainController",
     "MLflow server": "mlflow.server",
 }
-"""Victim -> what its command line holds; beside these, nodes (raylet and all)."""
+"""Victim -> what its command line holds; besides these, nodes (raylet and all)."""
 _PRESET = """
 name: study
 corpus: {name: demo, demo: {utterances: 150}}
@@ -121,9 +121,9 @@ class _Outcome:
     """What a study comes to."""
 
     numbers: Any
-    """Of the result, but what is a matter of time, and ids."""
+    """Numbers of the result, without ids and what depends on timing."""
     seconds: float
-    """Of the whole command."""
+    """Seconds of the whole command."""
     points: Mapping[str, list[tuple[str, int, float]]]
     """Trial -> its metrics' points in MLflow."""
     pruned: frozenset[str]

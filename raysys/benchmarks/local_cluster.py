@@ -1,6 +1,6 @@
 """Several nodes of Ray on this machine, started by Ray's own commands, with tokens: what a cluster's users have.
 
-A node can be killed as a machine dies, all at once and without a word, and told that it will be taken away.
+A node can be killed as a machine dies, all at once and without a word, and be given notice that it will be taken away.
 """
 
 import json
@@ -127,7 +127,7 @@ class LocalCluster:
         return self._started(f"--address={self.address}", cpus=cpus, at=at)
 
     def give_notice(self, node: LocalNode, seconds: float) -> None:
-        """Tell a node that it will be taken away, as a cloud does with a spot node."""
+        """Give a node notice that it will be taken away, as a cloud does with a spot node."""
         deadline = str(int(1000 * (time.time() + seconds)))
         program = [sys.executable, "-c", _DRAIN, self.address, node.label, deadline]
         subprocess.run(program, env={**os.environ, **self.environment}, check=True)

@@ -1,4 +1,4 @@
-"""What a trial costs beside its folds: one fold pool for all trials, against a trainer started in each.
+"""What a trial costs besides its folds: one fold pool for all trials, against a trainer started in each.
 
 Both sides do the same trivial folds on the same cores of a local Ray, one trial after the other:
 
@@ -110,7 +110,7 @@ def _nested_ends(folder: Folder, cores: int) -> list[float]:
             for fold in range(rank, _FOLDS, cores):
                 trivial_work(FoldTask("", fold, None, ""), None, None)
 
-        cpus = 1 - _TRIAL_CPUS  # the trial's own actor needs a place beside its workers
+        cpus = 1 - _TRIAL_CPUS  # the trial's own actor needs a place besides its workers
         DataParallelTrainer(
             train,
             train_loop_config={},

@@ -1,6 +1,6 @@
 """Many workers and many trials on one machine: workers that sleep their epochs, everything else real.
 
-What a study costs beside its training must stay small, and grow no faster than the number of its trials.
+What a study costs besides its training must stay small, and grow no faster than the number of its trials.
 """
 
 import os
@@ -18,7 +18,7 @@ from raysys.tasks.classification import Classification
 
 _SLEEP = Sleep(epochs=10, epoch_seconds=1.0, stored=Classification.stored)
 _STUDIES = ((16, 50), (64, 100), (64, 1000))
-"""Workers and trials; how a study grows is told by the last two. On two cores, what 64 workers say each second fills
+"""Workers and trials; the last two show how a study grows. On two cores, what 64 workers say each second fills
 the machine: what the first one shows is nearer to a cluster, whose workers have machines of their own."""
 
 
@@ -63,7 +63,7 @@ def measure(console: Console, folder: Folder) -> dict[str, Any]:
 
 
 def figures(one: Measured) -> dict[str, Any]:
-    """Of one study, rounded."""
+    """Figures of one study, rounded."""
     return {
         "utilisation": round(one.utilisation, 3),
         "overhead_seconds_per_trial": round(one.overhead_seconds, 3),

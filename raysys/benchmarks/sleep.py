@@ -30,7 +30,7 @@ def sleep_fold(task: FoldTask, sleep: Sleep, on_epoch: Any) -> FoldResult:
     Args:
         task: whose config is the score that it reaches.
         sleep: what all share.
-        on_epoch: told of every epoch; whether to go on.
+        on_epoch: called after every epoch; returns whether to go on.
     """
     history = []
     for epoch in range(1, sleep.epochs + 1):

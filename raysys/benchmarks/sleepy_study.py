@@ -44,19 +44,19 @@ _WAITING_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Measured:
-    """What a study cost beside its sleep."""
+    """What a study cost besides its sleep."""
 
     trials: int
     span_seconds: float
     """From the first fold's start to the last one's end."""
     slept_seconds: float
-    """Of all folds together."""
+    """Seconds that all folds together slept."""
     workers: float
     """Mean number that was there."""
     cpu_seconds: dict[str, float]
-    """Of the queue, the aggregation actor and the driver, in that time."""
+    """CPU seconds of the queue, the aggregation actor and the driver in that time."""
     memory_mb: dict[str, float]
-    """Of the same, resident at its end."""
+    """Resident memory of the same at its end."""
     cores_waiting: float
     """How many of the machine's cores were busy while all workers waited for a first fold: what Ray and so many
     processes take by themselves."""
@@ -158,7 +158,7 @@ def _source(config: Config, journal: Journal, in_flight: Callable[[], int]) -> S
 
 
 def _close_trials(outcomes: Any, finish: Callable[[TrialOutcome], None]) -> None:
-    """What a study does with a trial that is over, beside the others."""
+    """What a study does with a trial that is over, next to the others."""
     aside, finishing = Background("matrices"), list[Future[None]]()
     for outcome in outcomes:
         finishing.append(aside.do(partial(finish, outcome)))
@@ -191,7 +191,7 @@ class _Meter:
 
     @property
     def cpu_seconds(self) -> dict[str, float]:
-        """Of each process."""
+        """CPU seconds of each process."""
         return {
             name: _cpu_seconds(process) - self._before[name]
             for name, process in self._processes.items()
@@ -213,7 +213,7 @@ def _cpu_seconds(process: int) -> float:
 
 
 def _busy_seconds() -> float:
-    """Of all cores together, since the machine started."""
+    """Busy seconds of all cores together since the machine started."""
     user, nice, system, _, _, *rest = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     return sum(map(int, (user, nice, system, *rest[:2]))) / os.sysconf("SC_CLK_TCK")
 

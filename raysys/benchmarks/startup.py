@@ -74,7 +74,7 @@ def measure(console: Console, folder: Folder) -> dict[str, Any]:
 
 
 def _cpu_seconds(command: Sequence[str]) -> float:
-    """Of a process, user and system."""
+    """CPU seconds of a process, user and system."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *command], cwd=_HERE, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

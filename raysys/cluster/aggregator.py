@@ -2,7 +2,7 @@
 
     driver -> summary(folders of a trial's folds) -> aggregate, such as the averaged class-similarity matrix
 
-It works beside the driver and holds nothing: when it has died, Ray starts it again, and the call is made again.
+It runs next to the driver and holds nothing: when it has died, Ray starts it again, and the call is made again.
 """
 
 from collections.abc import Iterator, Mapping

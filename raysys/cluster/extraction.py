@@ -104,7 +104,7 @@ class _Job:
     modality: str
     root: Path
     fingerprint: dict[str, Any]
-    """Of the driver's encoder."""
+    """Fingerprint of the driver's encoder."""
     cpus: float
 
     @property

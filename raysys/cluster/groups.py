@@ -25,7 +25,7 @@ from raysys.config.running import ClusterConfig
 
 _TICK_SECONDS = 1.0
 _USE_SECONDS = 10.0
-"""That free room has, to be seen and used by a group of workers."""
+"""Seconds within which a group of workers should see and use free room."""
 _FAILED_STARTS = 3
 """Groups in a row that end before any of their workers says hello: then the reason is not chance."""
 
@@ -45,7 +45,7 @@ class _Group:
 
 
 class _Demand:
-    """Tells an autoscaler, where there is one, for how many more workers there shall be room.
+    """Asks an autoscaler, where there is one, for room for more workers.
 
     Placement groups that wait are what an autoscaler sees. One that has found its place is given up at once, and
     nothing is asked for while workers come to use the room: the next group would take it from them.
@@ -149,7 +149,7 @@ class WorkerGroups:
         self._thread.start()
 
     def end(self, seconds: float) -> bool:
-        """Start no more; wait for workers that are told to end by the queue.
+        """Start no more; wait for workers that the queue tells to end.
 
         Returns:
             Whether they have ended.

@@ -82,7 +82,7 @@ def check_address(address: str) -> None:
 def witnessed() -> Iterator[None]:
     """Whatever ends this process inside, a line is printed.
 
-    A Ray that has lost the head, or the raylet beside it, may end the process on the spot, without Python: another
+    A Ray that has lost the head, or the raylet next to it, may end the process on the spot, without Python: another
     process waits for that.
     """
     witness = subprocess.Popen(

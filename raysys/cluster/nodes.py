@@ -27,7 +27,7 @@ class Node:
     free: int
     """Workers for which there is room at this moment."""
     leaving: bool
-    """Whether it has been told to end (a spot node's notice), and takes nothing new."""
+    """Whether it has been given notice to end (as a spot node is), and takes nothing new."""
     address: str = ""
     """IP address."""
 

@@ -22,12 +22,12 @@ from raysys.cluster.ledger import Event, Journal, Ledger
 _FREES_NOTHING = ("epochs", "done", "failed")
 """Calls after which no worker that waits for a task can have one."""
 _GATHER_SECONDS = 0.01
-"""For each worker: events are told together that come sooner than the sum after an answer, as long as no worker waits
+"""For each worker: events that come sooner than the sum after an answer are reported together, unless a worker waits
 for what the driver makes of them. With many workers, a call for each would be most of what queue and driver do."""
 _MOST_SECONDS = 1.0
 """For which events are gathered."""
 _CALLS_A_SECOND = 10
-"""Calls in which epochs are told, about. Up to as many workers tell each at once; with more, all gather theirs for
+"""About how many calls report epochs. Up to as many workers report each at once; with more, all gather theirs for
 (workers - 10) / 10 seconds, so that the calls stay as many."""
 
 
@@ -65,7 +65,7 @@ class FoldQueue:
         for name, arguments in self._journal.replay():
             getattr(self._ledger, name)(*arguments)
         self._shared: dict[str, list[ray.ObjectRef]] = {}
-        """Of the present loan, once the driver has told this life of the queue."""
+        """References of the present loan, once the driver has given them to this life of the queue."""
         self._life = uuid.uuid4().hex
         self._answered = 0.0
         """Monotonic clock of the last answer to a driver."""

@@ -31,7 +31,7 @@ _ENVIRONMENT = {
 
 
 _FORWARDED = ("AWS_ENDPOINT_URL", "AWS_REGION")
-"""Of the user's environment, what workers must know too; what is secret, each node must have by itself."""
+"""Variables of the user's environment that workers get too; secrets must be set on each node."""
 _KEPT: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
 """What ends with `ray_kept`."""
 
@@ -147,5 +147,5 @@ def check_cluster(config: ClusterConfig) -> None:
 
 
 def ray_address(config: ClusterConfig) -> str:
-    """Of the cluster; empty for a local Ray."""
+    """Address of the cluster; empty for a local Ray."""
     return config.address or os.environ.get("RAY_ADDRESS", "")

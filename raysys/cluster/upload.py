@@ -14,11 +14,11 @@ from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
 from raysys.errors import StorageError
 
 _NAMED = 5
-"""Of the largest entries."""
+"""How many of the largest entries are named."""
 _SMALL = 2**20
 """Bytes that are not worth a mention."""
 _HEADS = 200
-"""Bytes for each file in an archive, beside its content, which is not compressed."""
+"""Bytes for each file in an archive, besides its content, which is not compressed."""
 
 
 def check_upload(folder: Path) -> dict[Path, int]:

@@ -84,7 +84,7 @@ def worker_loop(packed: dict[str, bytes]) -> None:
 
 
 class EpochReports:
-    """Tells the queue of a fold's epochs and hears what to do, without keeping the fold: its `on_epoch`.
+    """Reports a fold's epochs to the queue and gets what to do, without delaying the fold: its `on_epoch`.
 
     An answer that takes longer than a small share of the epoch is heard after the next one; at milestones it is waited
     for.
@@ -93,7 +93,7 @@ class EpochReports:
         ticket: of the fold.
         queue: the actor.
         holder: rank and token of this worker.
-        gather_seconds: epochs that are sooner than this after the last call are told with the next; not milestones.
+        gather_seconds: epochs that are sooner than this after the last call are reported with the next; not milestones.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class EpochReports:
         return self._heard <= {"go"}
 
     def rest(self) -> list[Any]:
-        """What is still to be told, at the end of the fold; no call is on its way then."""
+        """What is still to be reported at the end of the fold; no call is on its way then."""
         self._hear()
         return self._untold
 

@@ -1,6 +1,6 @@
 """An ablation: a list of configurations over one pool, each evaluated as a cross-validation is.
 
-Config -> variants -> Trials -> outcomes -> a result a trial -> means, differences, the paper's numbers beside
+Config -> variants -> Trials -> outcomes -> a result a trial -> means, differences, next to the paper's numbers
 
 Nothing is chosen here: every variant's test part is read once, when its training is over. A variant that fails is
 named, and the others are reported.
@@ -205,7 +205,7 @@ def _on_test(plan: Plan, ended: _Ended, one: str, other: str) -> OnTest | None:
 
 
 def _beside(plan: Plan, ended: _Ended) -> list[Exhibit]:
-    """What the columns of every line show beside each other."""
+    """What the columns of every line show side by side."""
     rows: dict[str, dict[str, Any]] = {}
     for cell in plan.config.ablation.cells:
         if cell.column and cell.name in ended.results:

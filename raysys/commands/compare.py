@@ -1,4 +1,4 @@
-"""`jobs.compare`: finished runs beside each other, in the terminal and as a page."""
+"""`jobs.compare`: finished runs side by side, in the terminal and as a page."""
 
 import io
 from collections.abc import Mapping, Sequence

@@ -38,7 +38,7 @@ from raysys.storage import Folder
 from raysys.trials.trial import Trial, TrialOutcome
 
 _KEPT = ("result.json", "folds.json", "config.json")
-"""Of the run that it is made from, so that it can be compared by the folds' scores."""
+"""Files of the source run that are kept with the model, so that it can be compared by the folds' scores."""
 
 
 @ray_kept()

@@ -1,7 +1,7 @@
 """`jobs.robustness`: a run's trained folds, tested again on their own test parts with noise.
 
-run -> corpus, folds, models -> test audio with white noise at each ratio -> the same encoder -> scores, beside those
-of the audio as recorded
+run -> corpus, folds, models -> test audio with white noise at each ratio -> the same encoder -> scores, next to
+those of the audio as recorded
 
 Nothing is chosen by it, and nothing is trained. Where features are normalised by speaker, a speaker's noisy frames are
 normalised by their own mean and deviation, as they would be in use.
@@ -66,7 +66,9 @@ def robustness_command(
         raise ConfigError(f"{folder.path()} is no whole run: give one with all its folds")
     config, task = ensemble.config, ensemble.task
     if "audio" not in config.model.modalities:
-        raise ConfigError(f"{ensemble.name} does not hear: noise in audio changes nothing for it")
+        raise ConfigError(
+            f"{ensemble.name} does not read audio, so noise in audio changes nothing for it"
+        )
     if root:
         config = replace(config, corpus=replace(config.corpus, root=root))
     corpus, cache = prepare_corpus(config)

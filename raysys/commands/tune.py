@@ -1,6 +1,6 @@
 """A study: rounds of trials over one pool, then the honest result.
 
-Config -> Space, Plan -> the untuned configuration beside the trials of every round -> outcomes
+Config -> Space, Plan -> the untuned configuration and the trials of every round -> outcomes
 complete trials -> aggregates, such as averaged matrices -> the next round's S
 validation scores -> chosen -> its test opened -> result.json, best.yaml, MLflow, terminal
 """

@@ -2,7 +2,7 @@
 
 A preset (YAML) holds what differs from the defaults; a dotted flag (`--training.batch_size 32`) overrides the
 preset. `raysys.commandline` reads both into a `Config`; `python -m jobs.cross_validate --help` prints these pages.
-Settings of corpora, encoders, models and losses stand beside what they set; those of the commands are in this room.
+Settings of corpora, encoders, models and losses are in the modules that read them; those of commands are in this room.
 """
 
 import math
@@ -29,7 +29,7 @@ from raysys.tasks import TASKS
 from raysys.tasks.task import Metric, Task
 
 _MOST = 1_000_000
-"""Of anything that is counted."""
+"""Upper limit of every setting that is a count."""
 
 
 @dataclass(frozen=True)

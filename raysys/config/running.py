@@ -31,7 +31,7 @@ class SearchConfig:
     space: Mapping[str, Distribution] = field(default_factory=dict)
     """Dotted name of a setting -> {low, high[, log][, step]} or {choices: [...]}."""
     num_trials: int = 20
-    """Configurations to try, in each round, beside the untuned one."""
+    """Configurations to try in each round, besides the untuned one."""
     seconds: float = 0.0
     """After so many seconds no trial is started and running ones are stopped; 0 is no limit."""
     concurrency: int = 0
@@ -57,7 +57,7 @@ class SearchConfig:
     on inner folds of its train and val parts, whose choice is trained and tested on the fold. Its cost is printed
     first."""
     inner_folds: int = 3
-    """Of every fold of a nested search, in whole groups."""
+    """Inner folds in each fold of a nested search; groups are never divided between them."""
     rounds: int = 1
     """Searches in a row; each takes the best trial's averaged similarity matrix as the next one's S."""
 
@@ -101,7 +101,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its trial."""
+        """Name of the trial."""
         return f"{self.variant}, {self.column}" if self.column else self.variant
 
     def reported(self, metric: str) -> dict[str, float]:
@@ -160,7 +160,7 @@ class AblationConfig:
                 )
 
     def has_published(self, corpus: str) -> bool:
-        """Whether the published figures are of this corpus, so that they may stand beside ours."""
+        """Whether the published figures are of this corpus, so that they may be shown next to ours."""
         return self.published_on in ("", corpus)
 
     @property
@@ -191,13 +191,13 @@ class ClusterConfig:
     """Workers go to the emptiest node, or to the fullest that has room."""
     cpus_per_fold: float = 1.0
     """CPU cores of a worker; torch uses as many threads, on which the eighth digit of numbers depends. It does not
-    depend on how many workers there are, what else runs beside them, or the run's name."""
+    depend on how many workers there are, what else runs on the machine, or the run's name."""
     gpus_per_fold: float = 0.0
     """GPU of a worker: 0 none, 1 one, a fraction a share of one and of its memory. A fold uses one GPU."""
     max_attempts: int = 3
     """Workers that may die on a fold before it is given up."""
     hello_seconds: float = 900.0
-    """Seconds: fail if no worker has been available for this long. Raise it if your autoscaler needs longer to add a
+    """Fail if no worker has been available for this many seconds. Raise it if your autoscaler needs longer to add a
     node."""
 
     def __post_init__(self) -> None:

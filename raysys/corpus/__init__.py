@@ -64,7 +64,7 @@ NEEDS: Mapping[str, str] = {
     "ratings": "--corpus.root DIR and tables: see configs/labels",
     "recipe": "--corpus.recipe.file NAME --corpus.root DIR",
 }
-"""Reader -> what it is told, beside its name."""
+"""Reader -> the settings that it needs, besides its name."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class CorpusConfig(SourceConfig):
     ratings: RatingsConfig = field(default_factory=RatingsConfig)
     """Tables of ratings."""
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
-    """A folder whose file names tell all, by ten lines of YAML."""
+    """A folder whose file names say everything, read by ten lines of YAML."""
     across: AcrossConfig = field(default_factory=AcrossConfig)
     """One corpus to learn from, another to be tested on."""
 

@@ -4,7 +4,7 @@
         -> A's train and val parts, B's test part, as one official split; A's labels and B's as formats of their own
 
 A corpus without an official split gives a fifth of its groups as val, or all of it as test. A task that speaks in an
-emotion space scores B in B's own labels, which it was never taught: no utterance of B is in train or val.
+emotion space scores B in B's own labels, which it was never trained on: no utterance of B is in train or val.
 """
 
 import math
@@ -74,9 +74,9 @@ class _Half:
     """Its own; with its side where both have one name."""
     emotions: tuple[str, ...]
     formats: tuple[Format, ...]
-    """Of its ratings; its emotions are one, too."""
+    """Formats of its ratings; its emotions count as one, too."""
     splits: Sequence[str]
-    """Of each utterance; empty where it does not serve."""
+    """Part (train, val or test) of each utterance; empty where the utterance is not used."""
 
 
 def read(config: SourceConfig, settings: AcrossConfig, cache: Folder) -> RawCorpus:
@@ -102,7 +102,7 @@ def read(config: SourceConfig, settings: AcrossConfig, cache: Folder) -> RawCorp
     names = [one.name for one in formats]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(
-            f"corpus.across: both corpora are rated in {twice[0]}, on other scales: name one of them anew under "
+            f"corpus.across: both corpora are rated in {twice[0]}, on other scales: rename one of them under "
             "corpus.ratings.formats"
         )
     targets = tuple(f"{one.name}.{name}" for one in formats for name in one.variables)

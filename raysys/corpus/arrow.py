@@ -27,7 +27,7 @@ _PLACE = re.compile(r"(.+\.(?:parquet|pq|arrow))#(.+):(\d+)", re.DOTALL | re.IGN
 _SOUND = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd")
 """First bytes of sound files."""
 _KEPT_BYTES = 512 * 2**20
-"""Of row groups that are kept decoded: recordings are read in the order of their lengths, not of their rows."""
+"""Limit of the cache of decoded row groups: recordings are read in the order of their lengths, not of their rows."""
 
 
 def place(file: Path, column: str, row: int) -> str:
@@ -189,7 +189,7 @@ class _Tables:
         return next((cell for cell in cells if cell), b"")
 
     def has_bytes(self, file: Path, column: str) -> list[bool]:
-        """Of every row, whether it holds a recording's bytes."""
+        """Whether each row holds a recording's bytes."""
         if file.suffix.lower() == ARROW:
             return _valid(self.arrow(file).column(column))
         read = pyarrow.parquet.ParquetFile(file)

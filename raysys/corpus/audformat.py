@@ -4,7 +4,7 @@
         a row's speaker -> the misc table, or the labels of the scheme, that say more of speakers (gender, age)
         filewise tables, such as `files` -> further columns of the same files
 
-Tables are read as text and Parquet; the pickles that audformat keeps beside them are never opened.
+Tables are read as text and Parquet; the pickles that audformat keeps next to them are never opened.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ class AudformatConfig:
     audb: str = ""
     """Name of a database that audb fetches, instead of corpus.root; needs raysys[audb]."""
     version: str = ""
-    """Of a database that audb fetches; empty: the latest."""
+    """Version of the database that audb fetches; empty: the latest."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Database:
     misc: Mapping[str, Mapping[str, Any]]
     licence: str = ""
     rows: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
-    """Of tables that were read."""
+    """Table -> its rows, as `read` returns them; only tables that have been read."""
 
     def read(self, table: str) -> list[tuple[str, dict[str, Any]]]:
         """Rows of a table: where each stands, and its cells.

@@ -48,7 +48,7 @@ _STREAMED = 0xFFFFFFFF
 
 
 def audio_seconds(path: Path) -> float:
-    """Length of a sound file, from its head; 0 where only decoding would tell."""
+    """Length of a sound file, from its head; 0 where only decoding would show it."""
     try:
         source = io.BytesIO(read_embedded(path)) if embedded(path) else path
         return float(soundfile.info(source).duration)
@@ -107,7 +107,7 @@ class Heard:
     """What is known of an utterance's audio."""
 
     digest: str
-    """Of its samples and their rate."""
+    """Digest of the samples and their rate."""
     seconds: float
     rate_hz: int
     empty_share: float = 0.0
@@ -259,7 +259,7 @@ def _opened(source: Path | io.BytesIO) -> Iterator[BinaryIO]:
 
 
 def _is_film(source: Path | io.BytesIO) -> bool:
-    """Whether bytes are those of MPEG-4 or Matroska; of files, their suffix tells."""
+    """Whether bytes are those of MPEG-4 or Matroska; for files, the suffix decides."""
     head = b"" if isinstance(source, Path) else source.getvalue()[:12]
     return head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3"
 

@@ -67,7 +67,7 @@ def audit_folds(
 
 
 def _as_published(published: Official | None, folds: tuple[Fold, ...]) -> list[Finding]:
-    """Whose folds these are, and what is known of them."""
+    """A finding on who published the folds, and what is known of them."""
     if published is None:
         return []
     message = f"{len(folds)} published fold{'s'[: len(folds) > 1]} ({published.source})"

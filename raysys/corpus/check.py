@@ -170,7 +170,7 @@ def check_dialogues(raw: RawCorpus) -> None:
     for row, where in zip(raw.utterances, raw.origin, strict=True):
         if not row.speaker and len(turns[row.dialogue_id]) > 1:
             raise CorpusError(
-                f"{where}: turn {row.turn} of dialogue '{row.dialogue_id}' has no speaker, but the model tells who "
+                f"{where}: turn {row.turn} of dialogue '{row.dialogue_id}' has no speaker, but the model uses who "
                 "speaks: fill the column 'speaker'"
             )
 
@@ -247,7 +247,7 @@ def _check_row(
     if "audio" in modalities:
         if not row.audio:
             missing = _missing(row, raw, "no audio path")
-            raise CorpusError(f"{where}: {missing}, but the model hears audio")
+            raise CorpusError(f"{where}: {missing}, but the model reads audio")
         row = replace(row, audio=file_under(row.audio, raw.root, f"{where}: audio"))
         heard = digests(row, where)
     if "video" in modalities:

@@ -3,7 +3,7 @@
 Columns: utterance_id, label, and as the corpus has them text, audio (path under the root), video (path of a film,
 or of a .npy with features), speaker, session, dialogue_id, turn, start, end (seconds), votes (JSON object or Parquet
 map: emotion -> annotators, or their share), split. A row without dialogue_id is a dialogue of its own. The columns in
-`corpus.targets` hold numbers; beside them, a label is not needed. `corpus.columns` says what the table calls a column.
+`corpus.targets` hold numbers; with them, a label is not needed. `corpus.columns` says what the table calls a column.
 All others are metadata: they are kept and listed.
 """
 
@@ -30,7 +30,7 @@ from raysys.corpus.tables import (
 from raysys.errors import CorpusError, nearest
 
 COLUMNS = tuple(item.name for item in fields(Utterance) if item.name not in ("values", "metadata"))
-"""Columns that a manifest may have, beside targets and metadata."""
+"""Columns that a manifest may have, besides targets and metadata."""
 _NAMES = ("utterance_id", "label", "speaker", "session", "dialogue_id", "split")
 _SHOWN = 80
 """Characters of a cell that a message shows."""
@@ -141,7 +141,7 @@ class _Layout:
         return {**row, "metadata": rest} if rest else row
 
     def findings(self) -> list[Finding]:
-        """That columns are kept as metadata."""
+        """A finding where columns are kept as metadata."""
         if not self.metadata:
             return []
         message = f"columns kept as metadata: {', '.join(self.metadata)}"

@@ -1,7 +1,7 @@
 """Reader `demo`: a synthetic corpus, generated from a seed in seconds. It proves plumbing, never a scientific claim.
 
 Built like a small IEMOCAP: 5 sessions of 2 speakers, dialogues, 6 imbalanced emotions, 3 annotators who disagree. The
-voice tells arousal (pitch, range, rate, loudness, timbre) and the words tell valence, each with noise, so that a model
+voice carries arousal (pitch, range, rate, loudness, timbre) and the words carry valence, each with noise: a model
 needs both. An utterance has a major emotion and often a minor one; prosody, words and votes follow the same mixture.
 
     seed -> speakers -> dialogues -> (mixture, words, votes) -> waveform -> manifest.csv + wav/

@@ -49,7 +49,7 @@ class EmoboxConfig:
     dataset: str = ""
     """Its name there, such as urdu, emodb or ravdess."""
     folds: tuple[int, ...] = ()
-    """Of the published folds those to use, counted from 1; empty: all that are there."""
+    """Which of the published folds to use, counted from 1; empty: all that are there."""
     pattern: str = ""
     """Regular expression with groups speaker, session or dialogue, searched in a line's key, then in its path; empty:
     the one that raysys knows for the corpus, if any."""
@@ -259,7 +259,7 @@ def _rate(written: Any) -> int | None:
 
 
 def _outside(keys: list[str]) -> list[Finding]:
-    """That recordings are in no published fold."""
+    """A finding where recordings are in no published fold."""
     if not keys:
         return []
     message = f"{len(keys)} recordings are in no published fold, first {keys[0]}"
@@ -344,7 +344,7 @@ class _Downloads:
         return self._by_name(wav, line.where)
 
     def findings(self) -> list[Finding]:
-        """That some were found by name."""
+        """A finding where some recordings were found by name."""
         if not self._named:
             return []
         message = (

@@ -1,6 +1,6 @@
 """Reader `emodb`: Berlin Database of Emotional Speech (Burkhardt et al., Interspeech 2005).
 
-Reads `wav/` of the release: 535 utterances, 10 actors, 10 sentences, 7 emotions, all told by the file name:
+Reads `wav/` of the release: 535 utterances, 10 actors, 10 sentences, 7 emotions, all given by the file name:
 `03a01Fa.wav` is speaker 03, sentence a01, emotion F (happiness), version a. The sentences were chosen to hold no
 emotion. A session here is a pair of speakers in the order of their numbers (03 08 | 09 10 | 11 12 | 13 14 | 15 16), so
 that leaving one session out gives the usual five folds of two speakers.

@@ -24,7 +24,7 @@ _ALIKE = 0.05
 
 Indices = Int64[np.ndarray, " _"]
 FoldKey = tuple[int, int]
-"""(seed, fold): what tells the trainings of one configuration apart."""
+"""(seed, fold): what distinguishes the trainings of one configuration."""
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ EQUIVALENT: tuple[tuple[str, ...], ...] = (
     ("sadness", "sad"),
     ("surprise", "surprised"),
 )
-"""Variables of different formats that mean the same, beside those of one name (seeds/002, section 3.2)."""
+"""Variables of different formats that mean the same, besides those of one name (seeds/002, section 3.2)."""
 
 
 def named_like(base: str, formats: Iterable[Format]) -> str | None:
@@ -116,7 +116,7 @@ def equivalents(
 
     Args:
         formats: whose variables are compared.
-        classes: sets of names that mean the same, beside `EQUIVALENT`.
+        classes: sets of names that mean the same, besides `EQUIVALENT`.
 
     Raises:
         ConfigError: a class names a variable that no format has.

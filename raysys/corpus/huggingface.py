@@ -46,9 +46,9 @@ class HuggingfaceConfig:
     """A dataset on the hub, or one of several in a folder."""
 
     hub: str = ""
-    """Its name on the hub, as in ORGANISATION/NAME; it is fetched once. Empty: the folder corpus.root."""
+    """Name of a dataset on the hub, as in ORGANISATION/NAME; it is fetched once. Empty: the folder corpus.root."""
     revision: str = "main"
-    """Of a dataset on the hub: branch, tag or commit. refs/convert/parquet serves those that are made by a script."""
+    """Branch, tag or commit of a dataset on the hub; refs/convert/parquet for those that are made by a script."""
     subset: str = ""
     """Which of its configurations, as README.md or its folders name them; empty: the default one, or all there is."""
 
@@ -98,7 +98,7 @@ def _with_splits(rows: list[Utterance]) -> list[Utterance]:
 def _other_recordings(
     tables: Sequence[tuple[Path, str]], top: Path, root: Path, rows: Sequence[Utterance]
 ) -> list[Finding]:
-    """Recordings beside metadata files that no row names."""
+    """Recordings next to metadata files that no row names."""
     if not any(path.name in _METADATA for path, _ in tables):
         return []
     named = {os.path.normpath(row.audio) for row in rows}

@@ -47,7 +47,7 @@ _WORDS = {
 }
 """An annotator's word, lower-case -> emotion."""
 _GENDERS = {"F": "female", "M": "male"}
-"""By the letter before an utterance's number: who speaks."""
+"""Letter before an utterance's number -> who speaks."""
 _HEAD = re.compile(
     r"\[(?P<start>[\d.]+) - (?P<end>[\d.]+)\]\t(?P<name>Ses\d\d[FM]_\w+_[FM]\w*\d+)\t(?P<code>\w+)\t"
 )

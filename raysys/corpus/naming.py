@@ -17,7 +17,7 @@ from raysys.errors import CorpusError, nearest
 from raysys.presets import presets_folder
 
 FOLDER = presets_folder() / "corpora"
-"""Of the recipes that come with raysys."""
+"""Folder of the recipes that come with raysys."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Recipe:
     """How a corpus' files are named."""
 
     name: str
-    """Of the corpus."""
+    """Name of the corpus."""
     files: str | Sequence[str]
     """Globs under the root, such as **/*.wav."""
     pattern: str

@@ -83,7 +83,7 @@ class RatingsConfig:
     formats: Mapping[str, OwnFormat] = field(default_factory=dict)
     """Formats of your own: name -> {variables[, kind, low, high]}."""
     equivalent: tuple[tuple[str, ...], ...] = ()
-    """Names of variables of different formats that mean the same, beside those of one name and the usual ones (joy and
+    """Names of variables of different formats that mean the same, besides those of one name and the usual ones (joy and
     happiness, ...): [[hopefulness, optimism], ...]."""
 
     def __post_init__(self) -> None:
@@ -182,7 +182,7 @@ def read(config: SourceConfig, settings: RatingsConfig, cache: Folder) -> RawCor
 
 
 def _narrow(known: Format, items: Sequence[_Item]) -> Finding | None:
-    """That ratings fill a part of their scale only, as those in 1 to 5 do when they are read as 1 to 9."""
+    """A finding where ratings fill only a part of their scale, as those in 1 to 5 do when they are read as 1 to 9."""
     names = [f"{known.name}.{variable}" for variable in known.variables]
     values = [one.values[name] for one in items for name in names if name in one.values]
     if known.kind != "numeric" or len(values) < _FEW:
@@ -230,7 +230,7 @@ def _read_table(table: RatingsTable, known: Format, root: Path, items: dict[str,
 
 
 def _path(file: str, root: Path) -> Path:
-    """Of a table; `package:NAME/PATH` is inside an installed package."""
+    """Path of a table; `package:NAME/PATH` is inside an installed package."""
     if file.startswith(_PACKAGE):
         package, _, inner = file.removeprefix(_PACKAGE).partition("/")
         try:

@@ -60,9 +60,9 @@ class Facts:
     source: str
     utterances: int | None = None
     rate_hz: int | None = None
-    """Of its audio files."""
+    """Sampling rate of its audio files."""
     hours: float | None = None
-    """Of all its audio."""
+    """Total duration of its audio."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Official:
 
     source: str
     folds: tuple[Mapping[str, str], ...]
-    """Of each, utterance -> train, val or test. Without val, it is taken from train."""
+    """For each fold: utterance -> train, val or test. Without val, the val part is taken from train."""
     scores: str = ""
     """What is published of them."""
 
@@ -105,7 +105,7 @@ class RawCorpus:
     official: Official | None = None
     """Published folds, where there are more than utterances' `split` can say."""
     formats: tuple[Format, ...] = ()
-    """Of its ratings."""
+    """Formats of its ratings."""
     equivalent: tuple[tuple[str, ...], ...] = ()
     """Names of their variables that mean the same."""
 
@@ -138,7 +138,7 @@ class Corpus:
     targets: tuple[str, ...] = ()
     """Names of the numbers that are predicted, in order; none where classes are."""
     formats: tuple[Format, ...] = ()
-    """Of its ratings, where it has such."""
+    """Formats of its ratings; empty where it has none."""
     equivalent: tuple[tuple[str, ...], ...] = ()
     """Names of their variables that mean the same."""
     is_divided: bool = False
@@ -222,7 +222,7 @@ class Corpus:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """Of every utterance 16 hex digits by what it is, its label aside, whatever the corpus is called."""
+        """16 hex digits for every utterance that depend on what it is, not on its label or the corpus' name."""
         return tuple(
             digest(row.utterance_id, row.text, Path(row.audio).name, row.start, row.end)[:16]
             for row in self.utterances

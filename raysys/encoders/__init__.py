@@ -73,8 +73,8 @@ class FeaturesConfig:
     precomputed: PrecomputedConfig = field(default_factory=PrecomputedConfig)
     """Files of the precomputed encoder."""
     trained_on: tuple[str, ...] = ()
-    """PART=CORPUS: models whose name holds the part were trained on the corpus; for the audit, beside those that it
-    knows."""
+    """PART=CORPUS: models whose name holds the part were trained on the corpus; for the audit, in addition to those
+    that it knows."""
 
     def __post_init__(self) -> None:
         for entry in self.trained_on:
@@ -170,7 +170,7 @@ class FeaturesConfig:
         if self.augment.copies and "audio" in modalities:
             message = (
                 f"train parts hold {self.augment.copies} changed copies of every utterance's audio "
-                f"({', '.join(self.augment.kinds)}); val, test and baselines hear it as it was recorded"
+                f"({', '.join(self.augment.kinds)}); val, test and baselines use it as recorded"
             )
             found.append(Finding("note", "augmentation", message))
         by_encoder: dict[str, list[str]] = {}

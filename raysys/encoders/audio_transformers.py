@@ -54,14 +54,14 @@ class AudioTransformersConfig(EncoderConfig):
     layers: tuple[int, ...] = (-1,)
     """Layers whose states are used; 0 is what the first one reads, -1 the last. Middle layers often serve best."""
     layer_pooling: LayerPooling = "concat"
-    """Of several layers: concat (side by side) or mean."""
+    """How several layers are combined: concat (side by side) or mean."""
     output: Literal["layers", "convolutions"] = "layers"
     """layers, or convolutions: what wav2vec 2.0, HuBERT, WavLM and data2vec compute of 25 ms every 20 ms before their
     first layer, 512 values wide."""
     finetune_layers: int = 0
     """Top layers, up to the one in `layers`, that are trained with the model in every fold; 0 keeps all frozen."""
     patches: Literal["time", "all"] = "time"
-    """Of models with patches (AST): time (mean over the frequencies of one moment) or all (each a frame)."""
+    """Frames of models with patches (AST): time (mean over the frequencies of one moment) or all (each a frame)."""
     window_seconds: float = 30.0
     """Longer audio is cut into windows; a model that takes less at once sets its own."""
     overlap_seconds: float = 2.0
@@ -69,7 +69,7 @@ class AudioTransformersConfig(EncoderConfig):
     batch_seconds: float = 60.0
     """Most audio in one forward pass, of utterances of one length."""
     precision: Precision = "float32"
-    """Of weights and states: float32; on a GPU also float16 or bfloat16."""
+    """Type of weights and states: float32; on a GPU also float16 or bfloat16."""
     device: str = "auto"
     """auto (CUDA when there is one), cpu or cuda."""
 

@@ -55,7 +55,7 @@ class AugmentConfig:
     copies: int = 0
     """Copies of every train utterance, each changed in one way; val and test parts stay as recorded."""
     kinds: tuple[Kind, ...] = ("noise", "speed", "pitch", "room", "codec")
-    """Of these one is drawn for each copy of an utterance."""
+    """Kinds of change; one is drawn for each copy of an utterance."""
     snr_db: Range = (5.0, 25.0)
     """noise: lowest and highest signal-to-noise ratio in dB."""
     speed: Range = (0.9, 1.1)
@@ -65,7 +65,7 @@ class AugmentConfig:
     room_seconds: Range = (0.2, 0.8)
     """room: shortest and longest time in which the sound decays by 60 dB."""
     codecs: tuple[Codec, ...] = ("mp3", "vorbis", "ulaw")
-    """codec: of these one is drawn."""
+    """codec: codecs from which one is drawn."""
 
     def __post_init__(self) -> None:
         require(0 <= self.copies <= 20, "features.augment.copies", self.copies, "0 to 20")
@@ -181,7 +181,7 @@ class Augmented(Encoder):
 
 
 def with_noise(samples: Samples, snr_db: float, random: np.random.Generator) -> Samples:
-    """White noise beside the samples, of 10^(-snr/10) times their power."""
+    """White noise to add to the samples, of 10^(-snr/10) times their power."""
     noise = random.standard_normal(len(samples)).astype(np.float32)
     mixed = torchaudio().functional.add_noise(
         torch.from_numpy(samples), torch.from_numpy(noise), torch.tensor(snr_db)

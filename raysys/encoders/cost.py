@@ -1,4 +1,4 @@
-"""What an encoder costs: parameters, and seconds an utterance, measured on a few and remembered beside its features.
+"""What an encoder costs: parameters, and seconds an utterance, measured on a few and stored with its features.
 
 a few utterances of the corpus, once to warm up -> read and encode on one core (or the GPU) -> cost.json
 """
@@ -26,11 +26,11 @@ _ENOUGH_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class EncoderCost:
-    """Of one utterance; NaN where it is not known."""
+    """What encoding one utterance costs; NaN where it is not known."""
 
     parameters: int
     seconds: Number
-    """Of one core's time, files read; of a clock where it ran on a GPU."""
+    """CPU time on one core, reading files included; wall time where it ran on a GPU."""
     audio_seconds: Number
     """How long the audio of those utterances is."""
     on_gpu: bool = False

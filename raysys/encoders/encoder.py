@@ -48,7 +48,7 @@ class Encoder(ABC):
     """
 
     turns_before: int = 0
-    """Turns of the dialogue that are read beside the utterance."""
+    """Turns of the dialogue that are read with the utterance."""
     portion: float = 256.0
     """Sum of sizes that is read before it is encoded: what memory must hold."""
     uses_gpu: bool = False
@@ -58,7 +58,7 @@ class Encoder(ABC):
     is_light: bool = False
     """Whether a whole corpus costs less than starting a worker."""
     parameters: int = 0
-    """Of its model, once it is loaded."""
+    """Parameters of its model, once it is loaded."""
     keeps_precision: bool = False
     """Whether frames are stored in the type that they have, as users' must be; models' states are stored as float16."""
 

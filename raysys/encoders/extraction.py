@@ -134,7 +134,7 @@ def _read(encoder: Encoder, source: Source, root: Path) -> Any:
 
 
 def _turns_before(rows: Sequence[Utterance], count: int) -> dict[int, list[int]]:
-    """Of every row the positions of up to `count` turns before it in its dialogue, oldest first."""
+    """Row -> positions of up to `count` turns before it in its dialogue, oldest first."""
     if not count:
         return {}
     order = sorted(range(len(rows)), key=lambda k: (rows[k].dialogue_id, rows[k].turn))

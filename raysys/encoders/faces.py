@@ -84,7 +84,7 @@ class FaceDetector:
 
 
 def _box(row: Float32[np.ndarray, " value"], scale: float) -> Box:
-    """Of a line that YuNet gives: left, top, width, height, five landmarks, score."""
+    """Box from a row of YuNet's output: left, top, width, height, five landmarks, score."""
     left, top, width, height = (float(side) / scale for side in row[:4])
     return Box(left, top, width, height, float(row[14]))
 

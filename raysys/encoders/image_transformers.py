@@ -29,7 +29,7 @@ from raysys.settings import require
 
 _GROUP = "image_transformers"
 States = tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch patch dim"]]
-"""Of a batch of pictures: one vector each, and patches."""
+"""States of a batch of pictures: one vector each, and patches."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ImageTransformersConfig(EncoderConfig):
     batch_images: int = 32
     """Pictures in one forward pass."""
     precision: Precision = "float32"
-    """Of weights and states: float32; on a GPU also float16 or bfloat16."""
+    """Type of weights and states: float32; on a GPU also float16 or bfloat16."""
     device: str = "auto"
     """auto (CUDA when there is one), cpu or cuda."""
 
@@ -72,7 +72,7 @@ class _Family:
 
 
 def _tokens(model: Any, batch: Tensor) -> States:
-    """Of a transformer whose last states are normalised and begin with the class token's."""
+    """States of a transformer whose last states are normalised and begin with the class token's."""
     states = model(pixel_values=batch).last_hidden_state
     return states[:, 0], states[:, 1:]
 
@@ -84,7 +84,7 @@ def _clip(model: Any, batch: Tensor) -> States:
 
 
 def _maps(model: Any, batch: Tensor) -> States:
-    """Of a convolutional network: the average over the picture, and its parts in the order of reading."""
+    """States of a convolutional network: the average over the picture, and its parts in the order of reading."""
     maps = model(pixel_values=batch).last_hidden_state.flatten(2).transpose(1, 2)
     return maps.mean(dim=1), maps
 
@@ -144,7 +144,7 @@ class ImageTransformersEncoder(Encoder):
         _ = self._model
 
     def encode(self, items: Sequence[Picture]) -> Iterator[tuple[int, Frames]]:
-        """Of each picture, in order."""
+        """States of each picture, in order."""
         files, family = self._files, FAMILIES[self._files.kind]
         for first in range(0, len(items), self._config.batch_images):
             some = items[first : first + self._config.batch_images]

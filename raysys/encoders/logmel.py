@@ -28,7 +28,7 @@ _PITCH_HZ = (70, 500)
 
 @dataclass(frozen=True)
 class LogmelConfig(EncoderConfig):
-    """Log-mel frames of the waveform (torchaudio), with optional columns beside them."""
+    """Log-mel frames of the waveform (torchaudio), with optional further columns."""
 
     modalities: ClassVar = ("audio",)
     sample_rate_hz: int = 16000

@@ -52,7 +52,7 @@ class PrecomputedConfig(EncoderConfig):
         return PrecomputedEncoder(self, modality)
 
     def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
-        """That nobody knows what its encoder has seen."""
+        """A finding that nobody knows what its encoder has seen."""
         message = (
             f"{' and '.join(modalities)} features were computed elsewhere: whether their encoder has seen the test "
             "part, or files are shared between parts, cannot be checked here"

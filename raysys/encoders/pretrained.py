@@ -39,7 +39,7 @@ LayerPooling = Literal["concat", "mean"]
 _HUB_SECONDS = 15.0
 """How long the hub may take to say that it has a model."""
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
-"""Of a model's folder: weights, settings, tokenizer."""
+"""Files that are read from a model's folder: weights, settings, tokenizer."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
@@ -215,7 +215,7 @@ class PretrainedModel:
         return model.eval().requires_grad_(False).to(device)
 
     def unusable(self, error: Exception) -> FeatureError:
-        """That it cannot be loaded, why, and the remedy."""
+        """The error that says why a model cannot be loaded, and the remedy."""
         reason = " ".join(str(error).split())[:300]
         return FeatureError(
             f"cannot load features.{self._group}.model '{self.name}' ({reason}): give a local folder or hub name "

@@ -55,7 +55,7 @@ class Ragged:
     """Where the shards' files are; empty where there are none."""
     files: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
-    """Of the files; none where there are none."""
+    """Digests of the files; empty where there are none."""
     redone: tuple[str, ...] = ()
     """What was damaged, and has been encoded again."""
 
@@ -141,7 +141,7 @@ class Ragged:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the values."""
+        """Type of the values."""
         return max(self.shards, key=len).dtype  # one without any utterance may be of another
 
     @cached_property

@@ -26,7 +26,7 @@ WIDTH = 1000
 _SIDE = 224
 _BATCH = 32
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pictures, as torchvision's weights expect them."""
+"""Mean and standard deviation of ImageNet's pictures by colour, as torchvision's weights expect them."""
 _THEIR_MEAN, _THEIR_STD = (127.5 / 255,) * 3, (128 / 255,) * 3
 """Pixels of 0..255 less 127.5, divided by 128: what facenet-pytorch's MTCNN hands to the authors' network."""
 _THEIR_NAMES = (

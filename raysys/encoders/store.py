@@ -126,7 +126,7 @@ def extract_store(
         cache: where stores are.
         through: who does the work.
         skip_bad: complete the store without the utterances that cannot be read.
-        advance: told how many further utterances are done, for a progress bar.
+        advance: called with how many further utterances are done, for a progress bar.
 
     Raises:
         FeatureError: utterances cannot be read, features are not finite, or of different types or widths.

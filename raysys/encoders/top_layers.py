@@ -50,7 +50,7 @@ class TopRecipe:
     bands: int = 1
     """Frames of one moment that are averaged at the end (AST's patches)."""
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Of `TopLayers`, as pretrained; empty where a bundle holds trained ones."""
+    """Pretrained weights of `TopLayers`; empty where a bundle holds trained ones."""
 
     @property
     def plain(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@
     the model's own name                           that of a corpus in it
     the model's card (README.md)                   its list of datasets, and its text
 
-What is missed passes for clean, so a card that only mentions the corpus is told too, as such.
+What is missed passes for clean, so a card that only mentions the corpus is reported too, as such.
 """
 
 import re
@@ -51,7 +51,7 @@ def trained_on(
     Args:
         model: its name, or its folder.
         corpus: name of the corpus.
-        extra: part of a model's name -> corpora, beside `KNOWN`.
+        extra: part of a model's name -> corpora, besides `KNOWN`.
     """
     name, wanted = model.lower(), _plain(corpus)
     table = {**KNOWN, **(extra or {})}

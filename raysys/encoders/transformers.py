@@ -50,7 +50,7 @@ class TransformersConfig(EncoderConfig):
     layers: tuple[int, ...] = (-1,)
     """Layers whose token states are used; 0 is what the first one reads, -1 the last."""
     layer_pooling: LayerPooling = "concat"
-    """Of several layers: concat (side by side) or mean."""
+    """How several layers are combined: concat (side by side) or mean."""
     finetune_layers: int = 0
     """Top layers, up to the one in `layers`, that are trained with the model in every fold; 0 keeps all frozen."""
     context_turns: int = 0
@@ -61,7 +61,7 @@ class TransformersConfig(EncoderConfig):
     batch_tokens: int = 4096
     """Most tokens (padding included) in one forward pass."""
     precision: Precision = "float32"
-    """Of weights and states: float32; on a GPU also float16 or bfloat16."""
+    """Type of weights and states: float32; on a GPU also float16 or bfloat16."""
     device: str = "auto"
     """auto (CUDA when there is one), cpu or cuda."""
 
@@ -84,7 +84,7 @@ class TransformersConfig(EncoderConfig):
         return self.build("text").top() if self.finetune_layers else None
 
     def findings(self, modalities: Sequence[str], corpus: str) -> list[Finding]:
-        """That it reads other utterances."""
+        """A finding where it reads other utterances as context."""
         found = []
         if self.context_turns:
             message = (
@@ -188,7 +188,7 @@ class TransformersEncoder(Encoder):
         return names
 
     def count_tokens(self, text: str) -> int:
-        """Of a whole text, special tokens included where they are kept."""
+        """Number of tokens of a whole text, special tokens included where they are kept."""
         special = not self._config.context_turns
         return len(self._tokenizer(text, add_special_tokens=special).input_ids)
 

@@ -55,7 +55,7 @@ def resampled(samples: Samples, rate: int, rate_hz: int) -> Samples:
 
 
 def seconds(row: Utterance, root: Path) -> float:
-    """Length of an utterance, from its file's head; 0 where only decoding would tell."""
+    """Length of an utterance, from its file's head; 0 where only decoding would show it."""
     if row.end is not None:
         return row.end - (row.start or 0.0)
     return audio.audio_seconds(root / row.audio)

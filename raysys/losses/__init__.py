@@ -53,7 +53,7 @@ def make_objective(
     *,
     validation: Term | None = None,
 ) -> Objective:
-    """A task's main loss, and beside it the terms whose weight is above 0.
+    """A task's main loss, plus the terms whose weight is above 0.
 
     Args:
         config: weights and settings of the terms.

@@ -20,7 +20,7 @@ class ClassificationLossConfig:
     targets: Literal["label", "votes"] = "label"
     """label (one-hot) or votes (share of the annotators; utterances without votes fall back to the label)."""
     omega: float = 0.0
-    """Weight of the emotion-aware term beside KL; 0 leaves plain KL."""
+    """Weight of the emotion-aware term that is added to KL; 0 leaves plain KL."""
     similarity: str = "preset"
     """Similarity matrix S of the emotion-aware term: preset (hand-written), vad (from people's ratings of the emotions'
     names), the path of a .json or .npy file, or mlflow:RUN_ID for that of an earlier run."""
@@ -95,7 +95,7 @@ def emotion_aware_loss(
 
     The emotion-aware loss of the project's source 000: confusing similar emotions costs less. S is `similarity` with a
     unit diagonal, t is `targets`. The source gives no formula; this is the expectation that it describes, linear in
-    q, so it needs the KL term beside it.
+    q, so it needs the KL term as well.
     """
     cost = targets @ (1 - similarity)
     expected = (cost * logits.softmax(dim=1)).sum(dim=1)

@@ -1,7 +1,7 @@
 """Loss of content encoders: what they say in an emotion space is read by its frozen decoders.
 
 Buechel, Modersohn & Hahn 2023, arXiv:2308.07871 (seeds/002), section 3.3, with emotion label augmentation: formats that
-an item is not rated in are taught what the space makes of its ratings.
+an item is not rated in are trained on what the space makes of its ratings.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class EmotionEmbeddingLossConfig:
 
     space: str = ""
     """emotion_embedding: the run of jobs.map_labels whose emotion space is used: its name in storage.runs, or its
-    folder. label_mapping: one whose formats stay as they are, while those that it was not taught are added."""
+    folder. label_mapping: one whose formats stay as they are, while those that it was not trained on are added."""
     supervised: tuple[str, ...] = ()
     """emotion_embedding: label formats trained on directly; all others are evaluated zero-shot. Empty: all that people
     rated."""
@@ -40,12 +40,12 @@ class EmotionEmbeddingLossConfig:
 
 @dataclass(frozen=True)
 class EmotionEmbeddingLoss:
-    """Of every item: mean over the formats that are taught of squared error, binary or categorical cross-entropy."""
+    """Mean per item of squared error, binary or categorical cross-entropy over the formats that are trained on."""
 
     space: EmotionSpace
     answers: Answers
     supervised: Sequence[int]
-    """Formats of the answers whose ratings are taught."""
+    """Formats of the answers whose ratings are trained on."""
     augmented: Sequence[int]
     """Those that the space supplies."""
 
@@ -54,7 +54,7 @@ class EmotionEmbeddingLoss:
         return self._loss(output, batch, augmented=True)
 
     def validation(self, output: ModelOutput, batch: Batch) -> Float[Tensor, ""]:
-        """Of the supervised formats alone."""
+        """The loss of the supervised formats alone."""
         return self._loss(output, batch, augmented=False)
 
     def _loss(self, output: ModelOutput, batch: Batch, *, augmented: bool) -> Float[Tensor, ""]:

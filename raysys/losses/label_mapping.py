@@ -55,7 +55,7 @@ class LabelMappingLoss:
     equivalent: Sequence[tuple[tuple[int, int], tuple[int, int]]]
     """Pairs of variables, see `raysys.corpus.formats.equivalents`."""
     mean: Float[Tensor, " output"]
-    """Of each output's true values in the train part; 0 for those that are no numbers."""
+    """Mean of each output's true values in the train part; 0 for those that are no numbers."""
     std: Float[Tensor, " output"]
     """Their standard deviation; 1 for those that are no numbers."""
 

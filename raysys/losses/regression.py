@@ -32,7 +32,7 @@ class RegressionLoss:
 
     kind: Literal["ccc", "mse"]
     mean: Float[Tensor, " target"]
-    """Of each target in the train part."""
+    """Mean of each target in the train part."""
     std: Float[Tensor, " target"]
     """Its standard deviation there."""
 

@@ -1,4 +1,4 @@
-"""What a loss is to the objective: a weighted term beside the main one.
+"""What a loss is to the objective: a weighted term added to the main one.
 
 Its settings are a class in its own module and a base of `raysys.losses.LossConfig`, so their names stay short
 (`loss.mu1`, `loss.tau`). Such a class has `check()`; that of a weighted term also `weight`, the name of its weight (0

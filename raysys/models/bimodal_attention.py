@@ -53,7 +53,7 @@ class BimodalAttentionConfig(ModelSettings):
         require(self.layers >= 0, "model.bimodal_attention.layers", self.layers, "0 or more")
 
     def attends(self, modalities: Sequence[str]) -> bool:
-        """By cross-attention."""
+        """Whether modalities are fused by cross-attention."""
         return len(modalities) > 1 and self.fusion == "cross_attention"
 
     def build(

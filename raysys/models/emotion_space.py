@@ -29,7 +29,7 @@ from raysys.similarity.psychology import VAD
 from raysys.storage import Folder
 
 _SCALE = (1.0, 9.0)
-"""Of `VAD`."""
+"""Scale of `VAD`: lowest and highest rating."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class EmotionSpace:
     std: Float[Tensor, " variable"]
     """What its one adds."""
     digest: str
-    """Of its files."""
+    """Digest of its files."""
     taught: tuple[str, ...] = ()
     """Formats that it was trained on."""
 
@@ -123,7 +123,7 @@ class EmotionSpace:
         """What the decoders of some formats read, in standard deviations of the ratings that the space learnt from.
 
         Args:
-            names: of the formats, whose variables stand beside each other.
+            names: of the formats, whose variables stand side by side.
             embeddings: places in the space.
         """
         decoders: Any = self.network.decoders
@@ -177,17 +177,17 @@ class Answers:
     spaces: tuple[Format, ...]
     """Those of the space."""
     weight: Float[Tensor, "variable dim"]
-    """Of the space's decoders."""
+    """Weights of the space's decoders."""
     mean: Float[Tensor, " variable"]
     """What their zero stands for, in 0..1."""
     std: Float[Tensor, " variable"]
     """What their one adds."""
     prototypes: Float[Tensor, "class dim"] | None = None
-    """Of the classes of all other formats."""
+    """Prototypes of the classes of all other formats."""
 
     @property
     def names(self) -> list[str]:
-        """Of the formats."""
+        """Names of the formats."""
         return [one.name for one in self.formats]
 
     @property
@@ -196,7 +196,7 @@ class Answers:
         return [len(one.variables) for one in self.formats]
 
     def logits(self, embeddings: Float[Tensor, "item dim"]) -> list[Float[Tensor, "item _"]]:
-        """Of every format; numeric ones in 0..1.
+        """Logits of every format; numeric ones in 0..1.
 
         A decoder's are linear. A class' is the squared distance to its prototype with a minus sign, in what the VAD
         decoder says of both, since VAD ratings are all that is known of a class, in units of the mean distance of two

@@ -46,7 +46,7 @@ class McsanConfig(ModelSettings):
         check_sizes("mcsan", self, counts=("dim", "heads", "feedforward", "layers"), width="dim")
 
     def attends(self, modalities: Sequence[str]) -> bool:
-        """By cross-attention."""
+        """Whether there are several modalities, which are fused by cross-attention."""
         return len(modalities) > 1
 
     def build(
@@ -97,7 +97,7 @@ class Mcsan(nn.Module):
 
 
 class _Stream(nn.Module):
-    """One modality, read beside the other."""
+    """One modality, read with the other."""
 
     def __init__(self, sizes: McsanConfig, *, alone: bool) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Many utterances into a file: portion by portion, here or on Ray's workers, and resumed after an end of any kind.
 
-    rows -> portions -> a table each, beside the file -> the file, when all are there
+    rows -> portions -> a table each, next to the file -> the file, when all are there
 
 A portion that is there is not predicted again by the same command. Memory holds one portion a worker.
 """
@@ -29,13 +29,13 @@ _SENT = 64
 MANY = 2000
 """From so many on, workers are worth their start."""
 _OWN = ("text", "speaker", "dialogue_id")
-"""Columns of inputs that a table keeps where they hold something, beside those that raysys gives no meaning."""
+"""Columns of inputs that a table keeps where they hold something, besides those that raysys gives no meaning."""
 _TYPES = {"string": pyarrow.string(), "double": pyarrow.float64(), "long": pyarrow.int64()}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Whose answers: enough for a worker to load it."""
+    """The run whose models answer: enough for a worker to load it."""
 
     run: str
     runs: str
@@ -62,7 +62,7 @@ def predict_into(
         rows: audio paths are absolute.
         source: the same ensemble, for workers.
         workers: Ray's; 0: none; None: as many as there is room for, where rows are many.
-        told: hears how many further rows are done.
+        told: called with how many further rows are done.
 
     Raises:
         RaysysError: see `predict`, or Ray cannot be reached.

@@ -42,7 +42,7 @@ class Ensemble:
 
     @property
     def config(self) -> Config:
-        """Of the run."""
+        """The run's config."""
         return self.members[0].bundle.config
 
     @property
@@ -52,7 +52,7 @@ class Ensemble:
 
     @cached_property
     def encoders(self) -> Mapping[str, Encoder]:
-        """Of each modality that is read, loaded once."""
+        """Modality that is read -> its encoder, loaded once."""
         config = self.config
         return {m: config.features.build(m) for m in config.model.modalities}
 

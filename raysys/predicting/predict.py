@@ -42,7 +42,7 @@ class Answer:
     agreement: float
     """Share of the members whose most probable output is that of the mean; NaN where outputs are no classes."""
     members: int
-    """That spoke."""
+    """How many members answered."""
     note: str = ""
     """What a reader must know, or why there is no answer."""
 
@@ -59,7 +59,7 @@ def predict(
     Args:
         ensemble: of a run.
         rows: audio paths are absolute.
-        told: hears how many further rows are done.
+        told: called with how many further rows are done.
         most_seconds: of a recording; longer ones are not predicted.
 
     Raises:
@@ -73,7 +73,7 @@ def predict(
 
 
 def dialogue_note(ensemble: Ensemble, rows: Sequence[Utterance]) -> str:
-    """That a model of dialogues is given single utterances; empty where it is not."""
+    """A note where a model of dialogues is given single utterances; empty where it is not."""
     if not ensemble.config.model.chosen.reads_dialogues or _has_dialogues(rows):
         return ""
     return (
@@ -95,7 +95,7 @@ def check_reads(ensemble: Ensemble, *, alone: bool = False) -> None:
     config = ensemble.config
     if alone and _knows_speakers(config):
         raise ConfigError(
-            f"{ensemble.name} normalises each speaker's frames, and one utterance does not tell how its speaker "
+            f"{ensemble.name} normalises each speaker's frames, and one utterance does not show how its speaker "
             "speaks: take a run with --features.normalise train"
         )
     if ensemble.task.reads_formats:

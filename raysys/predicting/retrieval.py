@@ -3,8 +3,8 @@
 RUN of jobs.embed_content, query -> the encoder and model of its first fold -> a place in the space
 -> the items whose ratings the space was learnt from, and the fold's own test utterances, by distance
 
-Distance is told by the decoders that the run was taught by: where a text lies in directions that only other decoders
-read, nothing has taught it.
+Distance is measured in what the decoders of the run's training formats read: where a text lies in directions that only
+other decoders read, the model was not trained.
 """
 
 import os
@@ -51,7 +51,7 @@ class _InSpace(Protocol):
     outputs: tuple[str, ...]
 
     def taught(self, loss: LossConfig) -> dict[str, str]:
-        """Formats that a run was taught."""
+        """Formats that a run was trained on."""
         ...
 
 
@@ -105,7 +105,7 @@ def _features(bundle: Bundle, query: Sequence[str]) -> dict[str, Ragged]:
     config = bundle.config
     if config.features.normalise == "speaker" and set(FRAMED) & set(bundle.dims):
         raise ConfigError(
-            "the run normalises each speaker's frames, and one recording does not tell how its speaker speaks: take a "
+            "the run normalises each speaker's frames, and one recording does not show how its speaker speaks: take a "
             "run with --features.normalise train"
         )
     given = {_kind(one): one for one in query}

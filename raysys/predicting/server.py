@@ -48,7 +48,7 @@ _BODY = {
         },
     }
 }
-"""Of POST /predict, for the OpenAPI page."""
+"""Request body of POST /predict, for the OpenAPI page."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Limits:
     """What one request may ask."""
 
     megabytes: float = 25.0
-    """Of its body, in 10^6 bytes."""
+    """Most bytes in its body, in 10^6."""
     seconds: float = 120.0
-    """Of its audio."""
+    """Longest audio."""
 
     def __post_init__(self) -> None:
         require(self.megabytes > 0, "max_megabytes", self.megabytes, "above 0")

@@ -91,7 +91,7 @@ def with_texts(
     Args:
         rows: audio paths are absolute.
         transcriber: writes it down.
-        told: hears how many further rows are done.
+        told: called with how many further rows are done.
     """
     for first in range(0, len(rows), _AT_ONCE):
         some = list(rows[first : first + _AT_ONCE])

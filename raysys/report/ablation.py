@@ -1,4 +1,4 @@
-"""What a finished ablation says: test scores of every variant, differences from the first, the paper's beside ours."""
+"""What a finished ablation says: test scores of every variant, differences from the first, the paper's next to ours."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
@@ -18,7 +18,7 @@ from raysys.tasks.exhibits import Curve, Exhibit, Table
 from raysys.tasks.task import Metric, shown
 
 _SELECTED = {"test": "best on test", "val": "best on val", "unknown": "how chosen?"}
-"""By which part's score somebody chose the epoch that is reported."""
+"""Part by whose score the published figures' epoch was chosen -> head of their column."""
 _KEPT = {
     ("best",): ("best on val", "epochs chosen on validation"),
     ("last",): ("last epoch", "the last epochs, none chosen"),
@@ -27,11 +27,11 @@ _KEPT = {
         "epochs chosen on validation, but the last where training.keep is last",
     ),
 }
-"""The same of ours, in a table's head and below it."""
+"""How our epochs were chosen (`training.keep`) -> head of our column, and what is printed below the table."""
 _PARTS = ("val", "test")
 _SHARE = "training.share"
 _MOST_COLUMNS = 9
-"""Of a table of details."""
+"""Most columns of a table of details; above that, rows and columns are swapped."""
 
 
 def compare_variants(
@@ -364,7 +364,7 @@ def _detail_table(result: AblationResult) -> Table:
     rows = [(one.name, *map(detail.show, one.details.values())) for one in result.variants]
     unit = " in %" if detail.format == "percent" else ""
     note = ""
-    if len(heads) > _MOST_COLUMNS:  # a line a detail, where they would not fit beside each other
+    if len(heads) > _MOST_COLUMNS:  # a line a detail, where they would not fit side by side
         _, *details = zip(heads, *rows, strict=True)
         heads, rows = ["", *(str(k) for k in range(1, len(rows) + 1))], details
         note = "; ".join(f"{k}: {one.name}" for k, one in enumerate(result.variants, start=1))

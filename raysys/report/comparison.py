@@ -1,4 +1,4 @@
-"""Runs beside each other: what differs in their settings, and whether their scores differ by more than noise.
+"""Runs side by side: what differs in their settings, and whether their scores differ by more than noise.
 
 run folders -> Standing of each -> same test parts? -> paired differences from the first, by emotion, by group
 """
@@ -63,7 +63,7 @@ class Standing:
         return list(range(len(self.tests)))
 
     def by_seed(self, metric: str) -> list[float]:
-        """Of a single fold, seed by seed."""
+        """Test scores of a run with a single fold, seed by seed."""
         if isinstance(self.result, StudyResult):
             return [self.test.mean[metric]]
         return [one.test[metric] for one in self.result.folds]
@@ -107,7 +107,7 @@ def standing_of(folder: Folder, *, name: str = "") -> Standing:
 
 
 def _config(folder: Folder, top: Folder) -> dict[str, Any]:
-    """Of the run; of a variant its own."""
+    """Config of the run; for a variant its own."""
     found: dict[str, Any] = top.read_json("config.json")
     bundles = [name for name in folder.names() if name.startswith(("fold_", "seed_"))]
     for name in bundles[:1]:
@@ -154,7 +154,7 @@ def difference(one: Standing, other: Standing, metric: str) -> Difference:
 
 
 def main_metric(one: Standing) -> Metric:
-    """That a run is judged by."""
+    """Metric that a run is judged by."""
     from raysys.tasks import TASKS
 
     main = TASKS[one.result.task].main
@@ -206,8 +206,8 @@ def _score_table(runs: Sequence[Standing]) -> Table:
         rows.append((f"{other.name} - {first.name}", *found))
     several = len(first.tests) > 1
     note = (
-        "Differences over folds with their 95 % interval (Nadeau & Bengio 2003): where it holds 0, the two cannot be "
-        "told apart."
+        "Differences over folds with their 95 % interval (Nadeau & Bengio 2003): where it contains 0, the two cannot "
+        "be distinguished."
         if several
         else "One test part: the interval is over seeds, and says what another seed would change."
     )

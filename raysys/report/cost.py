@@ -1,4 +1,4 @@
-"""What models cost, for people: a line of one, a table of several beside each other."""
+"""What models cost, for people: a line of one, a table of several side by side."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def _mean(folds: Sequence[FoldResult], name: str) -> float:
 
 
 def cost_line(cost: Cost) -> str:
-    """Of one model."""
+    """The cost of one model as a line."""
     parts = [
         f"{count(cost.parameters)} parameters"
         + (
@@ -67,7 +67,7 @@ def cost_line(cost: Cost) -> str:
 
 
 def cost_table(costs: Mapping[str, Cost]) -> Table:
-    """Of several models.
+    """The costs of several models as a table.
 
     Args:
         costs: name -> cost.
@@ -90,7 +90,7 @@ def cost_table(costs: Mapping[str, Cost]) -> Table:
 
 
 def cost_figures(cost: Cost | None) -> dict[str, float]:
-    """By their names in MLflow."""
+    """Figures of the cost by their names in MLflow; empty without a cost."""
     return {f"usage/{name}": float(value) for name, value in vars(cost).items()} if cost else {}
 
 

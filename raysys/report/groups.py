@@ -28,7 +28,7 @@ _RESAMPLES = 500
 _UNUSABLE = r"[^A-Za-z0-9_\-. ]"
 """Characters that are in no name of a metric."""
 _OWN = ("speaker", "session", "split")
-"""Columns of every corpus, beside its metadata, that may be asked for."""
+"""Columns of every corpus, besides its metadata, that may be asked for."""
 
 
 def check_groups(columns: Sequence[str], corpus: Corpus) -> None:
@@ -179,7 +179,7 @@ def _largest(
 
 
 def group_tables(groups: Sequence[GroupScores], metrics: Sequence[Metric]) -> list[Table]:
-    """For people: a table a column, the gap below."""
+    """One table for each column, with the gap below it."""
     tables = []
     for one in groups:
         metric = next(m for m in metrics if m.name == one.metric)
@@ -216,7 +216,7 @@ def gap_line(one: GroupScores, metric: Metric) -> str:
 
 
 def group_figures(groups: Sequence[GroupScores]) -> dict[str, float]:
-    """By the names of MLflow's metrics: gap_METRIC/COLUMN and its ends, METRIC/COLUMN VALUE.
+    """Scores by the names of MLflow's metrics: gap_METRIC/COLUMN and its ends, METRIC/COLUMN VALUE.
 
     What MLflow takes in no name is `_` there; of names that are then alike the later ones are counted.
     """
@@ -243,7 +243,7 @@ def _metadata(rows: Sequence[Utterance]) -> list[str]:
 
 
 def _values(rows: Sequence[Utterance], column: str) -> list[str]:
-    """Of every row, empty where unknown; numbers of many values as bands of a quarter each."""
+    """Value of every row, empty where unknown; numbers of many values as bands of a quarter each."""
     values = [_value(row, column) for row in rows]
     numbers = {value: _number(value) for value in set(values) - {""}}
     if len(numbers) <= _MOST or any(np.isnan(n) for n in numbers.values()):
@@ -258,7 +258,7 @@ def _values(rows: Sequence[Utterance], column: str) -> list[str]:
 
 
 def _first_number(value: str) -> float:
-    """That a value begins with, so that numbers and bands stand in their order; 0 for words."""
+    """Number that a value begins with, so that numbers and bands stand in their order; 0 for words."""
     found = _number(value.split(" to ")[0])
     return 0.0 if np.isnan(found) else found
 

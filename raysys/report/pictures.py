@@ -252,7 +252,7 @@ def _reliability(one: Reliability) -> Figure:
 
 @draw.register
 def _points(one: Points) -> Figure:
-    """A colour a group, each name beside its point."""
+    """A colour for each group, each name next to its point."""
     figure = Figure(figsize=(8, 7))
     axes = figure.add_subplot()
     for k, (group, places) in enumerate(one.groups.items()):

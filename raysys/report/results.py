@@ -1,7 +1,7 @@
 """What result.json holds, as types with a version. Terminal, MLflow and everything later read these.
 
     TrialResult      one configuration on all folds: a cross-validation, or a trial of an ablation
-    AblationResult   several configurations beside each other
+    AblationResult   several configurations side by side
     StudyResult      a search: what was chosen, what it scores, and what that rests on
 
 In JSON, a number that cannot be known is null; here it is NaN.
@@ -44,7 +44,7 @@ VERSION = 4
 OF = "of"
 """In the folder of a refit: result, folds and settings of the run that says what to expect of it."""
 UNTUNED = "untuned"
-"""Name of a study's base configuration, which runs beside its trials."""
+"""Name of a study's base configuration, which runs along with its trials."""
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class CommandResult:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Of the task."""
+        """Metrics of the task."""
         return TASKS[self.task].metrics
 
 
@@ -97,23 +97,23 @@ class TrialResult(CommandResult):
     folds: tuple[FoldScores, ...]
     """Seed by seed."""
     mean: dict[str, Scores]
-    """Over folds and seeds: val, test, baseline."""
+    """Part (val, test, baseline) -> mean over folds and seeds."""
     std: dict[str, Scores]
-    """Over folds, of the mean over seeds."""
+    """Part -> standard deviation over folds of the mean over seeds."""
     seed_std: dict[str, Scores]
-    """Over seeds, of the mean over folds: val, test."""
+    """Part (val, test) -> standard deviation over seeds of the mean over folds."""
     ensemble: PartScores | None
-    """Of a fold's outputs averaged over its seeds, on test; None with one seed."""
+    """Test scores of each fold's outputs averaged over its seeds; None with one seed."""
     summary: TaskSummary
-    """What the task has to say beside scores."""
+    """What the task reports besides scores."""
     keep: Keep = "best"
     """Which epoch is kept: the best one by `select`, or the last."""
     baselines: tuple[BaselineResult, ...] = ()
     """The one that `mean` has first."""
     files: dict[str, str] = field(default_factory=dict)
-    """Files of the report beside this one -> their SHA-256."""
+    """The report's other files -> their SHA-256."""
     groups: tuple[GroupScores, ...] = ()
-    """By column."""
+    """Scores by group, one entry for each column."""
     cost: Cost | None = None
 
 
@@ -133,7 +133,7 @@ class VariantResult:
     std: dict[str, Scores]
     seed_std: dict[str, Scores]
     difference: dict[str, Difference] | None
-    """From the first line, or from the same line in the first column; None for those themselves."""
+    """Difference from the first line, or from the same line in the first column; None for those themselves."""
     details: Scores
     """The task's further scores, such as F1 by emotion."""
     keep: Keep = "best"
@@ -156,9 +156,9 @@ class Recommendation:
     """The simplest variant that is about as good on validation as the best one."""
 
     name: str
-    """Of fewest parameters among those within one standard error of the best."""
+    """The variant of fewest parameters among those within one standard error of the best."""
     best: str
-    """Of highest mean validation score."""
+    """The variant of highest mean validation score."""
     metric: str
     difference: Difference | None
     """The former - the latter, on val; None where they are one."""
@@ -181,7 +181,7 @@ class AblationResult(CommandResult):
     baseline_difference: dict[str, Difference] = field(default_factory=dict)
     """Baseline - first variant, on the same folds."""
     recommended: Recommendation | None = None
-    """None where nothing can be told from noise."""
+    """None where no difference can be distinguished from noise."""
     published_test: str = ""
     """What the published figures tested, such as session 5; empty where they are means over folds."""
 
@@ -193,7 +193,7 @@ class TrialRecord:
     name: str
     number: int
     round: int
-    """From 1."""
+    """Round of the study, counted from 1."""
     values: dict[str, Any]
     """Setting -> value."""
     params: dict[str, Any]
@@ -228,7 +228,7 @@ class TrialRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResult(CommandResult):
-    """A search: chosen on validation, opened on test once, beside the untuned one and what its folds would choose."""
+    """A search: chosen on validation, opened on test once, with the untuned one and what its folds would choose."""
 
     model: str
     objectives: tuple[str, ...]
@@ -236,7 +236,7 @@ class StudyResult(CommandResult):
     test: PartScores
     """The chosen configuration's."""
     by_fold: PartScores
-    """For each fold, of the trial that is best on that fold's val; the trials were steered by all folds."""
+    """Test scores by fold of the trial that is best on that fold's val; the trials were steered by all folds."""
     untuned: PartScores
     by_fold_choice: tuple[str, ...]
     difference: dict[str, Difference]
@@ -245,7 +245,7 @@ class StudyResult(CommandResult):
     """The study's claim; None where the untuned configuration was chosen, or `search.confirm_seeds` is 0."""
     pareto: tuple[dict[str, Any], ...]
     summary: TaskSummary
-    """Of the chosen configuration."""
+    """The task's summary of the chosen configuration."""
     untuned_values: dict[str, Any]
     baseline: Spread
     rounds: tuple[RoundResult, ...]
@@ -255,7 +255,7 @@ class StudyResult(CommandResult):
     files: dict[str, str] = field(default_factory=dict)
     """As of a `TrialResult`; of the chosen configuration."""
     nested: NestedResult | None = None
-    """With `search.nested`."""
+    """Estimate of the nested search, with `search.nested`."""
     untuned_val: Scores = field(default_factory=dict)
     """Validation scores of the untuned configuration."""
     over_baseline: dict[str, Difference] = field(default_factory=dict)
@@ -274,9 +274,9 @@ class RefitResult(CommandResult):
     source: str
     """The run whose folds say what to expect of it; its result is in the folder `of`."""
     utterances: int
-    """That it was trained on."""
+    """Utterances that it was trained on."""
     epochs: int
-    """Of every training; where they were not given, the median of the epochs that the folds kept."""
+    """Epochs of every training; where they were not given, the median of the epochs that the folds kept."""
     seeds: tuple[int, ...]
     expected: PartScores
     """Test scores of the source's folds."""
@@ -328,7 +328,7 @@ def read_result(folder: Folder) -> Result:
 
 
 def _renamed(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A study's result, before what its folds would choose was told apart from a nested search."""
+    """A study's result, from before what its folds would choose was distinguished from a nested search."""
     if "nested_choice" not in content:
         return content
     found = dict(content)
@@ -337,7 +337,7 @@ def _renamed(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _version(folder: Folder) -> Any:
-    """Of result.json, also of one that was written before results had seals; None where it is damaged."""
+    """Version of result.json, also of one that was written before results had seals; None where it is damaged."""
     try:
         content = folder.read_json("result.json")
     except StorageError:

@@ -35,9 +35,9 @@ class PartScores:
     folds: tuple[Scores, ...]
     mean: Scores
     std: Scores
-    """Over folds."""
+    """Standard deviation over folds."""
     seed_std: Scores
-    """Over seeds, of the mean over folds: what another seed would change."""
+    """Standard deviation over seeds of the mean over folds: what another seed would change."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class FoldScores:
     seed: int
     epochs: int
     best_epoch: int
-    """Whose weights are kept."""
+    """Epoch whose weights are kept."""
     val: Scores
-    """Of that epoch."""
+    """Validation scores of that epoch."""
     test: Scores
     baseline: Scores
     """The baseline on the same test part."""
@@ -63,9 +63,9 @@ class OnTest:
     """Differences on the one test part of an official split."""
 
     difference: dict[str, Difference]
-    """With the interval of a paired bootstrap: what another test part of the kind would change."""
+    """Differences with the interval of a paired bootstrap: what another test part of the kind would change."""
     units: Over
-    """What that drew."""
+    """What the bootstrap draws."""
 
 
 @dataclass(frozen=True)
@@ -78,26 +78,26 @@ class BaselineResult:
     settings: str
     """As they were chosen; empty where there is nothing to choose."""
     mean: Scores
-    """Over folds, on test."""
+    """Mean over folds on test."""
     std: Scores
     difference: dict[str, Difference]
-    """The model minus it, on the same folds."""
+    """The model minus the baseline, on the same folds."""
     on_test: OnTest | None = None
-    """The same over what was tested; None with several folds."""
+    """The same difference over what was tested; None with several folds."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a configuration; NaN where it is not known."""
+    """Cost of a configuration; NaN where it is not known."""
 
     parameters: int
-    """That are trained."""
+    """Parameters that are trained."""
     encoder_parameters: int
-    """Of frozen encoders."""
+    """Parameters of the frozen encoders."""
     seconds: Number
-    """An utterance takes on one core, from its features."""
+    """Seconds an utterance takes on one core, from its features."""
     encoder_seconds: Number
-    """What its features take before that, files read; on a GPU where one was there."""
+    """Seconds that computing its features takes before that, reading files included; on a GPU where there was one."""
     real_time: Number
     """`seconds` as a share of the audio's."""
     real_time_with_encoders: Number
@@ -116,9 +116,9 @@ class GroupScores:
     scores: dict[str, Scores]
     """Value -> scores, and how many `utterances` and `speakers`, the largest group first."""
     metric: str
-    """Of the gap."""
+    """Metric of the gap."""
     best: str
-    """Of the two values that are furthest apart."""
+    """The better of the two values that are furthest apart."""
     worst: str
     gap: Difference
     """Best - worst; its interval holds for all pairs of values at once."""
@@ -146,9 +146,9 @@ class Confirmation:
     chosen: PartScores
     untuned: PartScores
     difference: dict[str, Difference]
-    """Over folds, each the mean of its seeds; over seeds where there is one fold."""
+    """Difference over folds, each the mean of its seeds; over seeds where there is one fold."""
     enough: dict[str, tuple[int, int] | None]
-    """Folds x seeds with which a difference of 0.01 would be told from noise; None: no number that can be had."""
+    """Folds x seeds with which a difference of 0.01 could be detected; None: more than can be trained."""
     on_test: OnTest | None = None
     """As of a `BaselineResult`."""
 
@@ -184,11 +184,11 @@ class NestedResult:
     choices: tuple[NestedChoice, ...]
     """Fold by fold."""
     test: PartScores
-    """Of the choices, each trained and tested on its fold."""
+    """Test scores of the choices, each trained and tested on its fold."""
     difference: dict[str, Difference]
     """Nested - untuned, fold by fold."""
     trainings: int
-    """That it took."""
+    """Trainings that the nested search took."""
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from raysys.tasks.task import Metric
 
 @dataclass(frozen=True)
 class Material:
-    """What a report is made of, beside the result itself."""
+    """What a report is made of, besides the result itself."""
 
     name: str
-    """Of the run."""
+    """Name of the run."""
     settings: Mapping[str, Any]
     """Those that differ from the defaults, by their dotted names."""
     again: str

@@ -90,7 +90,7 @@ def seed_difference(
 
 
 def standard_error(difference: Difference, pairs: int) -> float:
-    """Of a difference whose 95 % interval is Student's over so many pairs."""
+    """Standard error of a difference whose 95 % interval is Student's over so many pairs."""
     return (difference.high - difference.low) / 2 / _quantile(pairs)
 
 
@@ -147,7 +147,7 @@ def enough_to_tell(
 
     Args:
         difference: measured, of every training.
-        gap: to be told apart.
+        gap: difference that should be detected.
         folds: as they are, for the shares of train and test.
 
     Returns:

@@ -94,7 +94,7 @@ def score_table(result: StudyResult) -> Table:
 
 
 def _claim(result: StudyResult, metric: Metric) -> Iterator[str]:
-    """The difference that fresh seeds confirm, in words, beside what the searched seed said."""
+    """The difference that fresh seeds confirm, in words, with what the searched seed gave."""
     claim = result.confirmed
     if claim is None:
         untuned = result.chosen.name == UNTUNED
@@ -103,22 +103,24 @@ def _claim(result: StudyResult, metric: Metric) -> Iterator[str]:
         return
     found, title = claim.difference[metric.name], metric.title
     told = (
-        "can be told from noise" if found.low > 0 or found.high < 0 else "cannot be told from noise"
+        "it can be distinguished from noise"
+        if found.low > 0 or found.high < 0
+        else "it cannot be distinguished from noise"
     )
     if found.low != found.low:
-        told = "one fold and one seed say nothing of noise"
+        told = "one fold and one seed say nothing about noise"
     searched = metric.show(result.difference[metric.name].mean, signed=True)
     yield (
         f"confirmed    {title} {interval(metric, found)} on {len(claim.seeds)} seeds that took no part in the choice: "
-        f"it {told}; the searched seed said {searched}"
+        f"{told}; the searched seed gave {searched}"
     )
     if on_test := claim.on_test:
         told = interval(metric, on_test.difference[metric.name])
         yield f"tested       {title} {told} over the {on_test.units} of the test part"
-    point = "one point" if metric.format == "percent" else "0.01"
+    least = f"a 1-point {title}" if metric.format == "percent" else f"a 0.01 {title}"
     enough = claim.enough[metric.name]
     what = f"{enough[0]} folds x {enough[1]} seeds" if enough else "more than can be trained"
-    yield f"noise        to tell {point} of {title} apart, at these deviations: {what}"
+    yield f"power        detecting {least} difference, at these deviations, would take {what}"
 
 
 def _effort(result: StudyResult) -> Iterator[str]:

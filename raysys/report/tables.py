@@ -26,7 +26,7 @@ _FEW = 4
 _MANY = 12
 """Columns that are abbreviated also where they have to go below each other."""
 _LETTERS = 3
-"""Of an abbreviated head, at least."""
+"""Fewest letters of an abbreviated head."""
 
 
 def as_rich(table: Table) -> RenderableType:
@@ -157,7 +157,7 @@ def _drawn(table: Table, widths: Sequence[int] | None = None) -> RichTable:
 
 
 def score_table(result: TrialResult) -> Table:
-    """Fold by fold, mean over seeds: val, test, and the baseline beside it; then means, deviations, the ensemble."""
+    """Fold by fold, mean over seeds: val, test, and the baseline; then means, deviations, the ensemble."""
     task, metrics = TASKS[result.task], shown(result.metrics)
     chosen = next(metric for metric in result.metrics if metric.name == result.select)
     simple = task.baseline_name
@@ -202,7 +202,7 @@ def score_table(result: TrialResult) -> Table:
 
 
 def baseline_table(result: TrialResult) -> Table:
-    """The simple baselines on the same folds, and whether the model can be told from them."""
+    """The simple baselines on the same folds, and whether the model can be distinguished from them."""
     task, metrics = TASKS[result.task], shown(result.metrics)
     main = next(metric for metric in result.metrics if metric.name == task.main)
     rows = [
@@ -233,7 +233,7 @@ def verdict(result: TrialResult) -> str:
     main = TASKS[result.task].main
     known = [(one, found) for one in result.baselines if (found := _widest(one, main))]
     if not known:
-        return "One draw: nothing can be told from noise."
+        return "One draw: no difference can be distinguished from noise."
     metric = next(metric for metric in result.metrics if metric.name == main)
     worse, even = list[str](), list[str]()
     for one, found in known:
@@ -243,8 +243,8 @@ def verdict(result: TrialResult) -> str:
     if not worse and not even:
         return f"{result.model} is better than each of them."
     told = [f"is worse than {' and '.join(worse)}"] if worse else []
-    told += [f"cannot be told from {' and '.join(even)}"] if even else []
-    return f"{result.model} {' and '.join(told)}: of such, the simplest is to be preferred."
+    told += [f"cannot be distinguished from {' and '.join(even)}"] if even else []
+    return f"{result.model} {' and '.join(told)}: prefer the simplest of those."
 
 
 def _title(one: BaselineResult) -> str:

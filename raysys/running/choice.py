@@ -1,4 +1,4 @@
-"""What a study may say: chosen on validation, opened on test once, beside the untuned one.
+"""What a study may say: chosen on validation, opened on test once, with the untuned one.
 
     candidates (trials with all their folds, and the untuned configuration), each fold's validation scores
       -> chosen: best mean over folds                        -> its test scores are opened
@@ -76,7 +76,7 @@ class HonestResult:
     difference: dict[str, Difference]
     pareto: tuple[dict[str, Any], ...]
     predictions: list[Predictions]
-    """Of the chosen configuration, seed by seed and fold by fold."""
+    """Predictions of the chosen configuration, seed by seed and fold by fold."""
 
 
 def confirm(
@@ -88,7 +88,7 @@ def confirm(
         plan: of the study.
         chosen: the chosen configuration with its fresh seeds.
         untuned: the other with the same.
-        gap: a difference that one would like to tell from noise; one point where scores are in per cent.
+        gap: a difference that one would like to distinguish from noise; one point where scores are in per cent.
     """
     opened = [open_test(plan, one.folds) for one in (chosen, untuned)]
     scores = [_scores(plan.task, one) for one in opened]
@@ -155,7 +155,7 @@ def differences(
         plan: of the study.
         ours: test predictions of one configuration, or of one for each fold.
         others: the same of the untuned one.
-        objective: that chose; compared beside the scores that stand in tables.
+        objective: that chose; compared in addition to the scores in tables.
     """
     parts = [score_parts(plan.task, one) for one in (ours, others)]
     metrics = compared(plan.task.metrics, objective)

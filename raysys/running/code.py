@@ -32,7 +32,7 @@ DECIDING_ROOMS = (
     "training",
     "trials",
 )
-"""Of raysys, whose code can change a number; the others start, show, store and log."""
+"""Parts of raysys whose code can change a number; the others start, show, store and log."""
 
 
 @cache

@@ -28,11 +28,11 @@ R = TypeVar("R", bound=Result)
 
 @dataclass(frozen=True)
 class Command:
-    """A command that has begun: what it does, where, and who is told."""
+    """A command that has begun: what it does, where, and who is notified."""
 
     plan: Plan
     runs: Folder
-    """Of all runs."""
+    """Folder of all runs."""
     folder: Folder
     """Its own run folder."""
     log: CommandLog

@@ -69,7 +69,7 @@ def changed_copies(
         return (), []
     if "audio" not in features:
         raise ConfigError(
-            "features.augment changes audio, which the model does not hear: set copies 0"
+            "features.augment changes audio, which the model does not read: set copies 0"
         )
     rows = np.unique(np.concatenate(list(trained))).tolist()
     for copy in range(1, augment.copies + 1):

@@ -44,7 +44,7 @@ class Cost:
         """For people, before it starts."""
         more = self.nested / self.study
         return (
-            f"nested       up to {self.nested} trainings of folds beside the study's own {self.study}: it takes some "
+            f"nested       up to {self.nested} trainings of folds besides the study's own {self.study}: it takes some "
             f"{1 + more:.1f} times as long"
         )
 

@@ -91,7 +91,7 @@ class Plan:
     parts: Mapping[str, str]
     """Digests of `data` (corpus and features), `prior` and `code`."""
     inner: tuple[tuple[Fold, ...], ...]
-    """Of every fold the folds that a nested search divides its train and val parts into; none without one."""
+    """For each fold: the folds that a nested search divides its train and val parts into; empty without one."""
     encoders: Mapping[str, EncoderCost]
     """Modality -> what its encoder costs."""
     identity: str

@@ -55,7 +55,7 @@ def recall_trials(
         base: the configuration without any proposal.
         folder: of the trials.
         n_folds: of each.
-        note: told what is done again.
+        note: called with what is done again.
     """
     kept, ended = list[TrialRecord](), dict[str, TrialOutcome]()
     for record in records:

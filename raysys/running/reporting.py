@@ -64,7 +64,7 @@ def report_command(place: str, *, out: str, runs: Folder) -> None:
 
 
 def write_report(folder: Folder, *, pictures: Sequence[Exhibit] = ()) -> str:
-    """Write report.html and report.md beside a run's result.json.
+    """Write report.html and report.md next to a run's result.json.
 
     Args:
         folder: of a run that has ended.

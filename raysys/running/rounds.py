@@ -1,4 +1,4 @@
-"""The rounds of a study: searches in a row, each with the last one's matrix as its S, the untuned configuration beside.
+"""The rounds of a study: searches in a row, each with the last one's matrix as its S, and the untuned configuration.
 
     round r: S_r -> trials -> best by validation -> its averaged matrix -> S_(r+1)
 
@@ -69,7 +69,7 @@ class Searched:
     """The untuned configuration first, then the trials of all rounds that have all their folds."""
     ends: list[RoundEnd]
     aggregate: Any
-    """Of the best of all candidates, such as its averaged matrix."""
+    """What the best of all candidates' folds give together, such as its averaged matrix."""
     baseline: Scores
     seconds: dict[str, float]
     """Start-up, and how busy how many workers were."""

@@ -42,7 +42,7 @@ class RunRecord:
     parts: Mapping[str, str] = field(default_factory=dict)
     """Digests of data, prior and code, so that what has changed can be named."""
     commit: str = ""
-    """Of the code, where it ran from a checkout."""
+    """Git commit of the code; empty where it did not run from a checkout."""
 
 
 def choose_folder(

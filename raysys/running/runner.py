@@ -1,4 +1,4 @@
-"""The one runner of trials: takes them from a source, has their folds done by the pool, tells listeners what happens.
+"""The one runner of trials: takes them from a source, has their folds done by the pool, notifies listeners.
 
 TrialSource -> Trial -> FoldTasks -> FoldPool -> events -> Listeners, TrialSource
                                                         -> TrialOutcome
@@ -52,7 +52,7 @@ class TrialRunner:
         pool: does the folds.
         folder: each trial has a folder of its name there.
         n_folds: of each trial.
-        listeners: told of everything, in this order.
+        listeners: notified of everything, in this order.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ class SearchSource:
         in_flight: trials that run at the same time, as many workers as there are now.
         most_epochs: of a configuration, the epochs that its folds could do at most.
         deadline: of `time.monotonic()`, after which nothing is proposed and trials are stopped; None is never.
-        beside: a trial that runs beside the search, without which there is no study.
+        beside: a trial that runs along with the search; without it there is no study.
     """
 
     def __init__(
@@ -99,13 +99,13 @@ class SearchSource:
 
     @property
     def in_flight(self) -> int:
-        """Of the search, and the trial beside it."""
+        """Number of trials that may run at once: the search's, and the one that runs with it."""
         if self._scheduler.in_turn and self._beside:
             return 1
         return self._in_flight() + self._beside
 
     def next(self) -> Trial | TrialOutcome | None:
-        """The trial beside the search, then what is proposed; values that do not go together have failed at once."""
+        """The trial that runs with the search, then what is proposed; values that do not go together fail at once."""
         if self._waiting:
             return self._waiting.pop()
         identifier = f"proposal {len(self._ids)}"
@@ -158,7 +158,7 @@ class SearchSource:
         """Tell the searcher and the scheduler, and write it down.
 
         Raises:
-            FoldFailedError: the trial beside the search failed, or has no such score: there is nothing to compare with.
+            FoldFailedError: the trial that runs with the search failed, or has no such score to compare with.
         """
         name, complete = outcome.name, outcome.state == "COMPLETE"
         if complete:

@@ -65,6 +65,6 @@ def run_named(name: str, runs: Folder, *, what: str) -> Folder:
 
 
 def fold_folder(folder: Folder, fold: int) -> Folder:
-    """Of a run; the first seed's, where there are several."""
+    """Folder of a run's fold; the first seed's, where there are several."""
     seeds = sorted(name for name in folder.names() if name.startswith("seed_"))
     return (folder / seeds[0] if seeds else folder) / f"fold_{fold}"

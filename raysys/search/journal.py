@@ -3,7 +3,7 @@
 trials/trial_007/trial.json    number, round, values, state, curve, scores, reason (`raysys.report.results.TrialRecord`)
 trials/trial_007/fold_K/       what a fold left (see `raysys.training.fold`)
 
-A resumed study tells Optuna and the scheduler of the trials that have ended, and begins the others again; their
+A resumed study reports the trials that have ended to Optuna and the scheduler, and begins the others again; their
 folds go on from their checkpoints.
 """
 

@@ -1,7 +1,7 @@
 """Tune's searcher over Optuna's ask-and-tell interface.
 
-Ray ships an `OptunaSearch`. This one differs where a study needs it: a trial that the scheduler stopped is told to
-Optuna as pruned, with its curve; a failed one as failed; trials of an interrupted study are told at the start; and the
+Ray ships an `OptunaSearch`. This one differs where a study needs it: a trial that the scheduler stopped is reported to
+Optuna as pruned, with its curve; a failed one as failed; trials of an interrupted study are reported at the start; the
 sampler's randomness is a function of (seed, trial number), so a resumed study proposes what an undisturbed one would.
 """
 

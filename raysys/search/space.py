@@ -40,7 +40,7 @@ _PUBLISHED = (
 _FEW = 64
 """Whole numbers of a range that are tried one by one before a study starts."""
 _DIGITS = 12
-"""Of mu2, so that a value that was coded as a share comes back as itself; and of values on steps."""
+"""Digits that mu2, and values on steps, are rounded to: a value that was coded as a share comes back as itself."""
 _MU1, _MU2, _SHARE = "loss.mu1", "loss.mu2", "loss.mu2_share"
 
 
@@ -53,7 +53,7 @@ class Space:
 
     @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Optuna's view: parameter -> distribution. mu2 appears as its share, beside mu1."""
+        """Optuna's view: parameter -> distribution. mu2 appears as its share, next to mu1."""
         found = {name: self._to_optuna(name) for name in self.settings}
         if self._on_simplex:
             found[_SHARE] = FloatDistribution(0.0, 1.0)
@@ -125,7 +125,7 @@ class Space:
         return len(ranges) == 2 and not any(self.settings[name].choices for name in ranges)
 
     def _mu2_room(self, mu1: float) -> tuple[float, float]:
-        """Smallest mu2, and how far above it mu2 may lie beside this mu1."""
+        """Smallest mu2, and how far above it mu2 may lie with this mu1."""
         low, high = _ends(self.settings[_MU2])
         return low, max(0.0, min(high, 1 - mu1) - low)
 
@@ -226,7 +226,7 @@ def _check_step(where: str, step: float, item: Distribution) -> None:
 
 
 def _check_values(name: str, settings: Mapping[str, Distribution], config: Config) -> None:
-    """Refuse a choice, an end, or a whole number in between that the config refuses, whatever stands beside it.
+    """Refuse a choice, an end, or a whole number in between that the config refuses, whatever the others are.
 
     Raises:
         ConfigError: as the config says it.
@@ -272,7 +272,7 @@ def _check_simplex(settings: Mapping[str, Distribution], config: Config) -> None
     uneven = settings.get(_MU2, Distribution())
     if len(searched) == 2 and not settings[_MU1].choices and (uneven.log or uneven.step):
         raise ConfigError(
-            f"search.space: beside {_MU1}, {_MU2} is proposed as a share of what mu1 leaves: leave out its log and step"
+            f"search.space: with {_MU1}, {_MU2} is proposed as a share of what mu1 leaves: leave out its log and step"
         )
     ranges = [name for name in searched if not settings[name].choices]
     if len(ranges) == 2:  # mu2 gives way to mu1, but not below its low

@@ -33,7 +33,7 @@ Over = Literal["folds", "speakers", "utterances"]
 """What an interval varies."""
 _FEWEST_FOLDS = 3
 _FEWEST_SPEAKERS = 8
-"""Of a fold, for a bootstrap of speakers."""
+"""Fewest speakers of a fold for a bootstrap of speakers."""
 _BLOCK = 125
 """Resamples that are computed together, few enough for a processor's cache."""
 _SEEDS = 5_137_841
@@ -42,7 +42,7 @@ _SEEDS = 5_137_841
 
 @dataclass(frozen=True)
 class Interval:
-    """Of the average over folds."""
+    """Interval of the average over folds."""
 
     estimate: Float64[np.ndarray, "class class"]
     """Average of the corrected cosines."""
@@ -97,7 +97,7 @@ def _half_width(
     counts: Int64[np.ndarray, "class class"],
     confidence: float,
 ) -> Float64[np.ndarray, "class class"]:
-    """Of Student's interval of the mean; NaN where one fold alone knows the cell."""
+    """Half the width of Student's interval of the mean; NaN where only one fold knows the cell."""
     from scipy.stats import t  # a second, which workers are spared
 
     several = np.where(counts > 1, counts, np.nan)

@@ -33,7 +33,7 @@ class SpacePrior:
     folder: str
     """Path or URI of the space."""
     digest: str
-    """Of the space."""
+    """Digest of the space."""
 
 
 FoldPrior = SimilarityPrior | SpacePrior
@@ -69,7 +69,7 @@ class Origin:
     keys: tuple[tuple[str, ...], ...] = ()
     """The same, by what they are (`Corpus.keys`), whatever the corpus is called."""
     known: tuple[str, ...] = ()
-    """Of all its utterances."""
+    """Keys (`Corpus.keys`) of all utterances of the corpus."""
 
 
 def preset_similarity(emotions: tuple[str, ...]) -> Float64[np.ndarray, "class class"]:

@@ -40,7 +40,7 @@ VAD = {
 """Mean ratings of the words by people (Warriner, Kuperman & Brysbaert 2013, Behavior Research Methods 45)."""
 
 _FEWEST = 4
-"""Classes: three can be permuted in six ways, which can tell nothing from chance."""
+"""Classes: three can be permuted in six ways, which distinguishes nothing from chance."""
 _EXACT = 7
 """Most classes of which all permutations are tried: 5,040."""
 _DRAWN = 9_999
@@ -58,7 +58,7 @@ class Agreement:
     """Those that both know."""
     permutations: int
     of: str = "people's VAD ratings of the {n} words"
-    """Whose similarity it is compared with."""
+    """What the matrix is compared with, in words."""
 
     def line(self) -> str:
         """For people."""

@@ -35,7 +35,7 @@ class SimilaritySummary:
     """Folds that each cell of the average rests on."""
     utterance_counts: Int64[np.ndarray, "fold class"]
     val_per_fold: Float64[np.ndarray, "fold class class"] | None = None
-    """Of each fold's val part, with its own model: nothing of its test part is behind it."""
+    """Matrix of each fold's val part, by its own model: nothing of its test part is behind it."""
 
 
 def summarise_folds(

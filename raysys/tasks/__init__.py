@@ -1,4 +1,4 @@
-"""Tasks: what is predicted, how it is taught, scored and reported."""
+"""Tasks: what is predicted, how it is trained, scored and reported."""
 
 from collections.abc import Mapping
 

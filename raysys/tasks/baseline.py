@@ -26,7 +26,7 @@ class Pooled:
 
     values: Float[np.ndarray, "utterance column"]
     kinds: Int64[np.ndarray, " column"]
-    """Of every column: 0 a mean, 1 a standard deviation, 2 a quantile."""
+    """Kind of every column: 0 a mean, 1 a standard deviation, 2 a quantile."""
 
     def of(self, statistics: str) -> Float[np.ndarray, "utterance chosen"]:
         """Columns of a key of `STATISTICS`."""
@@ -44,7 +44,7 @@ class Baseline:
     """Scores, fold by fold."""
     fitted_on: str = "train"
     outputs: tuple[np.ndarray, ...] = field(default=(), compare=False)
-    """Of the test parts, fold by fold, as a model's; empty where they are not kept."""
+    """Outputs for the test parts, fold by fold, like a model's; empty where they are not kept."""
 
 
 def pool_over_time(features: Mapping[str, Iterable[Frames]]) -> Pooled:
@@ -61,7 +61,7 @@ def pool_over_time(features: Mapping[str, Iterable[Frames]]) -> Pooled:
 
 
 def chosen(scores: Sequence[Sequence[float]]) -> int:
-    """Of the candidate with the best mean over folds; the first, which is the simplest, of equal ones.
+    """Index of the candidate with the best mean over folds; of equal ones the first, which is the simplest.
 
     Args:
         scores: candidate -> validation score, larger is better, of every fold.

@@ -35,7 +35,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of the test utterances of all folds."""
+    """Calibration of the predictions for the test utterances of all folds."""
 
     ece: Number
     low: Number

@@ -58,7 +58,7 @@ from raysys.tasks.votes import score_votes
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """Of emotions."""
+    """Classification of emotions."""
 
     outputs: tuple[str, ...]
 
@@ -84,7 +84,7 @@ class Classification(Task):
 
     @classmethod
     def of(cls, corpus: Corpus) -> "Classification":
-        """Of the corpus' emotions."""
+        """The task of predicting the corpus' emotions."""
         return cls(corpus.emotions)
 
     @staticmethod

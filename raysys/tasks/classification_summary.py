@@ -1,4 +1,4 @@
-"""What opened test predictions of a classification say, beside their scores."""
+"""What opened test predictions of a classification say, besides their scores."""
 
 import math
 from collections.abc import Mapping
@@ -54,21 +54,21 @@ class ClassificationSummary:
     """average, unbiased, low, high [class][class], per_fold [fold][class][class] (null where unknown), fold_counts;
     over: what the interval from low to high, which is that of `unbiased`, varies (folds, speakers or utterances)."""
     agreement: Agreement | None = None
-    """Of the averaged matrix with that of people's ratings; None where too few of its classes are known."""
+    """Agreement of the averaged matrix with that of people's ratings; None where too few of its classes are known."""
     calibration: Calibration | None = None
-    """Of the probabilities; None in results of an earlier raysys."""
+    """Calibration of the probabilities; None in results of an earlier raysys."""
     votes: dict[str, dict[str, int | float]] = field(default_factory=dict)
     """How clear the annotators' votes are -> js, kl, cross_entropy, utterances; nothing without votes."""
     val_distance: float | None = None
     """Mean of 1 - S[truth, predicted] with S as each fold's model measured it on its val part."""
 
     annotators: Agreement | None = None
-    """Of the averaged matrix with what annotators take for each other; None without their votes."""
+    """Agreement of the averaged matrix with what annotators take for each other; None without their votes."""
     people: Annotators | None = None
     """How the annotators of the test utterances agree; None without their votes."""
 
     def tables(self) -> list[Table]:
-        """By emotion with confusions, by speaker, and the averaged matrix."""
+        """Tables by emotion with confusions, by speaker, and the averaged matrix."""
         heads = ("", "utterances", "precision", "recall", "F1")
         rows = [
             (
@@ -181,7 +181,7 @@ def votes_table(votes: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def annotators_table(found: Annotators) -> Table:
-    """Of those who say the row, in how many per cent another annotator of the same utterance says the column."""
+    """When one annotator says the row's emotion: how often, in %, another of the same utterance says the column's."""
     counts = np.array(found.pairs)
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = [

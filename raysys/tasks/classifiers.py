@@ -19,7 +19,7 @@ from raysys.tasks.baseline import STATISTICS, Baseline, Pooled, chosen
 _SVM_C = (0.01, 0.1, 1.0, 3.0, 10.0, 100.0)
 _LOGISTIC_C = (0.001, 0.01, 0.1, 1.0)
 _MOST_ROWS = 4000
-"""Of a train part that the choice is made on: a kernel's time grows with their square."""
+"""Most rows of a train part that settings are chosen on: a kernel's time grows with their square."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _logistic_scores(
 
 
 def _model(setting: _Setting, width: int) -> Any:
-    """Of standardised columns, a kernel as in `_kernel_scores`."""
+    """The classifier on standardised columns; its kernel is scaled as in `_kernel_scores`."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 

@@ -2,7 +2,7 @@
 
     words, text, speech -> head = embedding in the space [dim] -> decoders, prototypes of classes -> ratings in 0..1
 
-The corpus' own ratings or classes are its truth. A format that is taught is supervised, one whose labels the space
+The corpus' own ratings or classes are its truth. A format that is trained on is supervised, one whose labels the space
 supplies is augmented, any other is zero-shot. The epoch is chosen by the loss of the supervised ones alone.
 
 Buechel, Modersohn & Hahn 2023, arXiv:2308.07871 (seeds/002), section 3.3.
@@ -58,12 +58,12 @@ _FEWEST, _ALPHAS = 3, tuple(10.0**k for k in range(-1, 6))
 
 @dataclass(frozen=True)
 class EmotionEmbedding(RatedTask):
-    """Of content, in a space of emotions."""
+    """Embedding of content in a space of emotions."""
 
     outputs: tuple[str, ...]
     """FORMAT.VARIABLE; before the space is known, those of the corpus alone."""
     rated: tuple[Format, ...]
-    """Of the corpus; its emotions are one, too."""
+    """Formats of the corpus' ratings; its emotions count as one, too."""
     answers: tuple[Format, ...] = ()
     """All that are answered: the space's, then the corpus' own classes."""
     dim: int = 0
@@ -90,13 +90,13 @@ class EmotionEmbedding(RatedTask):
 
     @classmethod
     def of(cls, corpus: Corpus) -> "EmotionEmbedding":
-        """Of the corpus' ratings, or of its emotions."""
+        """The task of predicting the corpus' ratings, or its emotions."""
         own = [Format(corpus.name, corpus.emotions, "categorical")] if corpus.emotions else []
         return cls(variable_names(rated := (*corpus.formats, *own)), rated)
 
     @property
     def width(self) -> int:
-        """Of the head: the space's."""
+        """Width of the head, which is that of the space."""
         return self.dim
 
     def knowing(self, priors: Sequence[FoldPrior] | None) -> "EmotionEmbedding":
@@ -109,7 +109,7 @@ class EmotionEmbedding(RatedTask):
         known = {one.name: one for one in space.formats}
         if missing := [name for name in known if name not in space.taught]:
             remedy = "add it first, with python -m jobs.map_labels and --loss.space"
-            raise ConfigError(f"the emotion space was not taught {missing[0]}: {remedy}")
+            raise ConfigError(f"the emotion space was not trained on {missing[0]}: {remedy}")
         classes = [one for one in self.rated if one.kind == "categorical" and one.name not in known]
         for one in self.rated:
             there = known.get(one.name)
@@ -233,7 +233,7 @@ class EmotionEmbedding(RatedTask):
     def baseline(self, pooled: np.ndarray, targets: RatedTargets, fold: Fold) -> dict[str, float]:
         """Ridge on standardised columns, for each format on the items of the train part that are rated in it.
 
-        `ridge/FORMAT` is its r (UA of classes). `mapped/FORMAT` is that of a ridge which was taught what the fold's
+        `ridge/FORMAT` is its r (UA of classes). `mapped/FORMAT` is that of a ridge that was trained on what the fold's
         space makes of the ratings in another format, the better one where there are several.
         """
         from sklearn.linear_model import RidgeCV  # a second, which workers are spared
@@ -377,7 +377,7 @@ class EmotionEmbedding(RatedTask):
         return [names.index(name) for name in taught], [names.index(n) for n in loss.augmented]
 
     def taught(self, loss: LossConfig) -> dict[str, str]:
-        """Formats that a run with this loss is taught, each supervised or augmented; others are zero-shot."""
+        """Formats that a run with this loss is trained on, each supervised or augmented; others are zero-shot."""
         supervised, augmented = ([self.answers[k].name for k in own] for own in self._chosen(loss))
         return {**dict.fromkeys(supervised, "supervised"), **dict.fromkeys(augmented, "augmented")}
 

@@ -29,7 +29,7 @@ class EmotionEmbeddingSummary:
     formats: dict[str, dict[str, float | None]]
     """Format -> pearson, ua and weighted_f1 (None where they mean nothing), and VARIABLE: r, or a class' recall."""
     ridge: dict[str, dict[str, float | None]]
-    """Format -> r or UA of ridge regression that was taught it (ridge), or what the space makes of ratings in another
+    """Format -> r or UA of ridge regression trained on it (ridge), or on what the space makes of ratings in another
     format (mapped)."""
 
     def variables(self, name: str) -> dict[str, float | None]:
@@ -37,7 +37,7 @@ class EmotionEmbeddingSummary:
         return {key: value for key, value in self.formats[name].items() if key not in _SCORES}
 
     def tables(self) -> list[Table]:
-        """By format, and by variable."""
+        """Tables by format, and by variable."""
         rows = [
             (
                 name,
@@ -48,7 +48,14 @@ class EmotionEmbeddingSummary:
             )
             for name, one in self.formats.items()
         ]
-        heads = ("format", "r", "UA", "F1", "ridge, taught it", "ridge, taught mapped labels")
+        heads = (
+            "format",
+            "r",
+            "UA",
+            "F1",
+            "ridge, trained on it",
+            "ridge, trained on mapped labels",
+        )
         each = [
             (f"{name}.{key}", _number(value))
             for name in self.formats
@@ -99,6 +106,6 @@ def _number(value: float | None) -> str:
 
 
 def mean_known(values: Sequence[float]) -> float:
-    """Of those that are known; NaN where none is."""
+    """Mean of the known values; NaN where none is known."""
     known = [value for value in values if value == value]
     return float(np.mean(known)) if known else float("nan")

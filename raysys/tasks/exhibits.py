@@ -74,7 +74,7 @@ class Reliability(Picture):
 
 @dataclass(frozen=True)
 class ConfusionRow(Picture):
-    """Confusions over the same names beside each other: heading -> counts."""
+    """Confusions over the same names side by side: heading -> counts."""
 
     names: Sequence[str]
     counts: Mapping[str, Int[np.ndarray, "name name"]]

@@ -193,14 +193,14 @@ class LabelMapping(RatedTask):
         """As it is, if the space has the same formats.
 
         Raises:
-            ConfigError: it has others, or was taught all of them.
+            ConfigError: it has others, or was trained on all of them.
         """
         if priors is not None:
             space = space_of(priors[0])
             names = [one.name for one in self.formats]
             if space.formats != self.formats or set(space.taught) == set(names):
                 raise ConfigError(
-                    f"loss.space has the formats {', '.join(o.name for o in space.formats)} and was taught "
+                    f"loss.space has the formats {', '.join(o.name for o in space.formats)} and was trained on "
                     f"{', '.join(space.taught)}, but here are {', '.join(names)}: formats are added to a space of the "
                     "same tables that was learnt with --loss.left_out"
                 )

@@ -14,9 +14,9 @@ METRICS = (
 )
 """Pearson's correlation, and root mean squared error of ratings in 0..1."""
 BASELINES = ("ridge", "knn")
-"""Of the model."""
+"""Names of the baselines."""
 NEIGHBOURS = 50
-"""Of the baseline."""
+"""Number of neighbours of the kNN baseline."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LabelMappingSummary:
     """SOURCE to TARGET -> ridge and kNN: r, mean over variables and folds."""
 
     def tables(self) -> list[Table]:
-        """By pair, and by variable of each pair."""
+        """Tables by pair, and by variable of each pair."""
         rows = [
             (
                 pair,

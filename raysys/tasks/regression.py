@@ -70,7 +70,7 @@ class RegressionSummary:
     """Speaker -> scores and utterances, the most frequent speaker first."""
 
     def tables(self) -> list[Table]:
-        """By target and by speaker."""
+        """Tables by target and by speaker."""
         rows = [
             (
                 target,
@@ -94,7 +94,7 @@ class RegressionSummary:
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """Of numbers."""
+    """Regression of numeric targets."""
 
     outputs: tuple[str, ...]
 
@@ -117,7 +117,7 @@ class Regression(Task):
 
     @classmethod
     def of(cls, corpus: Corpus) -> "Regression":
-        """Of the corpus' targets."""
+        """The task of predicting the corpus' targets."""
         return cls(corpus.targets)
 
     @staticmethod

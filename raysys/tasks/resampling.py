@@ -27,7 +27,7 @@ class Units:
 
     @property
     def count(self) -> int:
-        """Of units."""
+        """Number of units."""
         return int(self.of.max()) + 1
 
     def drawn(self, resamples: int, seed: int) -> Int64[np.ndarray, "resample unit"]:

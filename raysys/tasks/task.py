@@ -1,4 +1,4 @@
-"""What a task is: what is predicted, how it is taught, scored and reported.
+"""What a task is: what is predicted, how it is trained, scored and reported.
 
 Nothing outside `tasks/` asks which task it has.
 """
@@ -62,12 +62,12 @@ class Metric:
 
 
 LOSS = Metric("loss", "loss", "number", higher_is_better=False, in_tables=False)
-"""Of the val part: the task's main loss, known for every task."""
+"""The task's main loss on the val part, known for every task."""
 
 
 @runtime_checkable
 class Summary(Protocol):
-    """What a task says of a trial's opened test predictions, beside its scores; a dataclass of plain types."""
+    """What a task says of a trial's opened test predictions, besides its scores; a dataclass of plain types."""
 
     def tables(self) -> list[Table]:
         """For people."""
@@ -125,7 +125,7 @@ class Task(Rules):
 
     @property
     def width(self) -> int:
-        """Of the head."""
+        """Width of the head."""
         return len(self.outputs)
 
     def knowing(self, priors: Sequence[FoldPrior] | None) -> "Task":
@@ -167,7 +167,7 @@ class Task(Rules):
     def teach(
         self, targets: Any, loss: LossConfig
     ) -> tuple[Float32[np.ndarray, "utterance output"], Int64[np.ndarray, " utterance"]]:
-        """What the head is taught, and the class (or stratum) of every utterance."""
+        """What the head is trained on, and the class (or stratum) of every utterance."""
 
     def balance(
         self, targets: Any, config: BalanceConfig, fold: Fold, *, seed: int
@@ -252,7 +252,7 @@ class Task(Rules):
         """
 
     def measure(self, val: Predictions) -> Any:
-        """What a fold's model says of its val part, beside scores, as plain types."""
+        """What a fold's model says of its val part, besides scores, as plain types."""
         return None
 
     def with_measured(self, aggregate: Any, measured: Mapping[int, Sequence[Any]]) -> Any:
@@ -324,7 +324,7 @@ class Task(Rules):
         return []
 
     def show_beside(self, row: str, summaries: Mapping[str, Any], file: str) -> list[Exhibit]:
-        """What the configurations of one line of an ablation show beside each other.
+        """What the configurations of one line of an ablation show side by side.
 
         Args:
             row: the line's name.

@@ -1,6 +1,6 @@
 """Where MLflow is, and the experiment of a corpus.
 
-The URI comes from the config, else MLFLOW_TRACKING_URI, else an SQLite file beside the runs: always absolute, because
+The URI comes from the config, else MLFLOW_TRACKING_URI, else an SQLite file next to the runs: always absolute, because
 Ray workers change their folder. The driver alone connects; it creates the schema before anything else runs.
 """
 
@@ -178,7 +178,7 @@ def remedy(reason: str) -> str:
 
 
 def experiment_id(client: MlflowClient, name: str, runs: Folder) -> str:
-    """The id of an experiment, created when it is new, with artifacts beside an SQLite file.
+    """The id of an experiment, created when it is new, with artifacts next to an SQLite file.
 
     Raises:
         TrackingError: the experiment was deleted in MLflow.

@@ -137,7 +137,7 @@ class CommandLog(Listener):
         outputs: Mapping[str, str],
         export: Callable[[Folder], None],
     ) -> ModelLog:
-        """What a command has trained, as an MLflow model that its result is told with.
+        """What a command has trained, as an MLflow model that its result is logged with.
 
         Args:
             result: its scores become the model's.
@@ -340,7 +340,7 @@ class CommandLog(Listener):
     def _reopen(self, run_id: str, identity: str, name: str) -> str:
         """The run to go on with, RUNNING again; empty where MLflow has none, so that it is logged anew from the folder.
 
-        A command that died between MLflow's run and run.json left a run that only its tags tell.
+        A command that died between MLflow's run and run.json left a run that only its tags identify.
         """
         try:
             run = kept_run(self.client, run_id) if run_id else self._left_over(identity, name)

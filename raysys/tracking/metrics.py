@@ -23,7 +23,7 @@ _ENDS = {"": "mean", "_low": "low", "_high": "high"}
 
 
 def trial_metrics(result: TrialResult) -> dict[str, float]:
-    """Of one configuration."""
+    """Metrics of one configuration."""
     values: dict[str, float] = {}
     for name, mean in result.mean["test"].items():
         values[f"test/{name}"] = mean
@@ -50,7 +50,7 @@ def trial_metrics(result: TrialResult) -> dict[str, float]:
 
 
 def _times(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Seconds, and the shares and counts that stand beside them."""
+    """Seconds, with the shares and counts that belong to them."""
     return {
         f"time/{name}{'' if name in _NO_SECONDS else '_seconds'}": value
         for name, value in seconds.items()
@@ -58,7 +58,7 @@ def _times(seconds: Mapping[str, float]) -> dict[str, float]:
 
 
 def ablation_metrics(result: AblationResult) -> dict[str, float]:
-    """Of the variants."""
+    """Metrics of the variants."""
     values: dict[str, float] = {}
     for place, variant in enumerate(result.variants):
         prefix = f"test_{folder_name(variant.name)}" if place else "test"
@@ -71,7 +71,7 @@ def ablation_metrics(result: AblationResult) -> dict[str, float]:
 
 
 def study_metrics(result: StudyResult) -> dict[str, float]:
-    """Of what was chosen, and what it is compared with."""
+    """Metrics of what was chosen, and of what it is compared with."""
     values: dict[str, float] = {}
     parts = {"test": result.test, "test_by_fold": result.by_fold, "test_untuned": result.untuned}
     differences = {"test_difference": result.difference}

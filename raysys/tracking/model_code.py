@@ -1,6 +1,6 @@
 """A run as an MLflow model: what MLflow runs to load one, so that nothing is pickled (its models from code).
 
-MLflow copies this file beside the run's folds, and the package `raysys` with it.
+MLflow copies this file next to the run's folds, and the package `raysys` with it.
 """
 
 from typing import Any

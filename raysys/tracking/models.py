@@ -36,7 +36,7 @@ from raysys.storage import Folder
 from raysys.tracking.client import connect, said, sqlite_file, tracking_uri
 
 ALIAS = "champion"
-"""Of the version that is not worse than any before it."""
+"""Alias of the version that is not worse than any before it."""
 INPUTS = {
     "audio": "string",
     "audio_base64": "string",
@@ -52,7 +52,7 @@ INPUTS = {
 }
 """Columns that a model takes, with their types; audio and image are files, or their bytes."""
 _NOT_NEEDED = ("ray", "optuna", "jsonargparse")
-"""Of what raysys requires, to predict."""
+"""Packages that raysys requires, but not to predict."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class ModelLog:
     corpus: tuple[str, str]
     """Name and digest, as those of the run's dataset input."""
     modalities: tuple[str, ...]
-    """That it reads."""
+    """Modalities that it reads."""
     outputs: Mapping[str, str]
     """Columns of its answers -> MLflow's types."""
     card: str
@@ -158,7 +158,7 @@ def _example() -> dict[str, str]:
 
 
 def requirements() -> list[str]:
-    """What predicting needs beside raysys itself, at the versions that are installed."""
+    """What predicting needs besides raysys itself, at the versions that are installed."""
     known = ["mlflow"]
     with suppress(metadata.PackageNotFoundError):  # run from a checkout
         known = metadata.requires("raysys") or known

@@ -52,14 +52,14 @@ def varied_settings(config: Config, trial: Trial) -> dict[str, Any]:
 
 @cache
 def code_digest() -> str:
-    """Digest of raysys' own code, which tells what ran where there is no checkout."""
+    """Digest of raysys' own code, which identifies what ran where there is no checkout."""
     package = Path(str(raysys.__file__)).parent
     return digest_of_code(package.rglob("*.py"), below=package)[:16]
 
 
 @cache
 def git_commit() -> str:
-    """Of the checkout that raysys runs from, or what RAYSYS_COMMIT says in a submitted job; empty without both."""
+    """Commit of the checkout that raysys runs from, or RAYSYS_COMMIT in a submitted job; empty without both."""
     if told := os.environ.get("RAYSYS_COMMIT", ""):
         return told
     file = Path(str(raysys.__file__))
@@ -77,7 +77,7 @@ def git_commit() -> str:
 
 
 def user_name() -> str:
-    """Of who runs the command."""
+    """Name of the user who runs the command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name

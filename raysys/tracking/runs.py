@@ -63,7 +63,7 @@ class Writer:
         self._open = 0
         self._done = 0
         self._latest = ""
-        """What the latest write that failed was told."""
+        """The error of the latest write that failed."""
         self._refused: set[str] = set()
         """Kinds of writes that are not tried again, such as artifacts, whose store refuses them."""
 

@@ -26,7 +26,7 @@ def settle(config: Config) -> str:
     """
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_fold)))
     torch.set_flush_denormal(True)
-    # Not use_deterministic_algorithms, which also tells torch's compiler and loads it for that: seconds.
+    # Not use_deterministic_algorithms, which also notifies torch's compiler and loads it for that: seconds.
     torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
     share = config.cluster.gpus_per_fold
@@ -63,5 +63,5 @@ def settled(config: Config) -> Iterator[None]:
 
 
 def _flushes_denormals() -> bool:
-    """Whether numbers next to 0 are computed as 0; torch does not tell."""
+    """Whether numbers next to 0 are computed as 0; torch does not report it."""
     return bool(torch.full((1,), 1e-310, dtype=torch.float64).mul(1.0) == 0)

@@ -36,12 +36,12 @@ from raysys.tasks.task import Task
 from raysys.training.arithmetic import settled
 
 FILES = ("bundle.json", "weights.safetensors")
-"""That make a bundle."""
+"""Files that make a bundle."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model that has been trained, and what it needs beside its weights."""
+    """A model that has been trained, and what it needs besides its weights."""
 
     config: Config
     task: Task
@@ -50,7 +50,7 @@ class Bundle:
     encoders: Mapping[str, Any]
     """Modality -> fingerprint of the encoder that made the frames."""
     model: nn.Module
-    """On its device, with the weights that the fold keeps."""
+    """The model on its device, with the weights that the fold keeps."""
     normalisers: Mapping[str, Normaliser]
     fitted: Mapping[str, Tensor]
     """What the task must know of the train part to read the model's logits."""
@@ -142,7 +142,7 @@ def unlabelled_part(
 
 
 def _device_of(model: nn.Module) -> str:
-    """Of its weights; a model that is fitted at once has buffers alone."""
+    """Device of the model's weights; a model that is fitted without epochs has only buffers."""
     return str(next(itertools.chain(model.parameters(), model.buffers())).device)
 
 

@@ -68,7 +68,7 @@ class Meter:
         return found, cost
 
     def _peak(self) -> float:
-        """Highest resident memory since `_forget_peak`, or of the process' life where that is all that is told."""
+        """Highest resident memory since `_forget_peak`, or of the process' life where that is all that is known."""
         if self._forgets:
             status = Path("/proc/self/status").read_text(encoding="ascii")
             line = next(one for one in status.splitlines() if one.startswith("VmHWM"))
@@ -78,7 +78,7 @@ class Meter:
 
 
 def _parameters(model: nn.Module) -> int:
-    """That are trained; of a model that is fitted at once, all numbers that make it."""
+    """Parameters that are trained; for a model that is fitted without epochs, all numbers that make it."""
     kept = model.buffers() if isinstance(model, Fitted) else model.parameters()
     return sum(one.numel() for one in kept)
 

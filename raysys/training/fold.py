@@ -219,7 +219,7 @@ def train_fold(
         val: what the epochs are scored on.
         prior: what the objective knows beforehand: S of the emotion-aware term, or where an emotion space is.
         folder: where the checkpoint is.
-        on_epoch: told of every epoch, those of a resumed history included; its answer can stop the fold.
+        on_epoch: called for every epoch, those of a resumed history included; its answer can stop the fold.
         tops: modality -> layers of its encoder that are trained with the model.
 
     Raises:

@@ -13,7 +13,7 @@ from torch.optim.adam import adam
 BETAS = (0.9, 0.999)
 EPS = 1e-8
 KEYS = ("step", "exp_avg", "exp_avg_sq")
-"""Of the state of a parameter, as `torch.optim.Adam` names them."""
+"""Keys of a parameter's state, as `torch.optim.Adam` names them."""
 
 
 @dataclass

@@ -54,7 +54,7 @@ class Parts:
 
     @classmethod
     def of(cls, config: Config, data: FoldData, fold: Fold, device: str) -> "Parts":
-        """That of one fold.
+        """The parts of one fold.
 
         Args:
             config: modalities, normalisation and targets.

@@ -23,7 +23,7 @@ class FoldTask:
     milestones: tuple[int, ...] = ()
     """Epochs after which the fold makes room for folds of its trial that are behind."""
     seed: int = 0
-    """That of the config."""
+    """Seed of the config."""
     calibrated: Mapping[str, float] | None = None
     """What is taken instead of fitting it on the val part, such as a temperature."""
 
@@ -43,7 +43,7 @@ class EpochRecord:
     val: dict[str, float]
     """Every metric of the task on the validation part; loss is that of the main term alone."""
     seconds: float
-    """Wall time of the epoch, validation included; 0 where an epoch of an earlier command is told again."""
+    """Wall time of the epoch, validation included; 0 where an epoch of an earlier command is reported again."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class FoldResult:
     fold: int
     epochs: int
     best_epoch: int
-    """Whose weights are kept: the best one by the validation score that chooses, or the last (`training.keep`)."""
+    """Epoch whose weights are kept: the best by the validation score that chooses, or the last (`training.keep`)."""
     val: Mapping[str, float]
     """Validation scores of that epoch."""
     history: tuple[EpochRecord, ...]

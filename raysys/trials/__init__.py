@@ -1,1 +1,1 @@
-"""A configuration on all its folds, what became of it, and who is told: the words of everything above. Plain Python."""
+"""A configuration on all its folds, what became of it, and who is notified: the types that others use. Plain Python."""

@@ -47,12 +47,12 @@ class MeanCurve:
 
     @property
     def epochs(self) -> int:
-        """Of all together."""
+        """Epochs of all trainings together."""
         return sum(map(len, self.histories.values()))
 
     @property
     def seconds(self) -> tuple[float, ...]:
-        """Of each, in this command."""
+        """Seconds of each training in this command."""
         return tuple(sum((r.seconds for r in one), 0.0) for one in self.histories.values())
 
     def fresh(self, *, before: int) -> list[Point]:

@@ -1,4 +1,4 @@
-"""Who is told what happens to trials: live view, MLflow, journal. All of it happens in the command's main thread."""
+"""Who is notified of what happens to trials: live view, MLflow, journal; all in the command's main thread."""
 
 from raysys.corpus.folds import FoldKey
 from raysys.training.records import EpochRecord, FoldResult

@@ -23,7 +23,7 @@ class Trial:
     """One configuration on all folds, with all its seeds."""
 
     name: str
-    """Of its folder and its MLflow run."""
+    """Name of its folder and its MLflow run."""
     config: Config
     prior: Sequence[FoldPrior] | None = None
     """Fold by fold."""
@@ -36,13 +36,13 @@ class Trial:
     variant: str = ""
     """The line of an ablation that it belongs to."""
     folds: tuple[int, ...] | None = None
-    """That it trains, with a prior for each; None: all of the command."""
+    """Folds that it trains, with a prior for each; None: all folds of the command."""
     calibrated: Mapping[str, float] | None = None
     """See `FoldTask`."""
 
     @property
     def seeds(self) -> range:
-        """Of the trainings of every fold."""
+        """Seeds of the trainings of every fold."""
         return range(self.config.seed, self.config.seed + self.config.training.seeds)
 
     def fold_tasks(self, folder: Folder, n_folds: int) -> list[FoldTask]:
@@ -96,7 +96,7 @@ class TrialOutcome:
     trial: Trial
     state: State
     folds: tuple[FoldResult, ...] = ()
-    """Of a COMPLETE one, seed by seed, in the order of the folds."""
+    """Results of a COMPLETE trial's folds, seed by seed, in the order of the folds."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Mean over folds and seeds of the kept epochs' validation scores; of one that was stopped, so far."""
     curve: tuple[Point, ...] = ()
@@ -104,13 +104,13 @@ class TrialOutcome:
     epochs: int = 0
     """Sum over folds and seeds; of a resumed trial those of earlier commands too."""
     seconds: tuple[float, ...] = ()
-    """Of each training, in this command."""
+    """Seconds of each training in this command."""
     reason: str = ""
     """Why it FAILED."""
 
     @property
     def name(self) -> str:
-        """Of the trial."""
+        """Name of the trial."""
         return self.trial.name
 
     @property

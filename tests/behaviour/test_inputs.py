@@ -721,7 +721,7 @@ PATHS = {
     "/etc/hostname": "audio path '/etc/hostname' leaves the corpus root",
     "wav/gone.wav": "audio file 'wav/gone.wav' is a link to nowhere, which does not exist",
     unicodedata.normalize("NFC", "wav/ü.wav"): "in another Unicode form: rename the file",
-    "": "no audio path, but the model hears audio",
+    "": "no audio path, but the model reads audio",
 }
 
 

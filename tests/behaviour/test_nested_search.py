@@ -62,7 +62,7 @@ def test_each_choice_is_tested_once_on_the_fold_that_it_knows_nothing_of(
     assert found is not None
     assert [choice.fold for choice in found.choices] == list(range(n_folds))
     assert found.trainings == n_folds * ((TRIALS + 1) * 2 + 1)
-    assert f"up to {found.trainings} trainings of folds beside the study's own" in said
+    assert f"up to {found.trainings} trainings of folds besides the study's own" in said
     for choice in found.choices:
         alone = replaced(tiny(small), {"name": f"alone_{choice.fold}", **choice.values})
         again = cross_validate(alone, resume=None, console=Console(quiet=True))

@@ -350,8 +350,10 @@ def test_the_choice_is_confirmed_with_fresh_seeds_beside_the_untuned_configurati
     assert set(claim["enough"]) == {"wa", "ua", "weighted_f1"}
     printed = " ".join(result["printed"].split())
     assert "on 2 seeds that took no part in the choice" in printed
-    assert ("can be told from noise" in printed) != ("cannot be told from noise" in printed)
-    assert "to tell one point of UA apart" in printed
+    assert ("can be distinguished from noise" in printed) != (
+        "cannot be distinguished from noise" in printed
+    )
+    assert "detecting a 1-point UA difference" in printed
     runs = trial_runs(config, result)
     assert sorted(runs) == ["trial_000", "trial_000-confirmed", "untuned", "untuned-confirmed"]
     assert not [k for one in runs.values() for k in one.data.metrics if "test" in k]

@@ -144,7 +144,7 @@ def test_what_cannot_be_changed_is_refused(small: Config, tmp_path: Path):
         AugmentConfig(kinds=())
     text = replace(small.model, modalities=("text",))
     deaf = replace(small, model=text, features=replace(small.features, augment=augment))
-    with pytest.raises(ConfigError, match="which the model does not hear"):
+    with pytest.raises(ConfigError, match="which the model does not read"):
         make_plan(deaf)
     np.savez(tmp_path / "f.npz", u=np.zeros((2, 3)))
     stored = FeaturesConfig(

@@ -89,7 +89,7 @@ def test_clips_are_heard_and_known_broken_ones_left_out(release: Path):
     assert "known" in left_out.reason
     (release / "train_splits" / "dia0_utt0.wav").unlink()
     with pytest.raises(
-        CorpusError, match="'train_splits/dia0_utt0.mp4' does not exist, but the model hears"
+        CorpusError, match="'train_splits/dia0_utt0.mp4' does not exist, but the model reads"
     ):
         read(release, "audio", emotions=EMOTIONS)
 
