@@ -121,8 +121,8 @@ class CommandLog(Listener):
         self._folds: dict[tuple[str, FoldKey], RunLog] = {}
         self._whole: set[str] | None = None
         self._config = config
-        tag = partial(self.client.set_experiment_tag, self.experiment_id, *view_tag(config, kind))
-        self._writer.put(tag)
+        view = view_tag(config, kind, name)
+        self._writer.put(partial(self.client.set_experiment_tag, self.experiment_id, *view))
         self.log.params(flat_settings(config))
         self.log.tags({"raysys.settings": told_settings(config)})
         told = (corpus.digest, str(corpus.root), profile_of(corpus))
@@ -164,7 +164,7 @@ class CommandLog(Listener):
     @property
     def view(self) -> str:
         """Link to the experiment's runs of this kind, once MLflow's UI is open."""
-        return f"{ui_address(self.uri)}/{view_link(self.experiment_id, self._kind)}"
+        return f"{ui_address(self.uri)}/{view_link(self.experiment_id, self._kind, self._name)}"
 
     def of(self, trial: str) -> RunLog:
         """The run of a trial that has started."""
@@ -361,7 +361,7 @@ class CommandLog(Listener):
     def _source(self) -> dict[str, str]:
         named = {"mlflow.source.name": f"jobs.{JOBS[self._kind]}", "mlflow.source.type": "JOB"}
         commit = git_commit()
-        own = {"raysys.command": self._kind, "raysys.code": code_digest()}
+        own = {"raysys.command": self._kind, "raysys.run": self._name, "raysys.code": code_digest()}
         return {**named, **own, **({"mlflow.source.git.commit": commit} if commit else {})}
 
     def _find_whole(self) -> set[str]:

@@ -15,8 +15,11 @@ from raysys.trials.trial import Trial
 
 
 def flat_settings(config: Config) -> dict[str, Any]:
-    """Dotted name -> value of every setting that a result depends on; a study's or ablation's only when it is one."""
-    return flat(_content(config))
+    """Dotted name -> value of every setting that a result depends on; a study's or ablation's only when it is one.
+
+    What a study searches is left out: its trials have it, and the study itself has no one value of it.
+    """
+    return {k: v for k, v in flat(_content(config)).items() if k not in config.search.space}
 
 
 def told_settings(config: Config) -> str:

@@ -21,32 +21,31 @@ _DEFLATE = "deflate;"
 _LINK = "#/experiments/{}/runs?viewStateShareKey={}"
 _LONGEST = 5000
 """Characters of an experiment's tag."""
-_PLURALS = {
-    "cross_validation": "cross-validations",
-    "study": "studies",
-    "ablation": "ablations",
-    "refit": "refits",
-}
+_PLURALS = {"cross_validation": "cross-validations", "refit": "refits"}
+_OWN = ("study", "ablation")
+"""Kinds whose runs are compared with those of the same command."""
 _USUAL = ("loss.mu1", "loss.mu2", "balance.sigma", "balance.p")
 """Settings that are shown where a command names no others."""
 
 
-def view_link(experiment_id: str, kind: str) -> str:
+def view_link(experiment_id: str, kind: str, run: str) -> str:
     """The part of a link behind the server's address.
 
     Args:
         experiment_id: MLflow's.
         kind: of a command.
+        run: name of its folder.
     """
-    return _LINK.format(experiment_id, _key(kind))
+    return _LINK.format(experiment_id, _key(kind, run))
 
 
-def view_tag(config: Config, kind: str) -> tuple[str, str]:
+def view_tag(config: Config, kind: str, run: str) -> tuple[str, str]:
     """Tag and content of the view of a command's runs.
 
     Args:
         config: of the command: its task's score, and the settings that it varies.
         kind: of the command.
+        run: name of its folder: a study or an ablation has a view of its own, runs of the other kinds share one.
     """
     score = config.compared.name if kind == "ablation" else config.task_type.main
     own = f"test/{score}" if kind != "refit" else f"test_of_folds/{score}"
@@ -56,11 +55,12 @@ def view_tag(config: Config, kind: str) -> tuple[str, str]:
         *(_metric(name) for name in (f"test_minus_baseline/{score}", f"val_best/{score}")),
         *(f"params.`{name}`" for name in ("model.name", *settings)),
         "tags.`raysys.state`",
+        *(["tags.`raysys.chosen`"] if kind == "study" else []),
     ]
     rises = next(m.higher_is_better for m in config.task_type.metrics if m.name == score)
     section = "raysys-charts"
     state = {
-        "searchFilter": f"tags.`raysys.command` = '{kind}' AND tags.`raysys.kind` != 'fold'",
+        "searchFilter": f"{_whose(kind, run)} AND tags.`raysys.kind` != 'fold'",
         "orderByKey": _metric(f"val_best/{score}" if kind == "study" else own),
         "orderByAsc": not rises,
         "selectedColumns": columns,
@@ -78,11 +78,11 @@ def view_tag(config: Config, kind: str) -> tuple[str, str]:
     }
     packed = base64.b64encode(zlib.compress(_compact(state).encode(), 9)).decode("ascii")
     now = int(time.time() * 1000)
-    name = f"raysys: {_PLURALS[kind]}"
+    name = f"raysys: {run if kind in _OWN else _PLURALS[kind]}"
     content = {"name": name, "createdAt": now, "updatedAt": now, "state": f"{_DEFLATE}{packed}"}
     tag = _compact(content)
     assert len(tag) <= _LONGEST
-    return _TAG.format(_key(kind)), tag
+    return _TAG.format(_key(kind, run)), tag
 
 
 def read_view(tag: str) -> dict[str, Any]:
@@ -96,8 +96,12 @@ def read_view(tag: str) -> dict[str, Any]:
     return state
 
 
-def _key(kind: str) -> str:
-    return f"raysys-{kind}"
+def _key(kind: str, run: str) -> str:
+    return f"raysys-{kind}-{run}" if kind in _OWN else f"raysys-{kind}"
+
+
+def _whose(kind: str, run: str) -> str:
+    return f"tags.`raysys.run` = '{run}'" if kind in _OWN else f"tags.`raysys.command` = '{kind}'"
 
 
 def _metric(name: str) -> str:

@@ -66,7 +66,7 @@ def test_scores_and_settings_are_shown_without_a_click(
     study = replace(study, search=replace(study.search, space=space))
     result = tune(study, resume=None, console=Console(quiet=True))
     wait_for(address)
-    link = f"{address}/{view_link(result.mlflow.experiment_id, 'study')}"
+    link = f"{address}/{view_link(result.mlflow.experiment_id, 'study', 'study')}"
     assert "loss.mu1" in shown_by(link, tmp_path)
     charts = f"{link}&compareRunsMode=CHART"
     page = shown_by(charts, tmp_path)

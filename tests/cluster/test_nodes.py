@@ -131,6 +131,7 @@ def test_a_node_that_does_not_see_the_runs_ends_the_command_at_once(
         pytest.skip("this machine lets nobody mount")
     cluster.add_node(cpus=1, at=Place(enter=apart))
     gate = Gate(tmp_path / "gate")
+    gate.hold("small", 0, 2)  # by the head, whose one CPU it takes
     command = Command("jobs.cross_validate", preset, tmp_path / "home", cache_root, gate, workers=2)
     process = command.start(
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, more=cluster.environment

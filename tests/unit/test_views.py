@@ -13,8 +13,9 @@ ABLATION = AblationConfig({"a": Variant(), "b": Variant({"loss.omega": 0.5})})
 @pytest.mark.parametrize("kind", ["cross_validation", "study", "ablation", "refit"])
 def test_a_view_shows_scores_unasked_the_best_first(kind: str):
     config = Config(search=SearchConfig(space=SPACE), ablation=ABLATION)
-    name, content = view_tag(config, kind)
-    assert name == f"mlflow.sharedViewState.raysys-{kind}"
+    name, content = view_tag(config, kind, "mine-2")
+    own = "-mine-2" if kind in ("study", "ablation") else ""
+    assert name == f"mlflow.sharedViewState.raysys-{kind}{own}"
     assert len(content) < 5000  # MLflow's limit
     state = read_view(content)
     first = "test_of_folds/ua" if kind == "refit" else "test/ua"
@@ -23,11 +24,11 @@ def test_a_view_shows_scores_unasked_the_best_first(kind: str):
     assert state["orderByAsc"] is False
     assert state["selectedColumns"][0] == f"metrics.`{first}`"
     assert state["compareRunCharts"][0]["type"] == "LINE"
-    assert f"'{kind}'" in state["searchFilter"]
+    assert ("'mine-2'" if own else f"'{kind}'") in state["searchFilter"]
 
 
 def test_a_study_s_view_has_the_settings_that_it_searched():
-    state = read_view(view_tag(Config(search=SearchConfig(space=SPACE)), "study")[1])
+    state = read_view(view_tag(Config(search=SearchConfig(space=SPACE)), "study", "s")[1])
     assert {"params.`loss.mu1`", "params.`balance.sigma`"} <= set(state["selectedColumns"])
     kinds = [one["type"] for one in state["compareRunCharts"]]
     assert kinds == ["LINE", "BAR", "PARALLEL", "SCATTER", "SCATTER"]
@@ -35,9 +36,11 @@ def test_a_study_s_view_has_the_settings_that_it_searched():
 
 
 def test_an_ablation_s_view_has_the_settings_of_its_variants():
-    state = read_view(view_tag(Config(ablation=ABLATION), "ablation")[1])
+    state = read_view(view_tag(Config(ablation=ABLATION), "ablation", "a")[1])
     assert "params.`loss.omega`" in state["selectedColumns"]
 
 
 def test_a_link_opens_it():
-    assert view_link("3", "study") == "#/experiments/3/runs?viewStateShareKey=raysys-study"
+    start = "#/experiments/3/runs?viewStateShareKey=raysys"
+    assert view_link("3", "study", "mine-2") == f"{start}-study-mine-2"
+    assert view_link("3", "cross_validation", "mine") == f"{start}-cross_validation"
