@@ -26,6 +26,20 @@ RENAMED: Mapping[str, str] = {
     "features.transformers.layer": "features.transformers.layers",
 }
 """Dotted name that a setting once had -> the one that it has now. Whoever renames a setting adds a line."""
+_GUESSES = (
+    "search.num_trials",
+    "training.max_epochs",
+    "training.seeds",
+    "training.batch_size",
+    "training.learning_rate",
+    "folds.n_splits",
+    "cluster.workers",
+    "storage.runs",
+    "corpus.root",
+    "model.name",
+    "model.modalities",
+)
+"""Settings whose last word people try alone, as in --trials."""
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -60,6 +74,10 @@ def unknown(name: str, known: Iterable[str]) -> str:
     """What is said of a setting that there is not: its new name, or the closest one."""
     if name in RENAMED:
         return f"the setting '{name}' is now called '{RENAMED[name]}'"
+    known = list(known)
+    ends = [one for one in _GUESSES if name in one.rpartition(".")[2].split("_")]
+    if "." not in name and ends:
+        return f"unknown setting '{name}': did you mean '{ends[0]}'?"
     return f"unknown setting '{name}': {nearest(name, known)}"
 
 

@@ -119,7 +119,9 @@ def plain_parser(verb: str, about: str) -> PlainParser:
         description=about,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--runs", default="runs", help="folder or URI of the run folders")
+    parser.add_argument(
+        "--runs", "--storage.runs", default="runs", help="folder or URI of the run folders"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

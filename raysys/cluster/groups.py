@@ -131,6 +131,8 @@ class WorkerGroups:
         """`time.monotonic()` when there was a worker last; at first, when they were asked for."""
         self.had_worker = False
         """Whether there ever was one."""
+        self.waits = False
+        """Whether all nodes that are large enough are in use, and there is no worker."""
         self._asked: float | None = None
         nodes = survey(config)
         self.has_room = _slots(nodes) > 0
@@ -193,6 +195,7 @@ class WorkerGroups:
                 must_see(node, nodes[node].address, self._marker)
                 self._seeing.add(node)
             self._start_group(node, count)
+        self.waits = self.has_room and not self._groups
         there = sum(len(group.ranks) for group in self._groups if not group.leaving)
         self._demand.state(min(self.wanted, self._config.max_workers) - there)
 

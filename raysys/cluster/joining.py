@@ -57,7 +57,8 @@ def join_ray(address: str, environment: Mapping[str, str]) -> None:
         remedy = (
             "set RAY_AUTH_TOKEN, or copy the head's ~/.ray/auth_token here"
             if isinstance(error, ray.exceptions.AuthenticationError)
-            else "check --cluster.address (or RAY_ADDRESS), and that this machine is one of its nodes"
+            else "check --cluster.address (or RAY_ADDRESS), that this machine is one of its nodes, and, where the "
+            "cluster asks for a token, RAY_AUTH_MODE=token and ~/.ray/auth_token"
         )
         raise PoolError(f"cannot reach {where} ({reason}): {remedy}") from error
 

@@ -120,6 +120,13 @@ def lacks(config: ClusterConfig, workers: int) -> str:
     return f"asked for {workers} x {asked}, the cluster has {has}: lower {lower}, or add nodes"
 
 
+def in_use(config: ClusterConfig) -> str:
+    """What the cluster has, what of it is in use, and what a fold waits for."""
+    has, free = ray.cluster_resources(), ray.available_resources()
+    used = {name: amount - free.get(name, 0.0) for name, amount in has.items()}
+    return f"{_describe(used)} of {_describe(has)} are in use, and a fold asks for {_describe(resources(config))}"
+
+
 def _fit(node: Mapping[str, float], asked: Mapping[str, float]) -> int:
     return min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items())
 

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from raysys.cluster.groups import WorkerGroups
 from raysys.cluster.leases import Task, Ticket
 from raysys.cluster.ledger import Event
-from raysys.cluster.nodes import lacks
+from raysys.cluster.nodes import in_use, lacks
 from raysys.cluster.queue import News, start_queue
 from raysys.cluster.worker import Work
 from raysys.config.running import ClusterConfig
@@ -39,6 +39,8 @@ _HASTY_SECONDS = 1.0
 """A stopped Ray job is killed after three seconds: by then MLflow must know."""
 _JOIN_SECONDS = 20.0
 """For a first node with room, where no autoscaler is asked for one: those of a cluster that starts come in a row."""
+_BUSY_SECONDS = 5.0
+"""For which a pool waits for room before it says so."""
 _NEW_SECONDS = 60.0
 _SILENT_SECONDS = 45.0
 """The cluster's head has not answered for so long: it is gone. After 60 s Ray would end this process without a word."""
@@ -83,6 +85,8 @@ class FoldPool:
         self._trials: set[str] = set()
         self._begin_loan(shared)
         self._seen = 0
+        self._told = False
+        """Whether it was said that the cluster is busy."""
         self.present: set[int] = set()
         """Ranks of the workers that are there, as far as events have said it."""
 
@@ -206,6 +210,9 @@ class FoldPool:
 
     def _check(self) -> None:
         groups, now = self._groups, time.monotonic()
+        if groups.waits and not self._told and now - groups.seen > _BUSY_SECONDS:
+            self._told = True
+            print(f"waiting for room: {in_use(self._config)}", file=sys.stderr)
         if isinstance(groups.failure, PoolError):
             raise groups.failure
         if groups.failure is not None:

@@ -26,6 +26,7 @@ from raysys.errors import CorpusError
 from raysys.storage import Folder
 
 _FILL = "fill the column '{0}', or set --features.precomputed.{0} FILE.npz"
+_OTHER = {"text": "audio", "audio": "text"}
 _SKIP = "fix it or pass --corpus.skip_bad true"
 
 
@@ -184,15 +185,21 @@ def _check_streams(raw: RawCorpus, modalities: tuple[str, ...]) -> None:
             name, wanted = next(iter(raw.absent.items()))
             raise CorpusError(
                 f"corpus {raw.name} at {raw.root} has none of its recordings, first '{wanted}' of '{name}': set "
-                f"--corpus.root to the folder that holds them, or leave audio out of --model.modalities "
-                f"{list(modalities)}"
+                f"--corpus.root to the folder that holds them, or leave audio out: --model.modalities "
+                f"'{_without('audio', modalities)}'"
             )
         remedy = (
             _FILL.format(modality)
             if modality in ("video", "image")
-            else f"add it, or leave it out of --model.modalities {list(modalities)}"
+            else f"add it, or leave it out: --model.modalities '{_without(modality, modalities)}'"
         )
         raise CorpusError(f"corpus {raw.name} at {raw.root} has no {modality}: {remedy}")
+
+
+def _without(modality: str, modalities: tuple[str, ...]) -> str:
+    """The others as a flag has them; what there may be, where there is no other."""
+    left = [one for one in modalities if one != modality] or [_OTHER.get(modality, "text")]
+    return f"[{','.join(left)}]"
 
 
 def _check_rows(

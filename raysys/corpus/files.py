@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -107,6 +108,13 @@ def _why_no_file(name: str, path: Path) -> str:
             f"file '{name}' does not exist, but '{path.name}' in another Unicode form: rename the file, or write the "
             "name in that form (NFC or NFD)"
         )
-    close = difflib.get_close_matches(path.name, there, n=1)
-    hint = f": did you mean '{close[0]}'?" if close else f" under {path.parent}"
+    same = [one for one in there if _plain_numbers(one) == _plain_numbers(path.name)]
+    near = same or difflib.get_close_matches(path.name, there, n=2)
+    close = " or ".join(f"'{one}'" for one in near[:2])
+    hint = f": did you mean {close}?" if close else f" under {path.parent}"
     return f"file '{name}' does not exist{hint}"
+
+
+def _plain_numbers(name: str) -> str:
+    """A name without zeros before its numbers: 7 and 007 are often the same recording."""
+    return re.sub(r"\d+", lambda number: str(int(number[0])), name)

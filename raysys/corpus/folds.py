@@ -85,6 +85,15 @@ def groups_of(corpus: Corpus, config: FoldsConfig) -> np.ndarray:
         row = corpus.utterances[column.index("")].utterance_id
         full = [n for n in ("speaker", "session", "dialogue_id") if "" not in corpus.column(n)]
         others = " or ".join(one.removesuffix("_id") for one in full)
+        if not any(column):
+            other = f", or set --folds.groups {others}" if others else ""
+            risk = (
+                " (one person may then be in train and test)" if config.groups == "speaker" else ""
+            )
+            raise CorpusError(
+                f"the corpus has no {config.groups}s: add a column '{config.groups}', say which it is by "
+                f"--corpus.columns '{{{config.groups}: NAME}}'{other}{risk if other else ''}"
+            )
         raise CorpusError(
             f"utterance '{row}' has no {config.groups}: fill it or set --folds.groups {others}".rstrip()
         )

@@ -4,6 +4,7 @@ rows -> labels that are alike (refused), groups that look alike, votes that do n
 characters, audio that is not as published -> findings of the audit
 """
 
+import difflib
 import re
 import unicodedata
 from collections import Counter
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from raysys.corpus.audio import Heard
 from raysys.corpus.finding import Finding
 from raysys.corpus.names import alike, group_key, label_key
-from raysys.corpus.table import Facts, RawCorpus, Utterance
+from raysys.corpus.table import Corpus, Facts, RawCorpus, Utterance
 from raysys.errors import CorpusError
 
 _MANY = 5000
@@ -85,6 +86,13 @@ def look_at_labels(rows: Sequence[Utterance]) -> list[Finding]:
     if single:
         message = f"classes of one utterance, as a slip of the pen makes them: {', '.join(single[:_NAMED])}"
         found.append(Finding("warning", "single_utterance", message))
+    for label, count in counts.items():
+        if (other := misspelt(label, counts)) and count > 1:
+            message = f"emotion '{label}' ({count} utterances) may be '{other}' ({counts[other]}) misspelt"
+            found.append(Finding("warning", "misspelt", message))
+    if 1 < len(counts) <= _FEW:
+        told = ", ".join(f"{label} {count}" for label, count in counts.most_common())
+        found.append(Finding("note", "emotions", f"{len(rows)} utterances: {told}"))
     for label in counts:
         scripts = {unicodedata.name(c, "?").split()[0] for c in label if c.isalpha()}
         if len(scripts & _SCRIPTS) > 1:
@@ -92,6 +100,36 @@ def look_at_labels(rows: Sequence[Utterance]) -> list[Finding]:
             message = f"label '{label}' mixes letters of {told}, which look alike"
             found.append(Finding("warning", "mixed_scripts", message))
     return found
+
+
+def misspelt(label: str, counts: Mapping[str, int]) -> str:
+    """A much more frequent label of nearly the same letters, which may be meant; empty where there is none.
+
+    Args:
+        label: one of the corpus.
+        counts: label -> utterances.
+    """
+    frequent = [one for one in counts if one[:1] == label[:1] and counts[one] >= 3 * counts[label]]
+    close = difflib.get_close_matches(label, frequent, n=1, cutoff=0.8)
+    return close[0] if close else ""
+
+
+def about_rare(emotion: str, corpus: Corpus) -> str:
+    """How often a corpus has an emotion that is too rare, and what to do about it.
+
+    Args:
+        emotion: one of the corpus.
+        corpus: checked.
+    """
+    counts = Counter(row.label for row in corpus.utterances)
+    first = next(row.utterance_id for row in corpus.utterances if row.label == emotion)
+    other = misspelt(emotion, counts)
+    fix = f"write '{other}' where that is meant, " if other else ""
+    left = ",".join(one for one in corpus.emotions if one != emotion)
+    return (
+        f"'{emotion}' ({counts[emotion]} in the corpus, first in '{first}'): {fix}choose other --folds.groups, or "
+        f"leave it out by --corpus.emotions '[{left}]' --corpus.skip_bad true"
+    )
 
 
 def look_at_votes(rows: Sequence[Utterance], emotions: Sequence[str]) -> list[Finding]:

@@ -145,18 +145,16 @@ def require_columns(names: Sequence[str], path: Path, required: Sequence[str]) -
     """Refuse a table that lacks a column.
 
     Raises:
-        CorpusError: the first missing one.
+        CorpusError: the missing ones.
     """
-    for name in required:
-        if name not in names:
-            alone = (
-                ", in one piece: separate them by commas, semicolons or tabs"
-                if len(names) == 1
-                else ""
-            )
-            raise CorpusError(
-                f"{path}: column '{name}' is missing; there are {', '.join(names)}{alone}"
-            )
+    missing = [name for name in required if name not in names]
+    if missing:
+        alone = ", in one piece: separate them by commas, semicolons or tabs"
+        told = " and ".join(f"'{name}'" for name in missing)
+        are = "is" if len(missing) == 1 else "are"
+        raise CorpusError(
+            f"{path}: column {told} {are} missing; there are {', '.join(names)}{alone if len(names) == 1 else ''}"
+        )
 
 
 def is_pointer(path: Path) -> bool:

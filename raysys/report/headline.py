@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from raysys.report.results import RefitResult, Result, StudyResult, TrialResult
+from raysys.report.results import UNTUNED, RefitResult, Result, StudyResult, TrialResult
 from raysys.report.tables import interval, over, spread, verdict
 from raysys.similarity.prior import SAW_TEST_LABELS
 from raysys.tasks import TASKS
-from raysys.tasks.task import shown
+from raysys.tasks.task import Metric, shown
 
 
 def headline(result: Result) -> str:
@@ -33,6 +33,19 @@ def headline(result: Result) -> str:
     return f"{main.title} {spread(main, mean, std)}{mark}"
 
 
+def _chance(result: TrialResult, metric: Metric) -> tuple[str, str]:
+    """What guessing scores, and a sentence where the model is not clearly above it; empty where that is not known."""
+    guess = getattr(result.summary, "chance", {}).get(metric.name)
+    if guess is None:
+        return "", ""
+    mean, std = result.mean["test"][metric.name], result.std["test"].get(metric.name, 0.0)
+    is_near = not mean - std > guess  # also where the deviation is not known
+    return (
+        f"; chance {metric.show(guess)}",
+        "That is within one deviation of chance. " if is_near else "",
+    )
+
+
 def inputs_for(modalities: Sequence[str]) -> str:
     """What `jobs.predict` takes after the run, for a model that reads these."""
     kinds = {"audio": " FILE.wav", "image": " FILE.png", "video": " FILE.mp4"}
@@ -53,7 +66,8 @@ def sentence(result: Result) -> str:
             name = f"{'the tuned ' if first.settings else ''}{first.name}"
             told = f"; {metric.title} minus that of {name}: {interval(metric, first.difference[metric.name])}"
         known = over(len(result.seeds), len({fold.fold for fold in result.folds}))
-        return f"{result.model} on {result.corpus}: test {score} ({known}){told}. {verdict(result)}"
+        guessed, warned = _chance(result, metric)
+        return f"{result.model} on {result.corpus}: test {score} ({known}{guessed}){told}. {warned}{verdict(result)}"
     if isinstance(result, StudyResult):
         found = result.confirmed or result
         wanted = (result.objectives[0], TASKS[result.task].main)
@@ -61,6 +75,8 @@ def sentence(result: Result) -> str:
             m for name in wanted for m in result.metrics if m.name == name in found.difference
         )
         told = interval(main, found.difference[main.name])
+        if result.chosen.name == UNTUNED:
+            return f"The search on {result.corpus} found nothing better than the untuned configuration: test {score}."
         return (
             f"The search on {result.corpus} chose {result.chosen.name}: test {score}; {main.title} minus the untuned "
             f"configuration's: {told}."

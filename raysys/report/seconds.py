@@ -26,7 +26,7 @@ def account_seconds(
         "total": total,
         "startup": startup,
         "training": sum(durations),
-        "overhead": wall - ideal,
+        "overhead": max(0.0, wall - ideal),
         "efficiency": min(1.0, ideal / wall) if trained else float("nan"),
         "workers": workers,
     }

@@ -163,7 +163,7 @@ def score_table(result: TrialResult) -> Table:
     simple = task.baseline_name
     heads = [
         "fold",
-        "epochs",
+        "kept",
         f"val {chosen.title}",
         *(metric.title for metric in metrics),
         *(f"{simple} {metric.title}" for metric in metrics),
@@ -174,7 +174,10 @@ def score_table(result: TrialResult) -> Table:
         own = [one for one in result.folds if one.fold == fold]
         parts = ([one.val for one in own], [one.test for one in own], [one.baseline for one in own])
         val, test, baseline = (_mean(part) for part in parts)
-        epochs = f"{sum(one.epochs for one in own) / len(own):.0f}"
+        best, done = (
+            sum(getattr(one, name) for one in own) / len(own) for name in ("best_epoch", "epochs")
+        )
+        epochs = f"{best:.0f} of {done:.0f}"
         both = [*cells(metrics, test), *cells(metrics, baseline)]
         rows.append((str(fold), epochs, chosen.show(val.get(chosen.name)), *both))
     rows.append(())
@@ -195,7 +198,8 @@ def score_table(result: TrialResult) -> Table:
         )
     of_seeds = f", mean of {len(result.seeds)} seeds" if several else ""
     title = f"{result.corpus}, {result.model}: test scores {task.caption}{of_seeds}, with {simple} on the same folds"
-    kept = "The last epochs are kept, none is chosen." if result.keep == "last" else ""
+    by = "the last" if result.keep == "last" else "the best on val"
+    kept = f"kept: the epoch whose weights are kept, {by}."
     note = " ".join(filter(None, (task.legend, kept)))
     faint = heads[3 + len(metrics) :]
     return Table(title, heads, rows, strong=("mean", deviation), faint=faint, note=note)

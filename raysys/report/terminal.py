@@ -1,6 +1,9 @@
 """A finished command in the terminal: what its kind has to show, then audit, folder and MLflow."""
 
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console, RenderableType
 
@@ -59,10 +62,17 @@ def print_result(
 def _next(result: Result, folder: str, reads: Sequence[str]) -> str:
     """What people do with such a run."""
     if isinstance(result, AblationResult):
-        return f"python -m jobs.compare {folder}/VARIANT {folder}/VARIANT"
+        return f"{_python()} -m jobs.compare {folder}/VARIANT {folder}/VARIANT"
     if TASKS[result.task].reads_formats:
-        return f"python -m jobs.report {folder}"
-    return f"python -m jobs.predict {folder}{inputs_for(reads)}"
+        return f"{_python()} -m jobs.report {folder}"
+    return f"{_python()} -m jobs.predict {folder}{inputs_for(reads)}"
+
+
+def _python() -> str:
+    """What starts this Python in the user's shell: its path, unless the environment is active."""
+    found = shutil.which("python")
+    here = Path(sys.executable)  # a link, whose folder says which environment it is of
+    return "python" if found and Path(found).parent == here.parent else str(here)
 
 
 def print_audit(console: Console, findings: Sequence[Finding]) -> None:
@@ -121,13 +131,14 @@ def _trial_lines(result: TrialResult) -> Iterator[Line]:
     if result.kind == "trial":  # one of several beside each other
         return
     yield (
-        f"time         {seconds['total']:.0f} s: start-up {seconds['startup']:.1f} s, training "
-        f"{seconds['training']:.1f} s in folds, overhead {seconds['overhead']:.1f} s"
+        f"time         {seconds['total']:.0f} s: start-up {seconds['startup']:.1f} s, folds "
+        f"{seconds['training']:.1f} s on {seconds['workers']:.0f} worker(s) at once, overhead "
+        f"{seconds['overhead']:.1f} s"
     )
     if result.cost:
         yield cost_line(result.cost)
     if seconds["efficiency"] == seconds["efficiency"]:
         yield (
-            f"efficiency   {seconds['efficiency']:.2f} = the folds, longest first, on "
-            f"{seconds['workers']:.0f} worker(s) / time from the first fold's start to the last one's end"
+            f"efficiency   {seconds['efficiency']:.2f}: what a schedule of the folds, the longest first, would take, "
+            "divided by what they took"
         )

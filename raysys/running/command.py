@@ -16,7 +16,7 @@ from raysys.report.results import Result, read_result
 from raysys.report.terminal import print_audit, print_result
 from raysys.running.plan import Plan, deciding, write_plan
 from raysys.running.reporting import PAGE
-from raysys.running.run_folder import choose_folder, read_record, recorded
+from raysys.running.run_folder import choose_folder, read_record, recorded, unfinished
 from raysys.sealed import check_files
 from raysys.storage import Folder, resolve_folder
 from raysys.tracking.client import connect, has_ended, tracking_uri, ui_command
@@ -132,6 +132,15 @@ def carry_out(
         ui = ui_command(tracking_uri(config.tracking, runs))
         print_result(console, result, folder=folder.path(), ui=ui, reads=reads)
         return result
+    if resume:
+        console.print(f"resuming     {folder.path()}", highlight=False, soft_wrap=True)
+    elif left := unfinished(runs, config.name, plan.identity, but=folder.name):
+        console.print(
+            f"note         a run of these settings is unfinished, or still running, in {left.path()}: --resume "
+            f"finishes it; this one begins anew in {folder.path()}",
+            highlight=False,
+            soft_wrap=True,
+        )
     if resume and (damage := _damaged_report(folder)):
         console.print(f"{damage}: it is made again", highlight=False, soft_wrap=True)
     with folder.held() as still_held:

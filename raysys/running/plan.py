@@ -62,9 +62,10 @@ def deciding(config: Config) -> dict[str, Any]:
 
     Left out is where folds are done, how many at a time, where files are (what they hold counts) and what is logged:
     what was begun on one cluster may be resumed on another, or with more patience; a study of one round also with more
-    trials. Cores and GPUs of a fold stay: the last bits depend on them.
+    trials. So is the name, which says which of several runs is meant. Cores and GPUs of a fold stay: the last bits
+    depend on them.
     """
-    left_out = _WHEREABOUTS
+    left_out = (*_WHEREABOUTS, "name")
     if config.search.rounds == 1:
         left_out += ("search.num_trials",)
     return {

@@ -90,6 +90,23 @@ def choose_folder(
     return runs / _entry(name, number), False
 
 
+def unfinished(runs: Folder, name: str, identity: str, *, but: str) -> Folder | None:
+    """The latest run of a name and an identity that has not finished; None where there is none.
+
+    Args:
+        runs: folder of all runs.
+        name: the run's name.
+        identity: digest of the command's plan.
+        but: folder that does not count.
+    """
+    taken = _numbered(runs, name)
+    for number in sorted(taken, reverse=True):
+        record = known_record(taken[number]) if taken[number].name != but else None
+        if record and record.identity == identity and record.status != "FINISHED":
+            return taken[number]
+    return None
+
+
 def read_record(folder: Folder) -> RunRecord:
     """What run.json holds.
 

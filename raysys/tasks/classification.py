@@ -22,6 +22,7 @@ from raysys.balance.plan import BalancePlan, plan_balance
 from raysys.batches.batch import Part
 from raysys.corpus.finding import Finding
 from raysys.corpus.folds import Fold
+from raysys.corpus.remarks import about_rare
 from raysys.corpus.table import Corpus, Utterance
 from raysys.errors import ConfigError, CorpusError, lookup, nearest
 from raysys.losses import LossConfig, make_objective
@@ -144,11 +145,8 @@ class Classification(Task):
         for fold in folds:
             missing = set(range(len(self.outputs))) - set(corpus.labels[fold.train].tolist())
             if missing:
-                emotion = self.outputs[min(missing)]
-                raise CorpusError(
-                    f"fold {fold.index} trains without any '{emotion}': choose other --folds.groups, or drop it: "
-                    "leave it out of --corpus.emotions, with --corpus.skip_bad true"
-                )
+                rare = about_rare(self.outputs[min(missing)], corpus)
+                raise CorpusError(f"fold {fold.index} trains without any {rare}")
 
     def targets(self, corpus: Corpus) -> ClassTargets:
         """Labels and votes."""

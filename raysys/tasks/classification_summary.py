@@ -67,6 +67,11 @@ class ClassificationSummary:
     people: Annotators | None = None
     """How the annotators of the test utterances agree; None without their votes."""
 
+    @property
+    def chance(self) -> dict[str, float]:
+        """Score -> what guessing gives, where that does not depend on the counts."""
+        return {"ua": 1 / len(self.emotions)}
+
     def tables(self) -> list[Table]:
         """Tables by emotion with confusions, by speaker, and the averaged matrix."""
         heads = ("", "utterances", "precision", "recall", "F1")
@@ -79,7 +84,7 @@ class ClassificationSummary:
             for emotion, row in self.per_class.items()
         ]
         score = f"{100 * self.pooled['weighted_f1']:.1f}"
-        title = f"by emotion in %, all test utterances: weighted F1 {score}"
+        title = f"by emotion in %, all test utterances together: weighted F1 {score}"
         mistaken = [
             (emotion, *map(str, counts))
             for emotion, counts in zip(self.emotions, self.confusion, strict=True)

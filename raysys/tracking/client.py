@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 
 from raysys.aside import aside_name, is_left
 from raysys.config.running import TrackingConfig
-from raysys.errors import ConfigError, TrackingError
+from raysys.errors import ConfigError, StorageError, TrackingError
 from raysys.settings import without_password
 from raysys.storage import Folder, in_submitted_job
 
@@ -85,7 +85,12 @@ def connect(config: TrackingConfig, runs: Folder) -> MlflowClient:
     file = sqlite_file(uri)
     # Another folder that is not there may be a slip.
     if file is not None and file.parent == runs.local_path:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot make {file.parent} ({error.strerror}): set --storage.runs to a folder that can be written"
+            ) from error
     # It would print where each run is, password included.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     logging.getLogger("alembic").setLevel(logging.WARNING)

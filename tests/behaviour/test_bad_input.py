@@ -98,10 +98,12 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "unknown encoder": (nothing, ["--features.text", "hased"], "unknown text encoder 'hased'"),
     "no prior matrix": (nothing, ["--loss.omega", "1", "--loss.similarity", "s.json"], "s.json is not a file"),
     "no folder of an encoder": (
-        nothing, [*PRETRAINED, "/no/such/folder"], "cannot load features.transformers.model '/no/such/folder' (Repo id"
+        nothing, [*PRETRAINED, "/no/such/folder"],
+        "cannot load features.transformers.model '/no/such/folder' (there is no such folder",
     ),
     "no folder of an audio encoder": (
-        nothing, [*HEARD, "/no/such/folder"], "cannot load features.audio_transformers.model '/no/such/folder' (Repo id"
+        nothing, [*HEARD, "/no/such/folder"],
+        "cannot load features.audio_transformers.model '/no/such/folder' (there is no such folder",
     ),
     "no layers": (nothing, ["--features.audio_transformers.layers", "[]"], "must be one or more, each once"),
     "nothing to pool": (nothing, ["--features.pool_frames", "0"], "features.pool_frames is 0, but must be 1 to 1000"),
@@ -111,7 +113,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "a turn below 0": (edit(",d0,1,", ",d0,-1,"), DIALOGUES, "manifest.csv:3: turn is -1"),
     "a dialogue in two sessions": (in_sessions, DIALOGUES, "csv:3: dialogue 'd0' is in session 'b', but its turn 0 is"),
     "nobody speaks": (edit(",s0,d0,1,", ",,d0,1,"), DIALOGUES, "csv:3: turn 1 of dialogue 'd0' has no speaker"),
-    "torn dialogues": (nothing, ["--model.name", "multiemo", "--folds.groups", "session"], "'0calm' has no session"),
+    "torn dialogues": (nothing, ["--model.name", "multiemo", "--folds.groups", "session"], "corpus has no sessions"),
     "a row with too many fields": (edit("i am calm,wav/0", "i, am calm,wav/0"), [], "csv:2: the row does not have"),
     "no video": (edit("video/0joy.npy", ""), SEES, "manifest.csv:3: no video, but the model sees video"),
     "missing video": (edit("video/0joy", "video/9joy"), SEES, "does not exist"),

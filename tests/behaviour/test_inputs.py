@@ -24,6 +24,7 @@ from raysys.corpus import CorpusConfig, read_corpus
 from raysys.corpus import folds as dividing
 from raysys.corpus.audit import audit_folds
 from raysys.corpus.folds import FoldsConfig, make_folds
+from raysys.corpus.remarks import about_rare, misspelt
 from raysys.corpus.table import Corpus
 from raysys.encoders import FeaturesConfig, prepare_features
 from raysys.encoders.logmel import LogmelConfig
@@ -384,11 +385,25 @@ def test_targets_that_are_votes_need_votes(root: Path, tmp_path: Path):
         task.look_at(corpus, LossConfig(targets="votes"))
     rows = [f'{row},"{{""joy"": 2}}"' if k else f"{row}," for k, row in enumerate(ROWS)]
     (root / "manifest.csv").write_text("\n".join([f"{HEAD},votes", *rows]))
-    (finding,) = task.look_at(read(root), LossConfig(targets="votes"))
-    assert (
-        finding.message == "1 of 12 utterances have no votes that count: their label is the target"
+    told = {one.kind: one.message for one in task.look_at(read(root), LossConfig(targets="votes"))}
+    without = "1 of 12 utterances have no votes that count: their label is the target"
+    assert told["no_votes"] == without
+    assert "no_votes" not in {one.kind for one in task.look_at(read(root), LossConfig())}
+
+
+def test_a_label_that_is_misspelt_in_several_rows_is_a_finding_with_what_is_meant(root: Path):
+    labels = ["joy"] * 8 + ["joyy"] * 2 + ["calm"] * 2
+    rows = [f"u{k},{label},text {k},wav/{k}.wav,s{k % 2},{k}" for k, label in enumerate(labels)]
+    (root / "manifest.csv").write_text("\n".join([HEAD, *rows]))
+    corpus = read(root)
+    assert kinds(corpus)["misspelt"] == "emotion 'joyy' (2 utterances) may be 'joy' (8) misspelt"
+    assert kinds(corpus)["emotions"] == "12 utterances: joy 8, joyy 2, calm 2"
+    assert misspelt("unhappy", {"unhappy": 2, "happy": 12}) == ""
+    told = about_rare("joyy", corpus)
+    assert told.startswith(
+        "'joyy' (2 in the corpus, first in 'u8'): write 'joy' where that is meant"
     )
-    assert task.look_at(read(root), LossConfig()) == []
+    assert "--corpus.emotions '[calm,joy]'" in told
 
 
 def test_labels_that_only_look_alike_and_slips_of_the_pen_are_findings(root: Path):

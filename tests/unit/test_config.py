@@ -294,6 +294,19 @@ def test_the_digest_covers_defaults_too():
     assert "max_epochs" in str(to_dict(config))
 
 
+@pytest.mark.parametrize(
+    "guess, meant",
+    {
+        "trials": "search.num_trials",
+        "epochs": "training.max_epochs",
+        "seeds": "training.seeds",
+    }.items(),
+)
+def test_a_setting_s_last_word_alone_is_answered_with_the_setting(guess: str, meant: str):
+    with pytest.raises(ConfigError, match=f"unknown setting '{guess}': did you mean '{meant}'"):
+        parse_all(f"--{guess}", "4")
+
+
 def guide_commands() -> list[list[str]]:
     """Arguments of every job that the README or a guide calls with a preset."""
     found = re.findall(

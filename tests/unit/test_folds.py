@@ -89,7 +89,7 @@ def tiny(n_groups: int, **columns: str) -> Corpus:
     [
         (tiny(4), FoldsConfig(n_splits=5), "4 speakers are fewer than 5 folds"),
         (tiny(2), FoldsConfig(n_splits=2), r"2 speaker\(s\) cannot fill train, val and test"),
-        (tiny(5), FoldsConfig(groups="session"), "has no session"),
+        (tiny(5), FoldsConfig(groups="session"), "has no sessions: add a column"),
     ],
 )
 def test_groups_that_cannot_be_folded_are_refused(corpus_, config, message: str):
