@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from sqlalchemy import Engine, event
 
 from raysys.config.running import TrackingConfig
-from raysys.errors import ConfigError, TrackingError
+from raysys.errors import ConfigError, StorageError, TrackingError
 from raysys.report.pictures import draw
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Bars, Confusions, HeatMap, PairCounts, Scatter, Tree
@@ -61,6 +61,12 @@ def test_the_command_that_is_printed_can_be_pasted_into_a_shell():
     assert Path(program).name == "mlflow"
     assert rest == ["ui", "--backend-store-uri", uri]
     assert ui_command("http://me:secret@host:5000") == "open http://me:***@host:5000"
+
+
+def test_a_folder_of_runs_that_cannot_be_made_is_one_line_with_the_remedy(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"cannot make .*file/runs .*set --storage.runs"):
+        connect(TrackingConfig(), Folder(str(tmp_path / "file" / "runs")))
 
 
 def test_a_submitted_job_says_how_its_page_is_reached_from_elsewhere(
