@@ -4,7 +4,7 @@ BIN := .venv/bin
 # What is not compiled now is compiled when it is first imported; most of it never is.
 INSTALL := $(BIN)/python -m pip install --no-compile --constraint configs/constraints.txt --editable
 
-.PHONY: demo test test-all proofs check constraints clean
+.PHONY: demo test test-all test-gpu proofs check constraints clean
 
 demo: .venv/installed
 	$(BIN)/python -m jobs.cross_validate configs/demo.yaml
@@ -21,6 +21,10 @@ test-all: test
 # The proofs of the rooms that have changed since the last landing, or of those that are named: make proofs ROOMS="cluster search"
 proofs: .venv/installed-test
 	$(BIN)/python -m pytest -m proof --rooms "$(ROOMS)"
+
+# What must hold on a GPU; without one, the CPU against itself.
+test-gpu: .venv/installed-test
+	$(BIN)/python -m pytest --confcutdir tests/gpu tests/gpu
 
 check: .venv/installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

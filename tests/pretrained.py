@@ -8,8 +8,6 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tests.conftest import SHARED, minilm
-
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -158,7 +156,8 @@ def _roughen(model: torch.nn.Module) -> None:
 
 def whisper_tiny() -> str:
     """The folder of a real pretrained speech encoder, where the machine has it."""
-    folder = SHARED / "models" / "whisper-tiny-en"
+    shared = Path(__file__).resolve().parents[2] / "shared"
+    folder = shared / "models" / "whisper-tiny-en"
     if not folder.is_dir():
         pytest.skip(f"no Whisper at {folder}")
     return str(folder)
@@ -171,6 +170,5 @@ __all__ = [
     "make_audio_model",
     "make_image_model",
     "make_text_model",
-    "minilm",
     "whisper_tiny",
 ]

@@ -15,9 +15,9 @@ from raysys.report.cost import cost_line, count, milliseconds
 from raysys.settings import replaced
 from raysys.storage import Folder
 from raysys.training.bundle import load_bundle
-from tests.conftest import corpus_of
+from tests.conftest import corpus_of, minilm
 from tests.here import do_folds_here, tiny
-from tests.pretrained import minilm, whisper_tiny
+from tests.pretrained import whisper_tiny
 
 
 def test_a_run_says_what_its_model_costs(small: Config, monkeypatch: pytest.MonkeyPatch):
