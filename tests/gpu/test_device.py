@@ -174,7 +174,7 @@ def prior(settings: LossConfig) -> Any:
 
     if not settings.omega:
         return None
-    return SimilarityPrior(np.array([[1, 0.2, 0.1], [0.2, 1, 0.5], [0.1, 0.5, 1]]))
+    return SimilarityPrior([[1.0, 0.2, 0.1], [0.2, 1.0, 0.5], [0.1, 0.5, 1.0]])
 
 
 def part_of(device: str, **more: Any) -> Part:

@@ -130,7 +130,7 @@ def test_the_tables_alone_cannot_be_heard(release: Path):
         clip.unlink()
     assert len(read(release, emotions=EMOTIONS)) == 12
     with pytest.raises(
-        CorpusError, match=r"has none of its recordings, first .*leave audio out of --model\.mod"
+        CorpusError, match=r"has none of its recordings, first .*leave audio out: --model\.mod"
     ):
         read(release, "audio", "text", emotions=EMOTIONS)
 
