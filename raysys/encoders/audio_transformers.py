@@ -10,7 +10,7 @@ to encode.
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from jaxtyping import Float, Float32
 
 from raysys.corpus import audio
 from raysys.encoders import audio_models, pretrained, waveform
+from raysys.encoders.adapters import LoraConfig, check_lora, check_targets
 from raysys.encoders.audio_models import FAMILIES, RATE_HZ, AudioModel, waveform_model
 from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest, marked
 from raysys.encoders.pretrained import (
@@ -60,6 +61,8 @@ class AudioTransformersConfig(EncoderConfig):
     first layer, 512 values wide."""
     finetune_layers: int = 0
     """Top layers, up to the one in `layers`, that are trained with the model in every fold; 0 keeps all frozen."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Adapters that are trained in those layers in the place of their weights."""
     patches: Literal["time", "all"] = "time"
     """Frames of models with patches (AST): time (mean over the frequencies of one moment) or all (each a frame)."""
     window_seconds: float = 30.0
@@ -75,6 +78,7 @@ class AudioTransformersConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         check_model_settings(_GROUP, self.model, self.layers, self.finetune_layers)
+        check_lora(_GROUP, self.lora, self.finetune_layers)
         fits = self.output == "layers" or not self.finetune_layers
         rule = f"0 where features.{_GROUP}.output is convolutions"
         require(fits, f"features.{_GROUP}.finetune_layers", self.finetune_layers, rule)
@@ -137,6 +141,7 @@ class AudioTransformersEncoder(Encoder):
             )
         self._files.check_layers(config.layers)
         self._layers = self._files.stored_layers(config.layers, config.finetune_layers)
+        check_targets(_GROUP, self._files.kind, config.lora)
         if not (self._files.folder / "preprocessor_config.json").is_file():
             raise self._files.unusable(ValueError("preprocessor_config.json is missing"))
 
@@ -149,8 +154,9 @@ class AudioTransformersEncoder(Encoder):
         model = self._files.load("AutoModel", dtype=torch.float32, use_safetensors=True)
         known = FAMILIES[self._files.kind](model, self._files.load("AutoFeatureExtractor"))
         bands = known.bands if self._config.patches == "time" else 1
-        (first,), count = self._layers, self._config.finetune_layers
-        return recipe_of(model, self._files.settings, first=first, count=count, bands=bands)
+        (first,), count, lora = self._layers, self._config.finetune_layers, self._config.lora
+        settings = self._files.settings
+        return recipe_of(model, settings, first=first, count=count, lora=lora, bands=bands)
 
     def fingerprint(self) -> dict[str, Any]:
         """Settings that decide values, digests of the model's files, versions of what computes."""

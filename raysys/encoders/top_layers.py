@@ -3,6 +3,8 @@
     stored: states that the top layers read, and a mark      [time, dim + 1]     computed once, whatever trains on them
     top:    states -> layers first + 1 .. first + count -> own frames [own, dim]
 
+Either the layers themselves are trained, or adapters in them (`raysys.encoders.adapters`).
+
 The mark is 1 for frames that are the utterance's own and 0 for those that its frames only look at: turns of context,
 AST's two class tokens. The store keeps what is below the top layers, so these alone cost time in training. A recipe of
 plain values builds the module again, without the pretrained files.
@@ -10,7 +12,7 @@ plain values builds the module again, without the pretrained files.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from raysys.encoders.adapters import LoraConfig, add_adapters, keep_adapters_alone
+from raysys.storage import bytes_digest
 
 _WAVEFORMS = {"wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat"}
 _SPECTROGRAMS = {"whisper", "audio-spectrogram-transformer"}
@@ -51,15 +56,28 @@ class TopRecipe:
     """Frames of one moment that are averaged at the end (AST's patches)."""
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Pretrained weights of `TopLayers`; empty where a bundle holds trained ones."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Adapters that are trained in the place of the layers' weights."""
 
     @property
     def plain(self) -> dict[str, Any]:
-        """Without weights, for JSON."""
+        """Without weights, for JSON; with adapters, a digest says on which weights they stand."""
         known = {"first": self.first, "count": self.count, "bands": self.bands}
-        return {"settings": dict(self.settings), **known}
+        adapted = {"lora": asdict(self.lora), "base": self.base} if self.lora.rank else {}
+        return {"settings": dict(self.settings), **known, **adapted}
+
+    @property
+    def base(self) -> str:
+        """Digest of the pretrained weights, their names included."""
+        named = sorted(self.weights.items())
+        return bytes_digest(b"".join(name.encode() + value.tobytes() for name, value in named))
 
     def build(self) -> "TopLayers":
-        """The module, with the pretrained weights where there are such."""
+        """The module, with the pretrained weights where there are such, and new adapters in it where it has some.
+
+        Raises:
+            FeatureError: adapters are asked for, and PEFT is not installed.
+        """
         import transformers  # takes seconds
 
         kind = str(self.settings["model_type"])
@@ -72,11 +90,19 @@ class TopRecipe:
         if self.weights:
             tensors = {name: torch.tensor(value) for name, value in self.weights.items()}
             top.load_state_dict(tensors)
+        if self.lora.rank:
+            top.adapt(self.lora)
         return top
 
 
 def recipe_of(
-    model: Any, settings: Mapping[str, Any], *, first: int, count: int, bands: int = 1
+    model: Any,
+    settings: Mapping[str, Any],
+    *,
+    first: int,
+    count: int,
+    lora: LoraConfig,
+    bands: int = 1,
 ) -> TopRecipe:
     """The recipe of a loaded model's top layers.
 
@@ -85,12 +111,13 @@ def recipe_of(
         settings: its config.json.
         first: layer whose states are stored.
         count: layers that are trained.
+        lora: adapters in them.
         bands: frames of one moment that are averaged at the end.
     """
-    plain = TopRecipe(settings, first, count, bands)
+    plain = TopRecipe(settings, first, count, bands, lora=lora)
     top = TopLayers(model, str(settings["model_type"]), plain)
     weights = {name: value.detach().numpy().copy() for name, value in top.state_dict().items()}
-    return TopRecipe(settings, first, count, bands, weights)
+    return replace(plain, weights=weights)
 
 
 class TopLayers(nn.Module):
@@ -112,11 +139,22 @@ class TopLayers(nn.Module):
         """Compute the layers again in the backward pass instead of keeping what they need for it."""
         self.mixed = False
         """Compute in bfloat16 where torch's autocast does."""
-        dim = int(model.config.hidden_size)
+        config, dim = model.config, int(model.config.hidden_size)
+        within = "encoder_ffn_dim" if hasattr(config, "encoder_ffn_dim") else "intermediate_size"
+        self._inner = int(getattr(config, within))
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
+
+    def adapt(self, lora: LoraConfig) -> None:
+        """From now on, adapters are trained in the place of the layers' weights, and kept without them.
+
+        Raises:
+            FeatureError: PEFT is not installed.
+        """
+        add_adapters(self.layers, lora, hidden=len(self.mean), inner=self._inner)
+        keep_adapters_alone(self, "layers")
 
     def normalise(self, mean: Tensor, std: Tensor) -> None:
         """From now on, columns are (x - mean) / std."""

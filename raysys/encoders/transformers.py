@@ -9,7 +9,7 @@ loaded only when there is something to encode.
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ import torch
 from raysys.corpus.finding import Finding
 from raysys.corpus.table import Utterance
 from raysys.encoders import pretrained
+from raysys.encoders.adapters import LoraConfig, check_lora, check_targets
 from raysys.encoders.audio_models import FAMILIES
 from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest, marked
 from raysys.encoders.pretrained import (
@@ -53,6 +54,8 @@ class TransformersConfig(EncoderConfig):
     """How several layers are combined: concat (side by side) or mean."""
     finetune_layers: int = 0
     """Top layers, up to the one in `layers`, that are trained with the model in every fold; 0 keeps all frozen."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Adapters that are trained in those layers in the place of their weights."""
     context_turns: int = 0
     """Turns of the dialogue before the utterance that the model reads too, each closed by a separator. Only states of
     the utterance's own tokens are kept."""
@@ -67,6 +70,7 @@ class TransformersConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         check_model_settings(_GROUP, self.model, self.layers, self.finetune_layers)
+        check_lora(_GROUP, self.lora, self.finetune_layers)
         tokens = self.max_tokens
         require(tokens >= 3, "features.transformers.max_tokens", tokens, "3 or more")
         turns = self.context_turns
@@ -147,6 +151,7 @@ class TransformersEncoder(Encoder):
             )
         self._files.check_layers(config.layers)
         self._layers = self._files.stored_layers(config.layers, config.finetune_layers)
+        check_targets(_GROUP, self._files.kind, config.lora)
 
     def top(self) -> TopRecipe:
         """The layers above those whose states are encoded, as pretrained.
@@ -155,8 +160,8 @@ class TransformersEncoder(Encoder):
             FeatureError: the model cannot be loaded.
         """
         model = self._files.load("AutoModel", dtype=torch.float32, use_safetensors=True)
-        (first,), count = self._layers, self._config.finetune_layers
-        return recipe_of(model, self._files.settings, first=first, count=count)
+        (first,), count, lora = self._layers, self._config.finetune_layers, self._config.lora
+        return recipe_of(model, self._files.settings, first=first, count=count, lora=lora)
 
     def fingerprint(self) -> dict[str, Any]:
         """Settings that decide values, and digests of the model's files; not its path."""

@@ -8,7 +8,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +223,7 @@ def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
         known = dict(content["task"])
         kind: Any = lookup(TASKS, known.pop("name"), kind="task")
         task = from_dict(kind, known)
-        tops = {modality: TopRecipe(**plain) for modality, plain in content["tops"].items()}
+        tops = {m: _stored_top(config, m, **plain) for m, plain in content["tops"].items()}
         model = build_model(config, dims=content["dims"], n_outputs=task.width, tops=tops)
         model.load_state_dict(under("model/", tensors))
         normalisers = _normalisers(under("normaliser/", tensors))
@@ -263,6 +263,31 @@ def build_model(
         top.checkpointing = config.training.gradient_checkpointing
         top.mixed = config.training.encoder_precision == "bfloat16"
     return Tuned(model, built)
+
+
+def _stored_top(
+    config: Config,
+    modality: str,
+    *,
+    lora: Mapping[str, Any] | None = None,
+    base: str = "",
+    **plain: Any,
+) -> TopRecipe:
+    """Trained layers as a bundle holds them: whole, or the adapters on weights of the encoder that it names.
+
+    Raises:
+        FeatureError: the encoder cannot be loaded.
+        StorageError: it has other weights than the adapters were trained on.
+    """
+    if lora is None:
+        return TopRecipe(**plain)
+    found = config.features.encoder(modality).top()
+    if found is None or found.base != base:
+        group = config.features.encoder_of(modality)
+        raise StorageError(
+            f"its adapters were trained on other weights than features.{group}.model names: put those back there"
+        )
+    return replace(found, **plain)
 
 
 def _normalisers(tensors: Mapping[str, Tensor]) -> dict[str, Normaliser]:

@@ -79,8 +79,9 @@ class Meter:
 
 def _parameters(model: nn.Module) -> int:
     """Parameters that are trained; for a model that is fitted without epochs, all numbers that make it."""
-    kept = model.buffers() if isinstance(model, Fitted) else model.parameters()
-    return sum(one.numel() for one in kept)
+    if isinstance(model, Fitted):
+        return sum(one.numel() for one in model.buffers())
+    return sum(one.numel() for one in model.parameters() if one.requires_grad)
 
 
 @contextmanager

@@ -317,11 +317,11 @@ def make_learner(
     model = model.to(train.labels.device)
     if isinstance(model, Tuned) and config.features.normalise == "train":
         model.fit(train, [m for m in FRAMED if m in tops], settings.batch_size)
-    slow = list(model.tops.parameters()) if isinstance(model, Tuned) else []
-    known = {id(weights) for weights in slow}
+    above = list(model.tops.parameters()) if isinstance(model, Tuned) else []
+    known = {id(weights) for weights in above}
     groups = [
         Group([one for one in model.parameters() if id(one) not in known], settings.learning_rate),
-        Group(slow, settings.encoder_learning_rate),
+        Group([one for one in above if one.requires_grad], settings.encoder_learning_rate),
     ]
     optimizer = Adam(groups, settings.weight_decay)
     fitted = task.fit(train, prior)

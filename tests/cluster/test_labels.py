@@ -252,7 +252,7 @@ def test_what_is_nearest_to_a_text_is_found(content: Config):
     distances = [float(row[1]) for row in texts.rows]
     assert distances == sorted(distances)
     for query, count, said in (
-        (sys.executable, 5, r"reads one text, but the query is .* \(a file\)"),
+        (sys.executable, 5, r"reads one text, but the query is .* \(an audio file\)"),
         (" ", 5, "the query is empty"),
         ("gone.wav", 5, "looks like an audio file, and there is none"),
         ("furious", 0, "--count is 0, but must be 1 or more"),

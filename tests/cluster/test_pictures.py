@@ -181,7 +181,8 @@ def test_new_pictures_are_predicted(content: Config):
     (root / "copies").mkdir()
     for k in range(4):  # under other names and in other files, of which each fold learnt but one
         Image.open(root / f"{k}.png").save(root / "copies" / f"copy_{k}.bmp")
-    known = records(ensemble, list(predict(ensemble, read_inputs([str(root / "copies")]))))
+    answers = predict(ensemble, read_inputs([str(root / "copies")]))
+    known = list(records(ensemble, answers))
     assert {one["note"] for one in known} == {
         "in the training corpus: by folds that did not learn from it"
     }
