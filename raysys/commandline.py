@@ -356,6 +356,11 @@ def _one_line(error: Exception, preset: Path | None) -> str:
         message = (
             "ablation.variants: an entry is NAME: {settings: {setting: value}, published: PER CENT}"
         )
+    message = re.sub(
+        r"Does not validate against any of the Union subtypes .* Given value: ",
+        "Expected another kind of value than ",
+        message,
+    )
     message = re.sub(r"<class '(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")
     message = message.replace("Expected a tuple", "Expected a list, as in [a,b]")
     return f"{source}{message}; --help lists every setting"

@@ -9,7 +9,8 @@ import torch
 
 from raysys.errors import GpuError
 
-_GB = 1e9
+GB = 1e9
+"""A gigabyte: 10^9 bytes."""
 _CONTEXT_GB = 0.7
 """Memory that CUDA and its libraries take for each process besides what PyTorch allocates: 0.3 to 0.6 GB, with room."""
 _DEVICES = "/dev/nvidiactl"
@@ -59,7 +60,7 @@ def device_for(asked: str, *, setting: str, given: bool) -> str:
 
 def memory_gb() -> float:
     """Memory of the GPU, in 10^9 bytes."""
-    return float(torch.cuda.get_device_properties(0).total_memory) / _GB
+    return float(torch.cuda.get_device_properties(0).total_memory) / GB
 
 
 def memory_share(share: float, total_gb: float) -> float:

@@ -120,7 +120,7 @@ def _pipeline(
 
     quiet()
     workers = max(1, min(cluster.workers or slots(cluster), len(portions)))
-    gpus = cluster.gpus_per_fold
+    gpus = cluster.gpus
     there = int(ray.cluster_resources().get("GPU", 0.0))
     if uses_gpu and there and not gpus:
         gpus, workers = 1.0, min(workers, there)

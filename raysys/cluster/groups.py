@@ -246,7 +246,7 @@ class WorkerGroups:
                 backend_config=ApartConfig(),
                 scaling_config=ScalingConfig(
                     num_workers=len(group.ranks),
-                    use_gpu=self._config.gpus_per_fold > 0,
+                    use_gpu=self._config.gpus > 0,
                     resources_per_worker=resources(self._config),
                     placement_strategy="PACK",
                     label_selector={"ray.io/node-id": group.node},

@@ -65,7 +65,7 @@ def on_workers(
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=cpus,
-            num_gpus=cluster.gpus_per_fold or None,
+            num_gpus=cluster.gpus or None,
         )
         with without(b"constructor arguments in the object store"):
             rows = iter(done.iter_rows())

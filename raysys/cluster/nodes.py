@@ -105,17 +105,15 @@ def divide(
 def resources(config: ClusterConfig) -> dict[str, float]:
     """What a fold takes."""
     asked = {"CPU": config.cpus_per_fold}
-    return asked | ({"GPU": config.gpus_per_fold} if config.gpus_per_fold else {})
+    return asked | ({"GPU": config.gpus} if config.gpus else {})
 
 
 def lacks(config: ClusterConfig, workers: int) -> str:
     """What was asked for, what there is, and the remedy."""
     asked, has = _describe(resources(config)), _describe(ray.cluster_resources())
     flags = ["cluster.workers"] if workers > 1 else []
-    flags += (
-        ["cluster.cpus_per_fold"] if config.cpus_per_fold > 1 or not config.gpus_per_fold else []
-    )
-    flags += ["cluster.gpus_per_fold"] if config.gpus_per_fold else []
+    flags += ["cluster.cpus_per_fold"] if config.cpus_per_fold > 1 or not config.gpus else []
+    flags += ["cluster.gpus_per_fold"] if config.gpus else []
     lower = " or ".join(f"--{flag}" for flag in flags)
     return f"asked for {workers} x {asked}, the cluster has {has}: lower {lower}, or add nodes"
 

@@ -139,10 +139,10 @@ def check_cluster(config: ClusterConfig) -> None:
         return
     if address := ray_address(config):
         check_address(address)
-    elif config.gpus_per_fold and (reason := gpu.why_not()):
+    elif config.gpus and (reason := gpu.why_not()):
         raise PoolError(
-            f"cluster.gpus_per_fold is {config.gpus_per_fold:g}, but PyTorch can use no GPU on this machine "
-            f"({reason}): set it to 0, or --cluster.address to a cluster that has some"
+            f"cluster.gpus_per_fold is {config.gpus:g}, but PyTorch can use no GPU on this machine "
+            f"({reason}): set it to 0 or auto, or --cluster.address to a cluster that has some"
         )
 
 

@@ -32,7 +32,7 @@ from raysys.running.plan import Plan, make_plan
 from raysys.running.preset import best_preset
 from raysys.running.reporting import write_report
 from raysys.running.rounds import RoundEnd, Searched, search_rounds, untuned_config, with_omega
-from raysys.running.starts import started_alike
+from raysys.running.starts import planned_alike
 from raysys.sealed import digests_of
 from raysys.search.journal import Journal
 from raysys.search.searcher import importances
@@ -180,7 +180,7 @@ def _make_plan(config: Config) -> Plan:
     if search.rounds == 1:  # a study may be resumed with more trials
         same["num_trials"] = 1
     identity = digest(plan.identity, to_dict(config.loss), to_dict(replace(search, **same)))  # type: ignore[arg-type]
-    return replace(plan, config=started_alike(config, plan.config), identity=identity)
+    return replace(plan, config=planned_alike(config, plan.config), identity=identity)
 
 
 def _check(config: Config) -> None:

@@ -192,8 +192,9 @@ class ClusterConfig:
     cpus_per_fold: float = 1.0
     """CPU cores of a worker; torch uses as many threads, on which the eighth digit of numbers depends. It does not
     depend on how many workers there are, what else runs on the machine, or the run's name."""
-    gpus_per_fold: float = 0.0
-    """GPU of a worker: 0 none, 1 one, a fraction a share of one and of its memory. A fold uses one GPU."""
+    gpus_per_fold: float | Literal["auto"] = 0.0
+    """GPU of a worker: 0 none, 1 one, a fraction a share of one and of its memory. auto measures what a fold takes and
+    puts as many on each GPU as fit; 0 where there is none. A fold uses one GPU."""
     max_attempts: int = 3
     """Workers that may die on a fold before it is given up."""
     hello_seconds: float = 900.0
@@ -203,12 +204,17 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         require(self.workers >= 0, "cluster.workers", self.workers, "0 or more")
         require(self.max_workers >= 0, "cluster.max_workers", self.max_workers, "0 or more")
-        cpus, gpus = self.cpus_per_fold, self.gpus_per_fold
+        cpus, gpus = self.cpus_per_fold, self.gpus
         require(0 < cpus <= 1024, "cluster.cpus_per_fold", cpus, "above 0, at most 1024")
-        rule = "0, 1 or a fraction between, since a fold uses one GPU"
+        rule = "0, 1 or a fraction between, since a fold uses one GPU, or auto"
         require(0 <= gpus <= 1, "cluster.gpus_per_fold", gpus, rule)
         require(self.max_attempts >= 1, "cluster.max_attempts", self.max_attempts, "1 or more")
         require(self.hello_seconds > 0, "cluster.hello_seconds", self.hello_seconds, "above 0")
+
+    @property
+    def gpus(self) -> float:
+        """GPU of a worker as a number; with auto 0, until `raysys.running.gpu_share` has measured it."""
+        return 0.0 if self.gpus_per_fold == "auto" else self.gpus_per_fold
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from raysys import gpu
 from raysys.config import Config
 from raysys.corpus import read_corpus
 from raysys.corpus.audit import audit_folds
@@ -26,6 +27,7 @@ from raysys.models import model_names
 from raysys.report.groups import check_groups
 from raysys.running.code import own_code, plugin_code
 from raysys.running.features import changed_copies, normalised, prepare_store
+from raysys.running.gpu_share import with_gpu_share
 from raysys.running.space import resolve_space
 from raysys.running.starts import check_start, find_start
 from raysys.sealed import write_sealed
@@ -62,17 +64,14 @@ def deciding(config: Config) -> dict[str, Any]:
 
     Left out is where folds are done, how many at a time, where files are (what they hold counts) and what is logged:
     what was begun on one cluster may be resumed on another, or with more patience; a study of one round also with more
-    trials. So is the name, which says which of several runs is meant. Cores and GPUs of a fold stay: the last bits
-    depend on them.
+    trials. So is the name, which says which of several runs is meant. Cores of a fold stay, and whether it has a GPU:
+    the last bits depend on them.
     """
     left_out = (*_WHEREABOUTS, "name")
     if config.search.rounds == 1:
         left_out += ("search.num_trials",)
-    return {
-        name: value
-        for name, value in flat(to_dict(config)).items()
-        if not name.startswith(left_out)
-    }
+    known = {**flat(to_dict(config)), "cluster.gpus_per_fold": float(config.cluster.gpus > 0)}
+    return {name: value for name, value in known.items() if not name.startswith(left_out)}
 
 
 @dataclass(frozen=True)
@@ -203,6 +202,7 @@ def make_plan(
     known = None if prior is None else list(prior.values)
     config = find_start(config, corpus, folds)
     started = check_start(config, len(folds), store.encoders)
+    config = with_gpu_share(config, data, known)
     parts = {
         "data": digest(corpus.digest, store.digest),
         "prior": digest([asdict(one) for one in known or ()], started),
@@ -217,6 +217,7 @@ def make_plan(
         for m in config.model.modalities
         if m in STREAMS and config.features.encoder_of(m) != "precomputed"
     }
+    gpu.release()  # what encoding kept of one: folds may need it
     plan = Plan(
         config,
         corpus,

@@ -20,7 +20,9 @@ from raysys.cluster.sharing import marker_in
 from raysys.config import Config
 from raysys.config.running import ClusterConfig
 from raysys.encoders.encoder import own_frames
+from raysys.running.gpu_share import idle_gpus
 from raysys.running.plan import Plan
+from raysys.settings import require
 from raysys.storage import resolve_folder
 from raysys.tasks.baseline import Baseline, pool_over_time
 from raysys.training.fold import run_fold
@@ -116,6 +118,8 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
         running_aggregator(aggregation) as aggregator,
         marker_in(runs) as marker,
     ):
+        if note := idle_gpus(config):
+            print(note, file=sys.stderr)
         lent: AbstractContextManager[FoldPool]
         stands = STANDING.get()
         if stands is not None and stands[0] == config.cluster:
@@ -140,7 +144,12 @@ def standing_pool(config: ClusterConfig) -> Iterator[None]:
 
     Args:
         config: of the cluster and its workers.
+
+    Raises:
+        ConfigError: `cluster.gpus_per_fold` is auto, which is measured for each command's own folds.
+        PoolError: Ray cannot be reached.
     """
+    require(config.gpus_per_fold != "auto", "cluster.gpus_per_fold", "auto", "a number")
     with (
         ray_session(config),
         FoldPool(run_fold, config, most_tasks=sys.maxsize) as pool,

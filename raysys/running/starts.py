@@ -47,9 +47,15 @@ def find_start(config: Config, corpus: Corpus, folds: Sequence[Fold]) -> Config:
     return found
 
 
-def started_alike(config: Config, planned: Config) -> Config:
-    """A config with the folder that the plan of its command has found."""
-    found: Config = replaced(config, {_NAME: planned.training.start_from})
+def planned_alike(config: Config, planned: Config) -> Config:
+    """A config with what the plan of its command has found out: where training starts, and GPUs a fold."""
+    found: Config = replaced(
+        config,
+        {
+            _NAME: planned.training.start_from,
+            "cluster.gpus_per_fold": planned.cluster.gpus_per_fold,
+        },
+    )
     return found
 
 

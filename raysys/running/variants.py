@@ -10,7 +10,7 @@ from raysys.errors import ConfigError, RaysysError, lookup
 from raysys.models import model_names
 from raysys.running.command import look_ahead
 from raysys.running.plan import Plan, deciding, make_plan
-from raysys.running.starts import started_alike
+from raysys.running.starts import planned_alike
 from raysys.settings import digest, replaced
 from raysys.trials.trial import Trial
 
@@ -36,11 +36,11 @@ def make_ablation(config: Config) -> tuple[Plan, list[Trial]]:
             raise ConfigError(f"ablation.variants: {variant}: {error}") from error
         prior = plan.prior if one.loss.omega or one.loss.space else None
         values = dict(settings[variant])
-        one = started_alike(one, plan.config)
+        one = planned_alike(one, plan.config)
         trials.append(Trial(folder_name(variant), one, prior, values=values, variant=variant))
     what = [(trial.name, deciding(trial.config)) for trial in trials]
     identity = digest("ablation", plan.identity, deciding(config), what)
-    return replace(plan, config=started_alike(config, plan.config), identity=identity), trials
+    return replace(plan, config=planned_alike(config, plan.config), identity=identity), trials
 
 
 def variant_configs(config: Config) -> dict[str, Config]:

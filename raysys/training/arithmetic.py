@@ -29,7 +29,7 @@ def settle(config: Config) -> str:
     # Not use_deterministic_algorithms, which also notifies torch's compiler and loads it for that: seconds.
     torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
-    share = config.cluster.gpus_per_fold
+    share = config.cluster.gpus
     setting = "cluster.gpus_per_fold" if share else "training.device"
     device = gpu.device_for(config.training.device, setting=setting, given=share > 0)
     # In this mode both have deterministic backward passes on a GPU; a CPU's numbers stay those that they were.

@@ -93,7 +93,7 @@ class Parts:
         asked = self.config.training.resident_gb
         if device != "cuda":
             return asked
-        share = self.config.cluster.gpus_per_fold or 1.0
+        share = self.config.cluster.gpus or 1.0
         room = gpu.memory_share(share, gpu.memory_gb()) * gpu.memory_gb()
         return min(asked, room / 2 / (_PARTS * len(self.config.model.modalities)))
 

@@ -44,7 +44,7 @@ def test_a_run_leaves_result_files_and_an_mlflow_run(reference: Ran):
     assert {one.dataset.name for one in logged.inputs.dataset_inputs} == {"demo", "demo folds"}
     assert logged.info.run_name.startswith("small: UA ")
     described = logged.data.tags["mlflow.note.content"]
-    assert "| fold | epochs |" in described
+    assert "| fold | kept |" in described
     assert min(sorted(logged.data.metrics)).startswith("test/")  # what the UI shows first
     query = f"tags.`mlflow.parentRunId` = '{logged.info.run_id}' and tags.`raysys.fold` = '3'"
     (fold,) = client.search_runs([logged.info.experiment_id], query)

@@ -6,6 +6,7 @@ Without a GPU the same tests compare the CPU with itself, and those of CUDA's ow
 sums a GPU takes in another order.
 """
 
+import copy
 import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from raysys.batches.batch import Part, Turns, make_part
 from raysys.config import Config
 from raysys.corpus.folds import Fold
 from raysys.corpus.table import Utterance
+from raysys.encoders.adapters import LoraConfig
 from raysys.encoders.audio_transformers import AudioTransformersConfig
 from raysys.encoders.encoder import EncoderConfig
 from raysys.encoders.extraction import encode_rows
@@ -40,6 +42,7 @@ from raysys.tasks.class_targets import ClassTargets
 from raysys.tasks.classification import Classification
 from raysys.training.arithmetic import settle, settled
 from raysys.training.fold import run_fold
+from raysys.training.memory import measure_memory
 from raysys.training.parts import FoldData
 from raysys.training.records import EpochRecord, FoldTask
 from tests.contracts.test_models import CASES, settings_of
@@ -204,6 +207,26 @@ def test_a_text_encoder_gives_the_states_of_the_cpu(tmp_path: Path):
     alike(TransformersConfig(model=model), "text", rows, tmp_path)
 
 
+@pytest.mark.parametrize("lora", [0, 2])
+def test_trained_layers_give_the_states_and_gradients_of_the_cpu(lora: int, tmp_path: Path):
+    folder = make_text_model("bert", tmp_path)
+    adapters = LoraConfig(rank=lora, targets="all")
+    settings = TransformersConfig(str(folder), layers=(2,), finetune_layers=2, lora=adapters)
+    torch.manual_seed(0)
+    top = settings.top().build().eval()
+    values = torch.randn(3, 7, len(top.mean) + 1)
+    values[..., -1] = 1
+    mask = torch.arange(7) < torch.tensor([[7], [4], [1]])
+    found = []
+    for device in ("cpu", DEVICE):
+        own = copy.deepcopy(top).to(device)
+        states, _ = own(values.to(device), mask.to(device))
+        states.square().mean().backward()
+        found.append([states, *(one.grad for one in own.parameters() if one.grad is not None)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other.cpu(), one, **VALUES)
+
+
 def test_an_image_encoder_gives_the_vectors_of_the_cpu(tmp_path: Path):
     from PIL import Image
 
@@ -290,6 +313,18 @@ def test_a_share_of_a_gpu_bounds_its_memory():
     assert torch.cuda.get_per_process_memory_fraction() == pytest.approx(bound)
     with pytest.raises(torch.OutOfMemoryError):
         torch.empty(int(0.5 * gpu.memory_gb() * 1e9), dtype=torch.uint8, device="cuda")
+
+
+@on_gpu
+def test_the_memory_of_a_fold_is_measured_and_does_in_its_share(tmp_path: Path):
+    config, data = config_of("cltnet"), arrays()
+    memory = measure_memory(config, data, None)
+    assert 0 < memory.fold_gb < 1
+    assert memory.gpu_gb == pytest.approx(gpu.memory_gb())
+    count = gpu.shares_that_fit(memory.fold_gb, memory.gpu_gb)
+    own = replaced(config, {"cluster.gpus_per_fold": 1 / count})
+    run_fold(task_of(own, tmp_path), data, go_on)
+    assert torch.cuda.max_memory_reserved() <= 1e9 * memory.gpu_gb / count
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,6 @@ from raysys.encoders.extraction import encode_rows
 from raysys.encoders.top_layers import TopLayers
 from raysys.encoders.transformers import TransformersConfig
 from raysys.errors import ConfigError, FeatureError, StorageError
-from raysys.settings import replaced
-from raysys.storage import Folder
-from raysys.training.checkpoint import load_checkpoint, save_checkpoint
 from raysys.training.fold import run_fold
 from raysys.training.parts import FoldData
 from tests.pretrained import AUDIO_TYPES, TEXT_TYPES, make_audio_model, make_text_model
@@ -71,7 +68,9 @@ def test_adapters_do_nothing_at_first_and_all_of_them_get_a_gradient(
     per_layer = {"attention": 2, "feed_forward": 2, "all": 4}[targets]
     assert len(adapters) == 2 * 2 * per_layer
     assert all(named[name].grad.any() for name in adapters if "lora_B" in name)
-    assert not any(weights.grad is not None for name, weights in named.items() if "lora_" not in name)
+    assert not any(
+        weights.grad is not None for name, weights in named.items() if "lora_" not in name
+    )
 
 
 def test_an_adapter_adds_a_product_of_low_rank(models: dict[str, str]):
@@ -97,7 +96,9 @@ def test_the_state_is_adapters_alone_and_fits_another_copy(models: dict[str, str
     for name, value in other.state_dict().items():
         torch.testing.assert_close(value, state[name])
     with pytest.raises(RuntimeError, match="lora_A"):
-        other.load_state_dict({name: value for name, value in state.items() if "lora_A" not in name})
+        other.load_state_dict(
+            {name: value for name, value in state.items() if "lora_A" not in name}
+        )
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,12 @@ from raysys.config.running import ClusterConfig
 from raysys.errors import ConfigError, FoldFailedError, GpuError, GpuLostError
 from raysys.models.output import ModelOutput
 from raysys.models.probe import Probe, ProbeConfig
+from raysys.running.gpu_share import folds_a_gpu, share_of
+from raysys.running.plan import deciding
 from raysys.settings import replaced
 from raysys.training.arithmetic import settle
 from raysys.training.fold import run_fold
+from raysys.training.memory import FoldMemory, measure_memory
 from tests.conftest import with_training
 from tests.unit.test_training import arrays, go_on, task
 
@@ -119,3 +122,28 @@ def test_shares_of_a_gpu_leave_room_for_the_processes_and_the_driver():
     assert gpu.memory_share(0.01, 4.0) > 0
     assert gpu.shares_that_fit(10.0, total) == 7
     assert gpu.shares_that_fit(200.0, total) == 1
+
+
+def test_a_fold_gets_the_nth_of_a_gpu_on_which_n_have_memory_and_cpus():
+    nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0}]
+    assert folds_a_gpu(nodes, 1.0) == 8
+    assert folds_a_gpu(nodes, 3.0) == 2
+    assert folds_a_gpu([{"CPU": 8.0}], 1.0) == folds_a_gpu(nodes, 20.0) == 1
+    for fold_gb in (1.0, 8.0, 30.0, 79.0, 200.0):
+        share = share_of(FoldMemory(fold_gb, 80.0, "a GPU"), most=100)
+        fits = 80 * gpu.memory_share(share, 80.0)
+        assert fits >= fold_gb or share == 1
+    assert share_of(FoldMemory(1.0, 80.0, "a GPU"), most=3) == pytest.approx(1 / 3)
+
+
+def test_any_share_of_a_gpu_gives_the_same_result(small: Config):
+    shares = ("auto", 0.0, 0.25, 1.0)
+    decided = [deciding(replaced(small, {"cluster.gpus_per_fold": share})) for share in shares]
+    assert decided[0] == decided[1] == deciding(small)
+    assert decided[2] == decided[3] != decided[0]
+
+
+@without
+def test_memory_cannot_be_measured_without_a_gpu(small: Config):
+    with pytest.raises(GpuError, match="asks for a GPU that cannot be used"):
+        measure_memory(small, arrays(), None)
