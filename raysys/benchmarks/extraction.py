@@ -101,34 +101,52 @@ def _here(features: FeaturesConfig, modality: str, corpus: Corpus, folder: Folde
 
 
 def _loop_of_texts(features: FeaturesConfig, corpus: Corpus) -> None:
+    text_states(features, [row.text for row in corpus.utterances])
+
+
+def text_states(
+    features: FeaturesConfig, texts: Sequence[str], *, device: str = "cpu"
+) -> list[np.ndarray]:
+    """States of one layer, by a loop over batches of texts of similar length.
+
+    Args:
+        features: of the encoder `transformers`.
+        texts: what is encoded.
+        device: cpu or cuda.
+    """
     import torch
     from transformers import AutoModel, AutoTokenizer
 
     folder, layer = _model("transformers", features)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    texts = [row.text for row in corpus.utterances]
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().to(device)
     order = np.argsort([len(text) for text in texts])
     states: dict[int, np.ndarray] = {}
     with torch.inference_mode():
         for first in range(0, len(texts), _BATCH):
             rows = order[first : first + _BATCH].tolist()
             batch = tokenizer([texts[k] for k in rows], padding=True, return_tensors="pt")
-            hidden = model(**batch, output_hidden_states=True).hidden_states[layer].half().numpy()
-            for k, one, mask in zip(rows, hidden, batch["attention_mask"].bool(), strict=True):
-                states[k] = one[mask.numpy()]
+            sent = batch.to(device)
+            hidden = model(**sent, output_hidden_states=True).hidden_states[layer]
+            masks = batch["attention_mask"].bool().cpu().numpy()
+            for k, one, mask in zip(rows, hidden.half().cpu().numpy(), masks, strict=True):
+                states[k] = one[mask]
+    return [states[place] for place in range(len(texts))]
 
 
 def _loop_of_whisper(features: FeaturesConfig, corpus: Corpus) -> None:
     whisper_states(features, [corpus.root / row.audio for row in corpus.utterances])
 
 
-def whisper_states(features: FeaturesConfig, files: Sequence[Path]) -> list[np.ndarray]:
+def whisper_states(
+    features: FeaturesConfig, files: Sequence[Path], *, device: str = "cpu"
+) -> list[np.ndarray]:
     """States of one layer, by a loop over batches of one length.
 
     Args:
         features: of the encoder `audio_transformers`.
         files: recordings.
+        device: cpu or cuda.
     """
     import soundfile
     import torch
@@ -137,7 +155,7 @@ def whisper_states(features: FeaturesConfig, files: Sequence[Path]) -> list[np.n
 
     folder, layer = _model("audio_transformers", features)
     extractor = AutoFeatureExtractor.from_pretrained(folder)
-    encoder = WhisperModel.from_pretrained(folder, dtype=torch.float32).encoder.eval()
+    encoder = WhisperModel.from_pretrained(folder, dtype=torch.float32).encoder.eval().to(device)
     by_length: dict[int, list[tuple[int, torch.Tensor]]] = {}
     states: dict[int, np.ndarray] = {}
     with torch.inference_mode():
@@ -156,13 +174,13 @@ def whisper_states(features: FeaturesConfig, files: Sequence[Path]) -> list[np.n
         for alike in by_length.values():
             for first in range(0, len(alike), 32):
                 some = alike[first : first + 32]
-                x = torch.cat([mel for _, mel in some])
+                x = torch.cat([mel for _, mel in some]).to(device)
                 x = torch.nn.functional.gelu(encoder.conv1(x))
                 x = torch.nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
                 x = x + encoder.embed_positions.weight[: x.shape[1]]
                 for block in encoder.layers[:layer]:
                     x = block(x, None)
-                for (place, _), one in zip(some, x.half().numpy(), strict=True):
+                for (place, _), one in zip(some, x.half().cpu().numpy(), strict=True):
                     states[place] = one
     return [states[place] for place in range(len(files))]
 

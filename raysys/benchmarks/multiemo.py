@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from raysys.batches.batch import Batch, Part, Turns
+from raysys.benchmarks.speed import gflop_of, matrix_gflops
 from raysys.losses import LossConfig, make_objective
 from raysys.losses.classification import ClassificationLoss, class_counts
 from raysys.losses.objective import Objective
@@ -27,7 +26,6 @@ MODEL = MultiemoConfig(context=("audio", "text", "video"), dropout=0.0)
 """The other defaults are the published sizes."""
 _DIALOGUES, _SHORTEST, _LONGEST, _SPEAKERS, _CLASSES = 64, 30, 50, 2, 6
 _STEPS = 4
-_SQUARE = 2048
 _SEED = 8
 """Seed that gives dialogue lengths whose sum is close to 2,600."""
 
@@ -68,12 +66,9 @@ def measure_step(
     counts = class_counts(batch.labels, _CLASSES)
     main = ClassificationLoss(0.0, torch.ones(_CLASSES))
     objective = make_objective(LossConfig(mu1=0.4, mu2=0.4), main, counts)
-    # The counter knows no fused attention on a CPU; as plain products it has the same arithmetic.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        _step(model, objective, batch)
-    gflop = counter.get_total_flops() / 1e9
+    gflop = gflop_of(lambda: _step(model, objective, batch))
     seconds = min(_step(model, objective, batch) for _ in range(_STEPS))
-    speed = _matrix_gflops()
+    speed = matrix_gflops()
     return {
         "seconds_per_step": seconds,
         "parameters": sum(weights.numel() for weights in model.parameters()),
@@ -109,14 +104,3 @@ def _step(model: Multiemo, objective: Objective, batch: Batch) -> float:
     started = time.perf_counter()
     objective(model(batch.modalities, batch.layout), batch).backward()
     return time.perf_counter() - started
-
-
-def _matrix_gflops() -> float:
-    """Speed of a large matrix product: billions of operations a second, the best of several."""
-    square = torch.randn(_SQUARE, _SQUARE)
-    best = float("inf")
-    for _ in range(_STEPS):
-        started = time.perf_counter()
-        square @ square
-        best = min(best, time.perf_counter() - started)
-    return 2 * _SQUARE**3 / best / 1e9

@@ -16,6 +16,7 @@ BENCHMARKS: Mapping[str, str] = {
         "packing",
         "batches",
         "predict",
+        "gpu",
     )
 }
 """Name -> module, whose `measure` takes (console, temporary folder) and returns what is printed as one JSON object."""

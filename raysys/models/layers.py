@@ -29,11 +29,12 @@ class AttentionPool(nn.Module):
             mask: True where an utterance has a frame.
         """
         states = self.linear(frames)
-        scores = states.new_full(mask.shape, -torch.inf)
-        scores[mask] = self.score(torch.tanh(states)).squeeze(-1)
-        weighted = states * scores.softmax(dim=1)[mask][:, None]
-        blank = states.new_zeros(len(mask), states.shape[1])
-        return blank.index_add(0, mask.nonzero()[:, 0], weighted)
+        # The number of frames is known: a GPU need not be waited for to count them, as an index by `mask` would.
+        places = torch.nonzero_static(mask, size=len(frames)).unbind(dim=1)
+        blank = states.new_full(mask.shape, -torch.inf)
+        scores = blank.index_put(places, self.score(torch.tanh(states)).squeeze(-1))
+        weighted = states * scores.softmax(dim=1)[places][:, None]
+        return states.new_zeros(len(mask), states.shape[1]).index_add(0, places[0], weighted)
 
 
 class AttentionBlock(nn.Module):

@@ -3,18 +3,13 @@
 one fold, one epoch, alone on a GPU of the cluster -> most memory that it took -> as many folds a GPU as fit
 """
 
-import math
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import ray
+from collections.abc import Sequence
 
 from raysys import gpu
+from raysys.cluster.gpus import count_gpus, most_folds, on_a_gpu
 from raysys.cluster.session import ray_session
 from raysys.config import Config
-from raysys.config.running import ClusterConfig
-from raysys.errors import PoolError, RaysysError
 from raysys.settings import replaced
 from raysys.similarity.prior import FoldPrior
 from raysys.training.memory import FoldMemory, measure_memory
@@ -55,22 +50,10 @@ def share_of(memory: FoldMemory, most: int) -> float:
     return 1 / max(1, min(fit, most))
 
 
-def folds_a_gpu(nodes: Sequence[Mapping[str, float]], cpus_per_fold: float) -> int:
-    """Folds a GPU for which a cluster's nodes have CPUs, on the node that has most of them; at least 1.
-
-    Args:
-        nodes: resources of each.
-        cpus_per_fold: of a fold.
-    """
-    able = [node["CPU"] / cpus_per_fold / node["GPU"] for node in nodes if node.get("GPU", 0) >= 1]
-    return max([1, *(math.floor(one + 1e-9) for one in able)])
-
-
 def idle_gpus(config: Config) -> str:
     """What to say where the cluster has GPUs and folds do not ask for one; empty otherwise. Ray is connected."""
-    there = ray.cluster_resources().get("GPU", 0.0)
-    asks = config.cluster.gpus_per_fold or config.training.device == "cpu"
-    if not there or asks or not _uses_gradients(config):
+    there = count_gpus()
+    if not there or config.cluster.gpus_per_fold or not _uses_gradients(config):
         return ""
     return f"note: folds train on CPUs, {there:g} GPU(s) of the cluster are idle: --{NAME} auto trains on them"
 
@@ -82,45 +65,16 @@ def _uses_gradients(config: Config) -> bool:
 def _measured_share(config: Config, data: FoldData, prior: Sequence[FoldPrior] | None) -> float:
     cluster = config.cluster
     with ray_session(cluster):
-        if not ray.cluster_resources().get("GPU", 0.0) and not cluster.max_workers:
+        if not count_gpus() and not cluster.max_workers:
             _say(f"{NAME} 0: the cluster has no GPU")
             return 0.0
-        memory = _ask(cluster, config, data, prior)
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        share = share_of(memory, folds_a_gpu(nodes, cluster.cpus_per_fold))
+        memory = on_a_gpu(measure_memory, config, data, prior, config=cluster)
+        share = share_of(memory, most_folds(cluster))
     _say(
         f"{NAME} {share:.3g}: a fold took {memory.fold_gb:.1f} of {memory.gpu_gb:.0f} GB of {memory.gpu}, "
         f"{round(1 / share)} at a time on each"
     )
     return share
-
-
-def _ask(
-    cluster: ClusterConfig, config: Config, data: FoldData, prior: Sequence[FoldPrior] | None
-) -> FoldMemory:
-    """Measure on whichever GPU is free."""
-    options = {"num_cpus": cluster.cpus_per_fold, "num_gpus": 1, "max_calls": 1, "max_retries": 0}
-    asked = ray.remote(**options)(_measure).remote(config, ray.put(data), prior)
-    try:
-        found = ray.get(asked, timeout=cluster.hello_seconds)
-    except ray.exceptions.GetTimeoutError as error:
-        ray.cancel(asked, force=True)
-        raise PoolError(
-            f"{NAME} is auto, but no GPU was free for {cluster.hello_seconds:g} s: give a number, or raise "
-            "--cluster.hello_seconds"
-        ) from error
-    if isinstance(found, RaysysError):
-        raise found
-    measured: FoldMemory = found
-    return measured
-
-
-def _measure(config: Config, data: FoldData, prior: Sequence[FoldPrior] | None) -> Any:
-    """Runs on a node with a GPU; an error is what it returns, without a traceback of Ray."""
-    try:
-        return measure_memory(config, data, prior)
-    except RaysysError as error:
-        return error
 
 
 def _say(line: str) -> None:

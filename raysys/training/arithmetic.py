@@ -29,6 +29,8 @@ def settle(config: Config) -> str:
     # Not use_deterministic_algorithms, which also notifies torch's compiler and loads it for that: seconds.
     torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
+    # By itself cuDNN would multiply in TF32, whose ten bits make a GPU's numbers others than a CPU's or an older GPU's.
+    torch.backends.cudnn.allow_tf32 = False
     share = config.cluster.gpus
     setting = "cluster.gpus_per_fold" if share else "training.device"
     device = gpu.device_for(config.training.device, setting=setting, given=share > 0)
@@ -46,7 +48,7 @@ def settled(config: Config) -> Iterator[None]:
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
     threads, exact = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     flash, efficient = cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled()
-    tries, flushes = cudnn.benchmark, _flushes_denormals()
+    tries, tf32, flushes = cudnn.benchmark, cudnn.allow_tf32, _flushes_denormals()
     share = torch.cuda.get_per_process_memory_fraction() if torch.cuda.is_initialized() else 1.0
     settle(config)
     try:
@@ -57,7 +59,7 @@ def settled(config: Config) -> Iterator[None]:
         torch.set_flush_denormal(flushes)
         cuda.enable_flash_sdp(flash)
         cuda.enable_mem_efficient_sdp(efficient)
-        cudnn.benchmark = tries
+        cudnn.benchmark, cudnn.allow_tf32 = tries, tf32
         if torch.cuda.is_initialized():
             torch.cuda.set_per_process_memory_fraction(share)
 

@@ -1,16 +1,23 @@
 """Benchmarks measure what they say: sizes and arithmetic; speeds are for people, not for tests."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from raysys import gpu
+from raysys.benchmarks.gpu import PUBLISHED, Case, Sizes, make_part, measure_on
+from raysys.benchmarks.gpu import measure as gpu_benchmark
+from raysys.benchmarks.gpu_encoders import EncoderSizes
 from raysys.benchmarks.multiemo import DIMS, MODEL, measure_step
 from raysys.benchmarks.registry import BENCHMARKS
 from raysys.commandline import parse
+from raysys.config import Config
 from raysys.errors import ConfigError, lookup
 from raysys.models.multiemo import Multiemo, MultiemoConfig
+from raysys.settings import replaced
 from raysys.storage import Folder
 from tests.unit.test_config import ROOT
 
@@ -50,6 +57,83 @@ def test_extraction_compares_what_it_has_a_loop_for(tmp_path: Path):
         importlib.import_module(BENCHMARKS["extraction"]).measure(
             config, Console(), Folder(str(tmp_path))
         )
+
+
+SMALL = Sizes(
+    {
+        "cltnet": Case(
+            {"model.name": "cltnet", "model.cltnet.channels": 6, "model.cltnet.text_dim": 5},
+            {"audio": (12, 4), "text": (6, 5)},
+            4,
+        ),
+        "multiemo": Case(
+            {
+                "model.name": "multiemo",
+                "model.multiemo.dim": 8,
+                "model.multiemo.state": 8,
+                "model.multiemo.hidden": 8,
+                "model.multiemo.layers": 1,
+                "model.multiemo.context": ("audio", "text"),
+            },
+            {"text": (1, 5), "audio": (1, 4)},
+            3,
+            turns=(3, 5),
+        ),
+    },
+    steps=2,
+    rnn=(2, 3, 4, 8),
+    matrix=64,
+    encoders=EncoderSizes(
+        text={
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+        },
+        whisper={
+            "d_model": 16,
+            "encoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2,
+            "encoder_ffn_dim": 32,
+            "decoder_layers": 1,
+        },
+        texts=6,
+        recordings=2,
+        seconds=(1, 2),
+    ),
+)
+
+
+def test_what_is_measured_on_a_gpu_works_on_a_cpu_but_for_graphs(tmp_path: Path):
+    found = measure_on("cpu", SMALL, Console(), Folder(str(tmp_path)))
+    for name in SMALL.cases:
+        figures = found[name]
+        assert figures["step"]["gflop"] > 0
+        assert figures["folds"]["processes"] > 0
+        assert figures["folds"]["threads"] > 0
+        assert "CUDA" in figures["on_one_batch"]["graph"]
+    assert found["stacked"] > 0
+    for modality in ("text", "audio"):
+        assert found["extraction"][modality]["to_loop"] > 0
+
+
+def test_without_a_gpu_the_reason_is_what_is_found(tmp_path: Path):
+    if not gpu.why_not():
+        pytest.skip("there is a GPU")
+    assert gpu_benchmark(Console(), Folder(str(tmp_path))) == {"skipped": gpu.why_not()}
+
+
+@pytest.mark.parametrize("name", PUBLISHED.cases)
+def test_a_model_on_a_gpu_is_measured_at_its_published_sizes(name: str):
+    case = PUBLISHED.cases[name]
+    config = replaced(Config(), case.settings)
+    assert config.model.name == name
+    own = getattr(config.model, name)
+    assert replace(own, **{k: v for k, v in vars(type(own)()).items() if k != "context"}) == own
+    part = make_part(case, 1, "cpu")
+    assert part.dims == {modality: dim for modality, (_, dim) in case.frames.items()}
+    assert (len(part.dialogues()) if case.turns else len(part)) == case.batch_size
 
 
 def test_an_unknown_benchmark_is_answered_with_the_nearest():

@@ -50,6 +50,7 @@ def computing() -> dict[str, object]:
         "flash": cuda.flash_sdp_enabled(),
         "efficient": cuda.mem_efficient_sdp_enabled(),
         "benchmark": torch.backends.cudnn.benchmark,
+        "tf32": torch.backends.cudnn.allow_tf32,
         "flush": bool(torch.full((1,), 1e-310, dtype=torch.float64).mul(1.0) == 0),
         "environment": dict(os.environ),
     }

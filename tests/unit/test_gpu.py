@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from raysys import gpu
+from raysys.cluster.gpus import folds_a_gpu
 from raysys.config import Config
 from raysys.config.running import ClusterConfig
 from raysys.errors import ConfigError, FoldFailedError, GpuError, GpuLostError
 from raysys.models.output import ModelOutput
 from raysys.models.probe import Probe, ProbeConfig
-from raysys.running.gpu_share import folds_a_gpu, share_of
+from raysys.running.gpu_share import share_of
 from raysys.running.plan import deciding
 from raysys.settings import replaced
 from raysys.training.arithmetic import settle
