@@ -36,6 +36,8 @@ from raysys.training.fold import make_learner
 
 _TASK = Classification(("anger", "happiness", "neutral", "sadness"))
 _FOLDS = 5
+_PATIENCE = 90
+"""Seconds for a process that compiles, or captures a graph."""
 
 
 @dataclass(frozen=True)
@@ -125,17 +127,14 @@ def measure_on(device: str, sizes: Sizes, console: Console, folder: Folder) -> d
         for name, case in sizes.cases.items():
             step = _tried(partial(_step, case, sizes.steps, device, speed), device)
             folds = _tried(partial(_folds, case, sizes.steps, device), device)
-            found[name] = {"step": step, "folds": folds}
+            once = {way: _apart(case, sizes.steps, device, way) for way in _WAYS}
+            found[name] = {"step": step, "folds": folds, "on_one_batch": once}
             console.print(f"{name}: {found[name]}")
         found["stacked"] = _tried(partial(_stacked, sizes.rnn, device), device)
         console.print(f"DialogueRNN of five folds as one: {found['stacked']}")
         encoders = partial(measure_encoders, device, sizes.encoders, speed, folder)
         found["extraction"] = _tried(encoders, device)
         console.print(f"extraction: {found['extraction']}")
-        for name, case in sizes.cases.items():  # last: a capture that fails may leave CUDA unusable
-            once = _tried(partial(_on_one_batch, case, sizes.steps, device), device)
-            found[name]["on_one_batch"] = once
-            console.print(f"{name}: {once}")
     return found
 
 
@@ -286,22 +285,39 @@ def _process(case: Case, steps: int, device: str, seed: int, barrier: Any, times
         raise
 
 
-def _on_one_batch(case: Case, steps: int, device: str) -> dict[str, Any]:
-    """How many times faster forward, losses and backward are than as they are."""
-    fold = _Fold.of(case, 1, device)
-    batch, learner = fold.batch, fold.learner
+def _apart(case: Case, steps: int, device: str, way: str) -> Any:
+    """How many times faster forward, losses and backward are in some way than as they are, or why that is not known.
+
+    In a process of its own: compiling may take longer than anybody waits, and a capture that fails may spoil CUDA.
+    """
+    if way == "graph" and device != "cuda":
+        return "only CUDA has graphs"
+    context = multiprocessing.get_context("spawn")
+    found, sends = context.Pipe(duplex=False)
+    process = context.Process(target=_on_one_batch, args=(case, steps, device, way, sends))
+    process.start()
+    sends.close()
+    try:
+        return found.recv() if found.poll(_PATIENCE) else f"took more than {_PATIENCE} s"
+    except EOFError:
+        return "its process has died"
+    finally:
+        process.kill()
+        process.join()
+
+
+def _on_one_batch(case: Case, steps: int, device: str, way: str, sends: Any) -> None:
+    """In a process of its own; see `_apart`."""
 
     def seconds(work: Callable[[], object]) -> float:
         work()
         return seconds_of(lambda: [work() for _ in range(steps)], device) / steps
 
-    plain = seconds(partial(_forward_backward, learner, batch))
-    compiled = _tried(lambda: plain / seconds(_compiled(learner, batch)), device)
-    if device == "cuda":
-        graph = _tried(lambda: plain / seconds(_captured(learner, batch)), device)
-    else:
-        graph = "only CUDA has graphs"
-    return {"seconds": plain, "compile": compiled, "graph": graph}
+    with settled(_config(case, device)):
+        fold = _Fold.of(case, 1, device)
+        batch, learner = fold.batch, fold.learner
+        plain = seconds(partial(_forward_backward, learner, batch))
+        sends.send(_tried(lambda: plain / seconds(_WAYS[way](learner, batch)), device))
 
 
 def _forward_backward(learner: Learner, batch: Batch) -> None:
@@ -326,6 +342,9 @@ def _captured(learner: Learner, batch: Batch) -> Callable[[], object]:
     with torch.cuda.graph(graph):
         _forward_backward(learner, batch)
     return graph.replay
+
+
+_WAYS = {"compile": _compiled, "graph": _captured}
 
 
 def _stacked(sizes: tuple[int, int, int, int], device: str) -> float:

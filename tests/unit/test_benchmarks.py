@@ -105,6 +105,7 @@ SMALL = Sizes(
 )
 
 
+@pytest.mark.proof("benchmarks")
 def test_what_is_measured_on_a_gpu_works_on_a_cpu_but_for_graphs(tmp_path: Path):
     found = measure_on("cpu", SMALL, Console(), Folder(str(tmp_path)))
     for name in SMALL.cases:
