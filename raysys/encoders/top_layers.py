@@ -10,6 +10,7 @@ AST's two class tokens. The store keeps what is below the top layers, so these a
 plain values builds the module again, without the pretrained files.
 """
 
+import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +23,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from raysys.encoders.adapters import LoraConfig, add_adapters, keep_adapters_alone
-from raysys.storage import bytes_digest
 
 _WAVEFORMS = {"wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat"}
 _SPECTROGRAMS = {"whisper", "audio-spectrogram-transformer"}
@@ -69,8 +69,11 @@ class TopRecipe:
     @property
     def base(self) -> str:
         """Digest of the pretrained weights, their names included."""
-        named = sorted(self.weights.items())
-        return bytes_digest(b"".join(name.encode() + value.tobytes() for name, value in named))
+        total = hashlib.sha256()
+        for name, value in sorted(self.weights.items()):
+            total.update(name.encode())
+            total.update(np.ascontiguousarray(value).data)
+        return total.hexdigest()
 
     def build(self) -> "TopLayers":
         """The module, with the pretrained weights where there are such, and new adapters in it where it has some.
