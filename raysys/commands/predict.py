@@ -82,6 +82,8 @@ def predict_command(given: argparse.Namespace) -> int:
         _say(console, f"picture      {given.picture}")
     if line := scores_line(ensemble, found.labelled):
         _say(console, line)
+    if ensemble.tested:
+        _say(console, f"tested       {ensemble.tested}")
     for reason in found.reasons[:_NAMED]:
         _say(console, f"not read     {reason}")
     if len(found.reasons) > _NAMED:

@@ -13,6 +13,8 @@ from raysys.config.running import TrackingConfig
 from raysys.corpus.table import Utterance, text_key
 from raysys.encoders.encoder import Encoder
 from raysys.errors import ConfigError, StorageError
+from raysys.report.headline import on_test_parts
+from raysys.report.results import read_result
 from raysys.sealed import read_sealed
 from raysys.storage import Folder, named_folder
 from raysys.tasks.task import Task
@@ -39,6 +41,8 @@ class Ensemble:
     members: tuple[Member, ...]
     learnt: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Key of an utterance of the training corpus, by samples, picture or text -> folds that trained or chose by it."""
+    tested: str = ""
+    """How the run did on its test parts; empty where that is not known."""
 
     @property
     def config(self) -> Config:
@@ -106,7 +110,16 @@ def load_ensemble(place: str, runs: Folder, *, fold: int | None = None) -> Ensem
     top = folder if folder.exists("folds.json") else Folder(folder.uri.rsplit("/", 1)[0])
     is_handed_on = folder.exists("folds.json") and not folder.exists("run.json")
     name = members[0].bundle.config.name if is_handed_on else folder.name
-    return Ensemble(name if fold is None else f"{name}, fold {fold}", members, _learnt(top))
+    title = name if fold is None else f"{name}, fold {fold}"
+    return Ensemble(title, members, _learnt(top), _tested(folder))
+
+
+def _tested(folder: Folder) -> str:
+    """See `Ensemble`; a damaged or older result costs this line alone."""
+    try:
+        return on_test_parts(read_result(folder)) if folder.exists("result.json") else ""
+    except StorageError:
+        return ""
 
 
 def run_of(place: str, runs: Folder) -> Folder:

@@ -46,6 +46,17 @@ def _chance(result: TrialResult, metric: Metric) -> tuple[str, str]:
     )
 
 
+def on_test_parts(result: Result) -> str:
+    """How what was trained did on its test parts, for those who are going to believe what it predicts."""
+    if not isinstance(result, TrialResult):
+        return headline(result)
+    metric = next(one for one in result.metrics if one.name == TASKS[result.task].main)
+    guessed, warned = _chance(result, metric)
+    return f"{headline(result)} on its test parts{guessed}" + (
+        f". {warned}".rstrip() if warned else ""
+    )
+
+
 def inputs_for(modalities: Sequence[str]) -> str:
     """What `jobs.predict` takes after the run, for a model that reads these."""
     kinds = {"audio": " FILE.wav", "image": " FILE.png", "video": " FILE.mp4"}

@@ -41,13 +41,15 @@ def without_ray() -> dict[str, str]:
 def test_the_same_probabilities_all_the_way(tmp_path: Path, cache_root: Path):
     (tmp_path / "demo.yaml").write_text(SETTINGS.replace("max_epochs: 8", "max_epochs: 2"))
     said = job("jobs.cross_validate", "demo.yaml", *storage(tmp_path, cache_root), home=tmp_path)
-    assert "next         python -m jobs.predict" in said
+    assert f"next         {sys.executable} -m jobs.predict" in said
     random, texts = np.random.default_rng(0), ["I am so glad", "leave me alone", "well then"]
     for k in range(3):
         soundfile.write(tmp_path / f"{k}.wav", random.normal(size=24000) / 20, 16000)
     files = [str(tmp_path / f"{k}.wav") for k in range(3)]
     spoken = [part for text in texts for part in ("--text", text)]
-    job("jobs.predict", "demo", *files, *spoken, "--out", "own.csv", home=tmp_path)
+    said = job("jobs.predict", "demo", *files, *spoken, "--out", "own.csv", home=tmp_path)
+    assert "tested       UA " in said
+    assert "on its test parts; chance 16.7" in said
     own = pandas.read_csv(tmp_path / "own.csv")
     columns = [name for name in own if name.startswith("p_")]
     assert set(own["members"]) == {5}
