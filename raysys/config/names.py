@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from raysys.encoders.encoder import EncoderConfig
 from raysys.errors import ConfigError, nearest
 from raysys.settings import field_names, holder_of, value_of
 
@@ -103,11 +104,27 @@ def check_effect(config: Any, name: str, *, where: str, beside: Collection[str] 
         idle |= {f"{group}.{other}": values for other, values in off.items()}
     if group.startswith("model.") and group not in ("model.options", f"model.{config.model.name}"):
         idle["model.name"] = (config.model.name,)
+    _check_encodes(config, name, where=where)
     for other, values in idle.items():
         if other not in beside and value_of(config, other) in values:
             raise ConfigError(
                 f"{where}: '{name}' does nothing while {other} is {value_of(config, other)!r}: set --{other} too"
             )
+
+
+def _check_encodes(config: Any, name: str, *, where: str) -> None:
+    """Refuse a setting of an encoder that encodes nothing."""
+    group, encoder = (*name.split("."), "")[:2]
+    kind = type(getattr(config.features, encoder, None))
+    if group != "features" or not issubclass(kind, EncoderConfig):
+        return
+    read = [m for m in kind.modalities if m in config.model.modalities]
+    if all(config.features.encoder_of(modality) != encoder for modality in read):
+        chosen = [f"features.{m} is {config.features.encoder_of(m)}" for m in read]
+        why = " and ".join(chosen) or f"the model reads no {' or '.join(kind.modalities)}"
+        which = (read or list(kind.modalities))[0]
+        remedy = f"--features.{which} {encoder}" if read else "--model.modalities"
+        raise ConfigError(f"{where}: '{name}' does nothing while {why}: set {remedy} too")
 
 
 def typed(config: Any, name: str, value: Any, *, where: str) -> Any:

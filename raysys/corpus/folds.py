@@ -7,9 +7,9 @@ The validation part chooses epochs and configurations; the test part is read onc
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -31,6 +31,9 @@ FoldKey = tuple[int, int]
 class FoldsConfig:
     """How utterances are divided into train, val and test."""
 
+    idle: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        "n_splits": {"method": ("leave_one_group_out", "official")}
+    }
     method: Literal["stratified_group", "leave_one_group_out", "official"] = "stratified_group"
     """stratified_group (scikit-learn's StratifiedGroupKFold), leave_one_group_out (a fold a group), or official (the
     corpus' own train, val and test: one fold, or those of EmoBox; a val part that is not there is taken from train)."""

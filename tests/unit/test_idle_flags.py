@@ -15,6 +15,20 @@ from raysys.commandline import parse
             "'training.share_of' does nothing while training.share",
         ),
         (["--model.mat.hidden", "32"], "does nothing while model.name is 'cltnet'"),
+        (
+            ["--features.transformers.max_tokens", "64"],
+            "does nothing while features.text is hashed: set --features.text transformers too",
+        ),
+        (
+            ["--model.modalities", "[text]", "--features.logmel.n_mels", "40"],
+            "does nothing while the model reads no audio: set --model.modalities too",
+        ),
+        (["--features.logmel.n_mels", "40"], ""),
+        (
+            ["--folds.n_splits", "4", "--folds.method", "leave_one_group_out"],
+            "'folds.n_splits' does nothing while folds.method is 'leave_one_group_out'",
+        ),
+        (["--folds.n_splits", "4"], ""),
         (["--balance.method", "pdds", "--balance.top_up", "{happiness: 60}"], ""),
         (["--loss.mu1", "0.2", "--search.space", "{loss.mu1: {low: 0, high: 0.3}}"], ""),
     ],
