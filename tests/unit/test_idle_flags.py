@@ -28,7 +28,7 @@ from raysys.commandline import parse
             ["--folds.n_splits", "4", "--folds.method", "leave_one_group_out"],
             "'folds.n_splits' does nothing while folds.method is 'leave_one_group_out'",
         ),
-        (["--folds.n_splits", "4"], ""),
+        (["--folds.n_splits", "4", "--folds.method", "stratified_group"], ""),
         (["--balance.method", "pdds", "--balance.top_up", "{happiness: 60}"], ""),
         (["--loss.mu1", "0.2", "--search.space", "{loss.mu1: {low: 0, high: 0.3}}"], ""),
     ],
