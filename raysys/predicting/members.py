@@ -7,12 +7,13 @@ folds.json, utterances.json -> which of them may speak of an utterance of the tr
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from raysys.config import Config
 from raysys.config.running import TrackingConfig
 from raysys.corpus.table import Utterance, text_key
 from raysys.encoders.encoder import Encoder
-from raysys.errors import ConfigError, StorageError
+from raysys.errors import ConfigError, FeatureError, StorageError
 from raysys.report.headline import on_test_parts
 from raysys.report.results import read_result
 from raysys.sealed import read_sealed
@@ -59,6 +60,11 @@ class Ensemble:
         """Modality that is read -> its encoder, loaded once."""
         config = self.config
         return {m: config.features.build(m) for m in config.model.modalities}
+
+    @cached_property
+    def fingerprints(self) -> Mapping[str, Any]:
+        """Modality that is read -> fingerprint of its encoder as it is now."""
+        return {modality: encoder.fingerprint() for modality, encoder in self.encoders.items()}
 
     def may_speak(self, row: Utterance, perceived: str) -> tuple[list[int], str]:
         """Places of the members that have not learnt from an utterance, and what its reader must know.
@@ -112,6 +118,36 @@ def load_ensemble(place: str, runs: Folder, *, fold: int | None = None) -> Ensem
     name = members[0].bundle.config.name if is_handed_on else folder.name
     title = name if fold is None else f"{name}, fold {fold}"
     return Ensemble(title, members, _learnt(top), _tested(folder))
+
+
+def check_encoders(bundle: Bundle, fingerprints: Mapping[str, Any]) -> None:
+    """Refuse encoders whose weights, or other files, are not those that a model was trained above.
+
+    Versions and code may differ: a model outlives them.
+
+    Args:
+        bundle: of the model.
+        fingerprints: modality -> that of its encoder as it is now.
+
+    Raises:
+        FeatureError: files are others.
+    """
+    for modality, trained in bundle.encoders.items():
+        if _files(fingerprints[modality]) != _files(trained):
+            group = bundle.config.features.encoder_of(modality)
+            place = getattr(bundle.config.features.encoder(modality), "model", group)
+            raise FeatureError(
+                f"the {modality} encoder at {place} has other files than it had when the model was trained, so that "
+                "predictions would mean nothing: put those back there"
+            )
+
+
+def _files(fingerprint: Any) -> Any:
+    """Digests of an encoder's files in its fingerprint, whatever it is wrapped in."""
+    if not isinstance(fingerprint, Mapping):
+        return None
+    own = {name: fingerprint[name] for name in ("files", "weights") if name in fingerprint}
+    return own or _files(fingerprint.get("of"))
 
 
 def _tested(folder: Folder) -> str:

@@ -24,7 +24,7 @@ from raysys.encoders.encoder import FRAMED, Encoder, Frames
 from raysys.encoders.extraction import Unreadable, encode_portion, portions, read_portion
 from raysys.encoders.ragged import Ragged
 from raysys.errors import ConfigError, CorpusError, FeatureError
-from raysys.predicting.members import Ensemble
+from raysys.predicting.members import Ensemble, check_encoders
 from raysys.training.arithmetic import settled
 from raysys.training.bundle import unlabelled_part
 
@@ -252,6 +252,7 @@ def _members(
         }
     places = _places(rows) if config.model.chosen.reads_dialogues and _has_dialogues(rows) else None
     for member in ensemble.members:
+        check_encoders(member.bundle, ensemble.fingerprints)
         for modality, dim in member.bundle.dims.items():
             if features[modality].dim != dim:
                 raise FeatureError(

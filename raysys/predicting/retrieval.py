@@ -30,7 +30,7 @@ from raysys.errors import ConfigError
 from raysys.losses import LossConfig
 from raysys.models.emotion_space import load_space
 from raysys.predicting.inputs import SOUNDS
-from raysys.predicting.members import trained_folds
+from raysys.predicting.members import check_encoders, trained_folds
 from raysys.predictions import read_predictions
 from raysys.storage import Folder, resolve_folder
 from raysys.tasks.exhibits import Table
@@ -118,8 +118,9 @@ def _features(bundle: Bundle, query: Sequence[str]) -> dict[str, Ragged]:
     )
     row = Utterance("query", text=given.get("text", ""), audio=audio, image=image)
     features = {}
-    for modality in bundle.dims:
-        encoder = config.features.build(modality)
+    encoders = {modality: config.features.build(modality) for modality in bundle.dims}
+    check_encoders(bundle, {modality: one.fingerprint() for modality, one in encoders.items()})
+    for modality, encoder in encoders.items():
         (frames,) = encode_rows(encoder, [row], Path("/"))
         stored = as_stored(frames, encoder, row)
         features[modality] = Ragged.of(stored, np.array([len(frames)], dtype=np.int64))
