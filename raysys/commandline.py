@@ -357,8 +357,8 @@ def _one_line(error: Exception, preset: Path | None) -> str:
             "ablation.variants: an entry is NAME: {settings: {setting: value}, published: PER CENT}"
         )
     message = re.sub(
-        r"Does not validate against any of the Union subtypes .* Given value: ",
-        "Expected another kind of value than ",
+        r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: ",
+        lambda found: f"Expected {found[1].replace(', typing', ' or typing')}, given ",
         message,
     )
     message = re.sub(r"<class '(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")

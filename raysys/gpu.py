@@ -4,11 +4,13 @@ import gc
 import os
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from raysys.errors import GpuError
 
+Device = Literal["auto", "cpu", "cuda"]
 GB = 1e9
 """A gigabyte: 10^9 bytes."""
 _CONTEXT_GB = 0.7

@@ -10,13 +10,15 @@ installed there, or as a module in the folder that the job uploads.
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, RaysysError, nearest
 from raysys.settings import from_dict
 
 T = TypeVar("T")
@@ -50,6 +52,29 @@ class PlugIns(Mapping[str, T]):
         if not place:
             raise KeyError(name)
         return _imported(name, place, self._base)
+
+
+@contextmanager
+def blamed(name: str, kind: type[RaysysError]) -> Iterator[None]:
+    """Whatever a plug-in's code raises inside is said in a line, with the place in its own file.
+
+    Args:
+        name: of the plug-in.
+        kind: of the error that is raised in its place; errors of raysys stay as they are.
+    """
+    try:
+        yield
+    except RaysysError:
+        raise
+    except Exception as error:  # it is somebody else's code
+        own = getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
+        steps = traceback.extract_tb(error.__traceback__)
+        last = next((one for one in reversed(steps) if one.filename == own), steps[-1])
+        where = f"{Path(last.filename).name}, line {last.lineno}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise kind(
+            f"plug-in '{name}' failed: {reason} ({where}); --debug shows its traceback"
+        ) from error
 
 
 def configured(kind: type[T], options: Mapping[str, Any], setting: str) -> T:
@@ -104,23 +129,27 @@ def _module(name: str, place: str) -> Any:
     module = place.partition(":")[0]
     if "" not in sys.path:  # a console script does not look where it is started
         sys.path.append("")
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"plug-in '{name}': {error}: install its package, or start where its module is"
-        ) from error
+    with blamed(place, ConfigError):
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            own = module == error.name or module.startswith(f"{error.name}.")
+            remedy = "install its package, or start where its module is" if own else "install that"
+            raise ConfigError(f"plug-in '{name}': {error}: {remedy}") from error
 
 
 def _imported(name: str, place: str, base: type | None) -> Any:
     module, _, own = place.partition(":")
     found = getattr(_module(name, place), own, None)
     if found is None:
-        raise ConfigError(f"plug-in '{name}': {module} has no {own}")
+        known = [one for one in vars(_module(name, place)) if not one.startswith("_")]
+        raise ConfigError(f"plug-in '{name}': {module} has no {own}: {nearest(own, known)}")
     fits = callable(found) if base is None else isinstance(found, type) and issubclass(found, base)
     if not fits:
         wanted = (
             "a function" if base is None else f"a subclass of {base.__module__}.{base.__name__}"
         )
-        raise ConfigError(f"plug-in '{name}' must be {wanted}, written package.module:Name")
+        raise ConfigError(
+            f"plug-in '{name}' is a {type(found).__name__}, but must be {wanted}, written package.module:Name"
+        )
     return found

@@ -8,13 +8,17 @@ What is answered, and the interface itself, it is given.
 import errno
 import logging
 import socket
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from raysys.cluster.session import ray_session
+import ray
+
+from raysys.cluster.nodes import count_slots
+from raysys.cluster.session import ray_address, ray_session
 from raysys.config.running import ClusterConfig
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, PoolError
 
 _WAIT_SECONDS = 0.01
 """Longest wait for others to be answered together with."""
@@ -82,6 +86,8 @@ def serve_until_interrupted(
     *,
     host: str,
     port: int,
+    replicas: int,
+    takes: Mapping[str, float],
     ready: Callable[[], None],
 ) -> None:
     """Serve an application until Ctrl-C or SIGTERM.
@@ -91,14 +97,17 @@ def serve_until_interrupted(
         config: which Ray.
         host: on which it listens.
         port: on which it listens.
+        replicas: how many there are.
+        takes: what each takes: resource of Ray -> amount.
         ready: called when it answers.
 
     Raises:
         ConfigError: the port is in use, or Ray Serve is not installed.
-        PoolError: Ray cannot be reached.
+        PoolError: Ray cannot be reached, or a local one has no room for the replicas.
     """
     _refuse_taken(host, port)
     with ray_session(config):
+        _check_room(replicas, takes, grows=bool(ray_address(config)))
         made = application()
         from ray import serve
 
@@ -115,6 +124,23 @@ def serve_until_interrupted(
             print("ended")
         finally:
             serve.shutdown()
+
+
+def _check_room(replicas: int, takes: Mapping[str, float], *, grows: bool) -> None:
+    """Refuse replicas for which there is no room, or say that they wait for nodes where a cluster may grow."""
+    asked = {name: amount for name, amount in takes.items() if amount}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not asked or count_slots(nodes, asked) >= replicas:
+        return
+    has = ray.cluster_resources()
+    each = ", ".join(f"{amount:g} {name}" for name, amount in asked.items())
+    there = ", ".join(f"{has.get(name, 0.0):g} {name}" for name in asked)
+    told = f"{replicas} replica(s) take {each} each, Ray has {there}"
+    if not grows:
+        raise PoolError(
+            f"{told}: lower --replicas, --cpus or --gpus, or set --address to a cluster"
+        )
+    print(f"{told}: waiting for nodes", file=sys.stderr)
 
 
 def _refuse_taken(host: str, port: int) -> None:

@@ -129,8 +129,12 @@ def _own_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, handler)
 
 
-def check_cluster(config: ClusterConfig) -> None:
+def check_cluster(config: ClusterConfig, device: str = "auto") -> None:
     """What can be said of the cluster without Ray.
+
+    Args:
+        config: address, and GPUs of a fold.
+        device: on which folds train.
 
     Raises:
         PoolError: no cluster is at its address, or folds ask for a GPU and this machine has none for a local Ray.
@@ -139,10 +143,16 @@ def check_cluster(config: ClusterConfig) -> None:
         return
     if address := ray_address(config):
         check_address(address)
-    elif config.gpus and (reason := gpu.why_not()):
+    elif (config.gpus or device == "cuda") and (reason := gpu.why_not()):
+        asks = (
+            f"cluster.gpus_per_fold is {config.gpus:g}"
+            if config.gpus
+            else "training.device is cuda"
+        )
+        instead = "0 or auto" if config.gpus else "auto or cpu"
         raise PoolError(
-            f"cluster.gpus_per_fold is {config.gpus:g}, but PyTorch can use no GPU on this machine "
-            f"({reason}): set it to 0 or auto, or --cluster.address to a cluster that has some"
+            f"{asks}, but PyTorch can use no GPU on this machine ({reason}): set it to {instead}, or "
+            "--cluster.address to a cluster that has some"
         )
 
 

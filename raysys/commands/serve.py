@@ -77,5 +77,7 @@ def serve_command(args: dict[str, Any], *, host: str, port: int, address: str) -
         ClusterConfig(address=address),
         host=host,
         port=port,
+        replicas=int(args.get("replicas", 1)),
+        takes={"CPU": float(args.get("cpus", 1)), "GPU": float(args.get("gpus", 0))},
         ready=ready,
     )

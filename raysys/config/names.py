@@ -80,8 +80,8 @@ def check_name(name: str, known: dict[str, type | None], *, where: str) -> None:
         raise ConfigError(f"{where}: '{name}' is a group of settings: name one of them")
     if name not in free or name in _FIXED:
         raise ConfigError(
-            f"{where}: '{name}' is the same for all trials: name settings of {', '.join(_GROUPS)} (but not "
-            f"{' or '.join(sorted(_FIXED))})"
+            f"{where}: '{name}' is the same for all that share corpus, features and folds: name settings of "
+            f"{', '.join(_GROUPS)} (but not {' or '.join(sorted(_FIXED))}), or compare separate runs by jobs.compare"
         )
 
 

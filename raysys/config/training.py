@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from raysys.gpu import Device
 from raysys.settings import require
 
 Keep = Literal["best", "last"]
@@ -78,7 +79,7 @@ class TrainingConfig:
     (all together no more than half of the memory that the fold has there); more are read from disk batch by batch."""
     checkpoint_every: int = 1
     """Epochs between checkpoints; a fold that lost its worker resumes from the last one."""
-    device: str = "auto"
+    device: Device = "auto"
     """auto (CUDA when the fold was given one), cpu or cuda."""
 
     def __post_init__(self) -> None:

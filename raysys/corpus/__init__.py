@@ -31,8 +31,8 @@ from raysys.corpus.naming import FOLDER, Recipe, load_recipe
 from raysys.corpus.ratings import RatingsConfig
 from raysys.corpus.recipe import RecipeConfig
 from raysys.corpus.table import Corpus, RawCorpus, Utterance
-from raysys.errors import lookup
-from raysys.plugins import PlugIns
+from raysys.errors import CorpusError, lookup
+from raysys.plugins import PlugIns, blamed
 from raysys.storage import Folder
 
 READERS: Mapping[str, Callable[[SourceConfig, Any, Folder], RawCorpus]] = {
@@ -120,8 +120,20 @@ def read_raw(source: SourceConfig, config: SourceConfig, cache: Folder) -> RawCo
         CorpusError: anything that the reader cannot read.
     """
     reader = lookup(PlugIns(READERS, "raysys.corpora"), source.name, kind="corpus")
-    own = config.options if source.name not in READERS else getattr(config, source.name, None)
-    return reader(source, own, cache)
+    if source.name in READERS:
+        return reader(source, getattr(config, source.name, None), cache)
+    with blamed(source.name, CorpusError):
+        found = reader(source, config.options, cache)
+    if not isinstance(found, RawCorpus):
+        raise CorpusError(
+            f"plug-in '{source.name}' returned a {type(found).__name__}, but must return a "
+            "raysys.corpus.table.RawCorpus"
+        )
+    if len(found.origin) != len(found.utterances):
+        raise CorpusError(
+            f"plug-in '{source.name}' gave {len(found.origin)} origins for {len(found.utterances)} utterances: one each"
+        )
+    return found
 
 
 def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> tuple[Utterance, ...]:

@@ -15,6 +15,7 @@ from raysys.encoders.hashed import HashedConfig
 from raysys.encoders.image_transformers import ImageTransformersConfig
 from raysys.encoders.logmel import LogmelConfig
 from raysys.encoders.opensmile import OpensmileConfig
+from raysys.encoders.plugged import Plugged
 from raysys.encoders.pooled import Pooled
 from raysys.encoders.precomputed import PrecomputedConfig
 from raysys.encoders.progress import extraction_shown
@@ -25,7 +26,7 @@ from raysys.encoders.top_layers import TopRecipe
 from raysys.encoders.training_data import trained_on
 from raysys.encoders.transformers import TransformersConfig
 from raysys.encoders.visextnet import VisextnetConfig
-from raysys.errors import ConfigError, DamagedError, lookup
+from raysys.errors import ConfigError, DamagedError, lookup, nearest
 from raysys.plugins import PlugIns, configured
 from raysys.settings import digest, groups_with, require
 from raysys.storage import Folder
@@ -87,6 +88,10 @@ class FeaturesConfig:
             require(pool == 1, "features.pool_frames", pool, rule)
             rule = "train or none where layers of the audio encoder are trained"
             require(self.normalise != "speaker", "features.normalise", self.normalise, rule)
+        if unknown := [name for name in self.options if name not in STREAMS]:
+            raise ConfigError(
+                f"features.options has '{unknown[0]}': {nearest(unknown[0], STREAMS)}"
+            )
         for modality in ("audio", "text", "image"):
             file, encoder = getattr(self.precomputed, modality), getattr(self, modality)
             rule = (
@@ -117,9 +122,12 @@ class FeaturesConfig:
         own: EncoderConfig | None = getattr(self, name, None)
         if own is not None:
             return own
-        if modality not in kind.modalities:
+        able = getattr(kind, "modalities", ())
+        if not isinstance(able, tuple) or modality not in able:
+            told = " and ".join(able) if isinstance(able, tuple) and able else repr(able)
             raise ConfigError(
-                f"features.{modality} is {name}, which encodes {' and '.join(kind.modalities)}"
+                f"features.{modality} is {name}, which encodes {told}: choose another, or give its class `modalities` "
+                f"with '{modality}'"
             )
         return configured(kind, self.options.get(modality, {}), f"features.options.{modality}")
 
@@ -137,7 +145,9 @@ class FeaturesConfig:
             ConfigError: there is none of that name.
             FeatureError: its model or file cannot be used.
         """
-        encoder = self.encoder(modality).build(modality)
+        config = self.encoder(modality)
+        own = modality not in STREAMS or hasattr(self, self.encoder_of(modality))
+        encoder = config.build(modality) if own else Plugged(config, modality)
         if change is not None:
             encoder = Augmented(encoder, change, copy=copy)
         pools = self.pool_frames > 1 and modality in TIMED

@@ -38,15 +38,9 @@ class LoraConfig:
     targets: Targets = "attention"
     """Where adapters are: attention (queries and values), feed_forward, or all."""
 
-    def __post_init__(self) -> None:
-        require(0 <= self.rank <= 1024, "features.*.lora.rank", self.rank, "0 to 1024")
-        require(self.alpha >= 1, "features.*.lora.alpha", self.alpha, "1 or more")
-        rule = "0 or more, below 1"
-        require(0 <= self.dropout < 1, "features.*.lora.dropout", self.dropout, rule)
-
 
 def check_lora(group: str, lora: LoraConfig, finetune_layers: int) -> None:
-    """Refuse adapters where no layer is trained.
+    """Refuse adapters that cannot be, and those where no layer is trained.
 
     Args:
         group: of the encoder's settings.
@@ -54,8 +48,12 @@ def check_lora(group: str, lora: LoraConfig, finetune_layers: int) -> None:
         finetune_layers: its layers that are trained.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: see above.
     """
+    name = f"features.{group}.lora"
+    require(0 <= lora.rank <= 1024, f"{name}.rank", lora.rank, "0 to 1024")
+    require(lora.alpha >= 1, f"{name}.alpha", lora.alpha, "1 or more")
+    require(0 <= lora.dropout < 1, f"{name}.dropout", lora.dropout, "0 or more, below 1")
     if lora.rank and not finetune_layers:
         raise ConfigError(
             f"features.{group}.lora.rank is {lora.rank}, but no layer is trained: set "

@@ -35,6 +35,7 @@ from raysys.encoders.pretrained import (
 from raysys.encoders.top_layers import TopRecipe, recipe_of
 from raysys.encoders.waveform import Samples
 from raysys.errors import FeatureError
+from raysys.gpu import Device
 from raysys.settings import require
 
 _GROUP = "audio_transformers"
@@ -73,7 +74,7 @@ class AudioTransformersConfig(EncoderConfig):
     """Most audio in one forward pass, of utterances of one length."""
     precision: Precision = "float32"
     """Type of weights and states: float32; on a GPU also float16 or bfloat16."""
-    device: str = "auto"
+    device: Device = "auto"
     """auto (CUDA when there is one), cpu or cuda."""
 
     def __post_init__(self) -> None:

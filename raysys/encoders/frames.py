@@ -12,6 +12,7 @@ from typing import ClassVar
 from raysys.encoders.encoder import EncoderConfig, code_digest
 from raysys.encoders.film import read_frames
 from raysys.encoders.film_encoder import FilmEncoder
+from raysys.gpu import Device
 from raysys.settings import require
 
 
@@ -24,7 +25,7 @@ class FramesConfig(EncoderConfig):
     """Safetensors of a ResNet with 1,000 outputs in torchvision's layout: a file, or a folder with one."""
     frames: int = 20
     """Frames an utterance, at even distances."""
-    device: str = "auto"
+    device: Device = "auto"
     """auto (CUDA when there is one), cpu or cuda."""
 
     def __post_init__(self) -> None:

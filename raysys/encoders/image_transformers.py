@@ -25,6 +25,7 @@ from raysys.encoders import pretrained
 from raysys.encoders.encoder import Encoder, EncoderConfig, Frames, Source, code_digest
 from raysys.encoders.pretrained import Precision, PretrainedModel
 from raysys.errors import FeatureError
+from raysys.gpu import Device
 from raysys.settings import require
 
 _GROUP = "image_transformers"
@@ -47,7 +48,7 @@ class ImageTransformersConfig(EncoderConfig):
     """Pictures in one forward pass."""
     precision: Precision = "float32"
     """Type of weights and states: float32; on a GPU also float16 or bfloat16."""
-    device: str = "auto"
+    device: Device = "auto"
     """auto (CUDA when there is one), cpu or cuda."""
 
     def __post_init__(self) -> None:

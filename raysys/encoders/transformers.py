@@ -32,6 +32,7 @@ from raysys.encoders.pretrained import (
 )
 from raysys.encoders.top_layers import TopRecipe, recipe_of
 from raysys.errors import FeatureError
+from raysys.gpu import Device
 from raysys.settings import require
 
 _GROUP = "transformers"
@@ -65,7 +66,7 @@ class TransformersConfig(EncoderConfig):
     """Most tokens (padding included) in one forward pass."""
     precision: Precision = "float32"
     """Type of weights and states: float32; on a GPU also float16 or bfloat16."""
-    device: str = "auto"
+    device: Device = "auto"
     """auto (CUDA when there is one), cpu or cuda."""
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from raysys.encoders import faces, film
 from raysys.encoders.encoder import EncoderConfig, Frames, code_digest
 from raysys.encoders.faces import FaceDetector
 from raysys.encoders.film_encoder import FilmEncoder
+from raysys.gpu import Device
 from raysys.settings import require
 
 
@@ -41,7 +42,7 @@ class VisextnetConfig(EncoderConfig):
     """Least certainty of a face, from 0 to 1."""
     margin: float = 0.2
     """What is kept around a face, as a share of its size, on each side; 0 in the authors' code."""
-    device: str = "auto"
+    device: Device = "auto"
     """auto (CUDA when there is one), cpu or cuda."""
 
     def __post_init__(self) -> None:

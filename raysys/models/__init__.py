@@ -65,6 +65,8 @@ class ModelConfig:
         kind = model_names().get(self.name)  # an unknown name is answered where it is looked up
         if kind is None:
             return
+        if self.is_plugin:
+            _ = self.chosen  # options that it has not are refused here
         if kind.reads_formats:
             for name in self.modalities:
                 parts = name.split(PERSPECTIVE, maxsplit=1)

@@ -30,7 +30,7 @@ class ModelOutput:
 class ModelSettings:
     """Settings of a model, which make it; a base without fields, since the command line takes plain dataclasses."""
 
-    reads_dialogues: ClassVar[bool]
+    reads_dialogues: ClassVar[bool] = False
     """Whether its batches must be whole dialogues, with their layout."""
     reads: ClassVar[tuple[str, ...]] = ("audio", "text", "video", "image")
     """Modalities that it can read."""

@@ -89,7 +89,7 @@ def look_ahead(config: Config) -> None:
         PoolError: the cluster cannot be reached, or this machine lacks the GPU that a fold asks for.
     """
     connect(config.tracking, resolve_folder(config.storage.runs))
-    check_cluster(config.cluster)
+    check_cluster(config.cluster, config.training.device)
 
 
 def carry_out(

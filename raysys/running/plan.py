@@ -24,6 +24,7 @@ from raysys.encoders.cost import EncoderCost, encoder_cost
 from raysys.encoders.encoder import STREAMS
 from raysys.errors import ConfigError, lookup
 from raysys.models import model_names
+from raysys.models.plugged import try_model
 from raysys.report.groups import check_groups
 from raysys.running.code import own_code, plugin_code
 from raysys.running.features import changed_copies, normalised, prepare_store
@@ -198,6 +199,10 @@ def make_plan(
     )
     copies, copied = changed_copies(corpus, config, cache, trained, features)
     tops = config.features.tops(config.model.modalities)
+    if config.model.is_plugin:
+        dims = {m: features[m].dim - (m in tops) for m in config.model.modalities}
+        settings, name = config.model.chosen, config.model.name
+        try_model(settings, name, dims=dims, n_outputs=task.width)
     data = FoldData(task, features, store.encoders, targets, every, corpus.places, tops, copies)
     known = None if prior is None else list(prior.values)
     config = find_start(config, corpus, folds)

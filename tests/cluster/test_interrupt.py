@@ -63,7 +63,7 @@ def test_an_interrupted_run_is_marked_cleaned_up_and_resumed_to_identical_number
     record = json.loads((folds / "run.json").read_text())
     client = MlflowClient(f"sqlite:///{home}/runs/mlflow.db")
     assert status == 130
-    assert "--resume finishes the run" in printed
+    assert "with --resume finishes it" in printed
     assert "Traceback" not in printed
     assert record["status"] == client.get_run(record["run_id"]).info.status == "KILLED"
 

@@ -11,7 +11,7 @@ import torch
 import raysys
 from raysys.config import Config
 from raysys.corpus.table import Utterance
-from raysys.encoders.adapters import LoraConfig
+from raysys.encoders.adapters import LoraConfig, check_lora
 from raysys.encoders.encoder import EncoderConfig
 from raysys.encoders.extraction import encode_rows
 from raysys.encoders.top_layers import TopLayers
@@ -162,5 +162,5 @@ def test_what_makes_no_sense_is_refused_with_the_remedy(models: dict[str, str]):
     with pytest.raises(ConfigError, match="no layer is trained: set --features.transformers.fine"):
         TransformersConfig(lora=LoraConfig(rank=8))
     for wrong in ({"rank": -1}, {"rank": 8, "alpha": 0}, {"rank": 8, "dropout": 1.0}):
-        with pytest.raises(ConfigError, match=rf"features\.\*\.lora\.{list(wrong)[-1]} is"):
-            LoraConfig(**wrong)
+        with pytest.raises(ConfigError, match=rf"features\.bert\.lora\.{list(wrong)[-1]} is"):
+            check_lora("bert", LoraConfig(**wrong), 1)

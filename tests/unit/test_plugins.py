@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from raysys import plugins
 from raysys.commandline import parse
 from raysys.config import Config
 from raysys.corpus import CorpusConfig, read_raw
-from raysys.errors import ConfigError
+from raysys.corpus.table import Utterance
+from raysys.encoders.extraction import encode_rows
+from raysys.errors import ConfigError, CorpusError, FeatureError
+from raysys.models.plugged import try_model
 from raysys.running.code import plugin_code
 from raysys.search.space import make_space
-from raysys.settings import replaced
+from raysys.settings import digest, replaced
 from raysys.storage import Folder
 from tests.plugins import write_plugins
 
@@ -142,3 +146,170 @@ def test_every_module_of_a_plugins_package_counts(tmp_path: Path, monkeypatch: p
     assert {str(one.relative_to(package)) for one in found} == {
         "__init__.py", "deep/__init__.py", "deep/model.py", "helper.py",
     }  # fmt: skip
+
+
+BROKEN = """
+import numpy as np
+import torch
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mine import Letters, LettersConfig, MeansConfig
+from raysys.models.output import ModelOutput
+
+
+def raises(source, options, cache):
+    return {}["lines"]
+
+
+def nothing(source, options, cache):
+    return None
+
+
+class Flat(Letters):
+    def encode(self, items):
+        for k, _ in enumerate(items):
+            yield k, np.zeros(3)
+
+
+class Fewer(Letters):
+    def encode(self, items):
+        yield from list(super().encode(items))[:-1]
+
+
+class Raises(Letters):
+    def read(self, source, root):
+        return {}["nothing"]
+
+
+@dataclass(frozen=True)
+class FlatConfig(LettersConfig):
+    def build(self, modality):
+        return Flat(self)
+
+
+@dataclass(frozen=True)
+class FewerConfig(LettersConfig):
+    def build(self, modality):
+        return Fewer(self)
+
+
+@dataclass(frozen=True)
+class RaisesConfig(LettersConfig):
+    def build(self, modality):
+        return Raises(self)
+
+
+@dataclass(frozen=True)
+class NoneConfig(LettersConfig):
+    def build(self, modality):
+        return None
+
+
+class Mute(torch.nn.Module):
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, modalities, layout):
+        return self.answer
+
+
+@dataclass(frozen=True)
+class NoModel(MeansConfig):
+    def build(self, modalities, *, dims, n_outputs):
+        return None
+
+
+@dataclass(frozen=True)
+class TupleModel(MeansConfig):
+    def build(self, modalities, *, dims, n_outputs):
+        return Mute((torch.zeros(2, n_outputs),))
+
+
+@dataclass(frozen=True)
+class ShortModel(MeansConfig):
+    def build(self, modalities, *, dims, n_outputs):
+        return Mute(ModelOutput(torch.zeros(2, n_outputs - 1), torch.zeros(2, 3), {}))
+
+
+@dataclass(frozen=True)
+class RaisingModel(MeansConfig):
+    def build(self, modalities, *, dims, n_outputs):
+        return torch.nn.Linear(-1, n_outputs)
+"""
+
+
+@pytest.fixture
+def broken(module: Path) -> Iterator[None]:
+    (module.parent / "broken.py").write_text(BROKEN)
+    yield
+    sys.modules.pop("broken", None)
+
+
+@pytest.mark.parametrize(
+    "reader, said",
+    [
+        ("raises", r"plug-in 'broken:raises' failed: KeyError: 'lines' \(broken.py, line 12\)"),
+        (
+            "nothing",
+            "plug-in 'broken:nothing' returned a NoneType, but must return a raysys.corpus",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("broken")
+def test_what_fails_in_a_reader_is_a_line_with_its_place(reader: str, said: str, tmp_path: Path):
+    config = config_of("--corpus.name", f"broken:{reader}", "--corpus.root", str(tmp_path / "data"))
+    with pytest.raises(CorpusError, match=said):
+        read_with(config.corpus, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "encoder, said",
+    [
+        ("FlatConfig", r"encode yielded \[3\] for an item, but must yield an array \[time, dim\]"),
+        ("FewerConfig", "encode yielded nothing for 1 of 2 items: each must be yielded once"),
+        ("RaisesConfig", r"failed: KeyError: 'nothing' \(broken.py, line"),
+        ("NoneConfig", "build returned a NoneType, but must return a raysys.encoders"),
+    ],
+)
+@pytest.mark.usefixtures("broken")
+def test_what_fails_in_an_encoder_is_a_line_with_its_place(encoder: str, said: str):
+    config = config_of("--features.text", f"broken:{encoder}")
+    rows = [Utterance("a", text="how"), Utterance("b", text="so")]
+    with pytest.raises(FeatureError, match=said):
+        encode_rows(config.features.build("text"), rows, Path())
+
+
+@pytest.mark.usefixtures("broken")
+def test_two_encoders_never_share_features():
+    built = [
+        config_of("--features.text", f"{name}Config").features.build("text")
+        for name in ("mine:Letters", "broken:Flat", "broken:Fewer")
+    ]
+    prints = [one.features.build("text").fingerprint() for one in configs]
+    assert len({digest(one) for one in prints}) == 3
+
+
+@pytest.mark.parametrize(
+    "model, said",
+    [
+        ("NoModel", "build returned a NoneType"),
+        ("TupleModel", "forward returned a tuple"),
+        ("ShortModel", r"logits of 2 utterances are \[2, 2\], but must be \[2, 3\]"),
+        ("RaisingModel", "failed: RuntimeError: .*negative dimension"),
+    ],
+)
+@pytest.mark.usefixtures("broken")
+def test_what_fails_in_a_model_is_a_line(model: str, said: str):
+    settings = config_of("--model.name", f"broken:{model}").model.chosen
+    with pytest.raises(ConfigError, match=said):
+        try_model(settings, f"broken:{model}", dims={"text": 4}, n_outputs=3)
+
+
+@pytest.mark.usefixtures("module")
+def test_a_model_that_works_is_left_as_it_is():
+    settings = config_of().model.chosen
+    before = torch.random.get_rng_state()
+    try_model(settings, "mine:MeansConfig", dims={"text": 4, "audio": 5}, n_outputs=3)
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from jobs.predict import main
 from raysys.commands.tune import tune
 from raysys.config import Config
 from raysys.corpus.table import Utterance
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, FeatureError
 from raysys.predicting import large
 from raysys.predicting.inputs import in_windows, read_inputs
+from raysys.predicting.members import check_encoders
 from raysys.predicting.model import Model
 from raysys.predicting.transcribe import Transcriber, with_texts
+from raysys.training.bundle import load_bundle
 from tests.conftest import ROOT, SHARED
 from tests.here import do_folds_here, small_study
 
@@ -300,3 +303,14 @@ def test_what_the_guide_shows_works(
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "jobs/README.md", "exec"), {})
     assert "a.wav" in capsys.readouterr().out
+
+
+def test_encoders_with_other_files_than_the_model_was_trained_above_are_refused():
+    bundle = load_bundle(Path(__file__).parents[1] / "kept" / "cross_validation" / "fold_0")
+    trained = {"encoder": "whisper", "files": {"model.safetensors": "1"}, "code": "old"}
+    bundle = replace(bundle, encoders={"audio": {"pool_frames": 2, "of": trained}})
+    newer = {**trained, "code": "new"}
+    check_encoders(bundle, {"audio": {"pool_frames": 2, "of": newer}})
+    other = {**newer, "files": {"model.safetensors": "2"}}
+    with pytest.raises(FeatureError, match="the audio encoder at .* has other files than it had"):
+        check_encoders(bundle, {"audio": {"pool_frames": 2, "of": other}})

@@ -25,7 +25,7 @@ BAD = {
     "no space": ({}, "search.space is empty"),
     "unknown field": (ranges(loss__mu3=(0, 1)), "did you mean 'loss.mu2'"),
     "group": (ranges(loss=(0, 1)), "is a group"),
-    "fixed": (ranges(folds__n_splits=(2, 5)), "the same for all trials"),
+    "fixed": (ranges(folds__n_splits=(2, 5)), "the same for all that share"),
     "judge": ({"training.keep": Distribution(choices=("best", "last"))}, "no score can choose it"),
     "empty range": (ranges(loss__mu1=(0.4, 0.4)), "low 0.4 must be below high 0.4"),
     "outside": (ranges(loss__mu1=(-0.5, 0.4)), "loss.mu1 is -0.5, but must be in [0, 1]"),
