@@ -283,10 +283,8 @@ def test_what_fails_in_an_encoder_is_a_line_with_its_place(encoder: str, said: s
 
 @pytest.mark.usefixtures("broken")
 def test_two_encoders_never_share_features():
-    built = [
-        config_of("--features.text", f"{name}Config").features.build("text")
-        for name in ("mine:Letters", "broken:Flat", "broken:Fewer")
-    ]
+    names = ("mine:Letters", "broken:Flat", "broken:Fewer")
+    configs = [config_of("--features.text", f"{name}Config") for name in names]
     prints = [one.features.build("text").fingerprint() for one in configs]
     assert len({digest(one) for one in prints}) == 3
 
