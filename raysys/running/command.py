@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from raysys.cluster.session import check_cluster
+from raysys.cluster.session import check_cluster, ray_address
 from raysys.config import Config
+from raysys.encoders.pretrained import torch_device
 from raysys.errors import DamagedError, StorageError, TrackingError
 from raysys.report.results import Result, read_result
 from raysys.report.terminal import print_audit, print_result
@@ -87,9 +88,13 @@ def look_ahead(config: Config) -> None:
     Raises:
         TrackingError: MLflow does not answer.
         PoolError: the cluster cannot be reached, or this machine lacks the GPU that a fold asks for.
+        FeatureError: this machine lacks the GPU that an encoder asks for, which predictions will need too.
     """
     connect(config.tracking, resolve_folder(config.storage.runs))
     check_cluster(config.cluster, config.training.device)
+    for modality in () if ray_address(config.cluster) else config.model.modalities:
+        if getattr(config.features.encoder(modality), "device", "auto") == "cuda":
+            torch_device(config.features.encoder_of(modality), "cuda")
 
 
 def carry_out(
