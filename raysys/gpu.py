@@ -36,9 +36,8 @@ def why_not() -> str:
 
 def is_there() -> bool:
     """Whether this process may see a GPU of this machine, whatever PyTorch makes of it."""
-    hidden = (
-        os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-    )  # as Ray sets it for work that asked for none
+    # Ray empties it for work that asked for no GPU.
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
     return Path(_DEVICES).exists() and not hidden
 
 

@@ -140,9 +140,10 @@ def _module(name: str, place: str) -> Any:
 
 def _imported(name: str, place: str, base: type | None) -> Any:
     module, _, own = place.partition(":")
-    found = getattr(_module(name, place), own, None)
+    there = _module(name, place)
+    found = getattr(there, own, None)
     if found is None:
-        known = [one for one in vars(_module(name, place)) if not one.startswith("_")]
+        known = [one for one in vars(there) if not one.startswith("_")]
         raise ConfigError(f"plug-in '{name}': {module} has no {own}: {nearest(own, known)}")
     fits = callable(found) if base is None else isinstance(found, type) and issubclass(found, base)
     if not fits:

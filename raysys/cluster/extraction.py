@@ -19,6 +19,7 @@ import numpy as np
 import ray
 import torch
 
+from raysys.cluster.gpus import count_gpus
 from raysys.cluster.nodes import slots
 from raysys.cluster.pool import STANDING
 from raysys.cluster.session import ray_address, ray_session
@@ -121,7 +122,7 @@ def _pipeline(
     quiet()
     workers = max(1, min(cluster.workers or slots(cluster), len(portions)))
     gpus = cluster.gpus
-    there = int(ray.cluster_resources().get("GPU", 0.0))
+    there = int(count_gpus())
     if uses_gpu and there and not gpus:
         gpus, workers = 1.0, min(workers, there)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 
+from raysys.cluster.nodes import node_resources
 from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError, RaysysError
 
@@ -17,8 +18,7 @@ def count_gpus() -> float:
 
 def most_folds(config: ClusterConfig) -> int:
     """See `folds_a_gpu`, of the nodes that are there."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return folds_a_gpu(nodes, config.cpus_per_fold)
+    return folds_a_gpu(node_resources(), config.cpus_per_fold)
 
 
 def folds_a_gpu(nodes: Sequence[Mapping[str, float]], cpus_per_fold: float) -> int:

@@ -67,8 +67,12 @@ def release_orphans() -> None:
 
 def slots(config: ClusterConfig) -> int:
     """Folds that fit into the cluster at the same time: a fold takes all that it needs from one node."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return count_slots(nodes, resources(config))
+    return count_slots(node_resources(), resources(config))
+
+
+def node_resources() -> list[dict[str, float]]:
+    """Resources of each node that is there."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def count_slots(nodes: Sequence[Mapping[str, float]], asked: Mapping[str, float]) -> int:
@@ -110,7 +114,7 @@ def resources(config: ClusterConfig) -> dict[str, float]:
 
 def lacks(config: ClusterConfig, workers: int) -> str:
     """What was asked for, what there is, and the remedy."""
-    asked, has = _describe(resources(config)), _describe(ray.cluster_resources())
+    asked, has = describe(resources(config)), describe(ray.cluster_resources())
     flags = ["cluster.workers"] if workers > 1 else []
     flags += ["cluster.cpus_per_fold"] if config.cpus_per_fold > 1 or not config.gpus else []
     flags += ["cluster.gpus_per_fold"] if config.gpus else []
@@ -122,13 +126,18 @@ def in_use(config: ClusterConfig) -> str:
     """What the cluster has, what of it is in use, and what a fold waits for."""
     has, free = ray.cluster_resources(), ray.available_resources()
     used = {name: amount - free.get(name, 0.0) for name, amount in has.items()}
-    return f"{_describe(used)} of {_describe(has)} are in use, and a fold asks for {_describe(resources(config))}"
+    return f"{describe(used)} of {describe(has)} are in use, and a fold asks for {describe(resources(config))}"
 
 
 def _fit(node: Mapping[str, float], asked: Mapping[str, float]) -> int:
     return min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items())
 
 
-def _describe(resources: Mapping[str, float]) -> str:
+def describe(resources: Mapping[str, float]) -> str:
+    """CPUs and GPUs for people; what is not there is left out.
+
+    Args:
+        resources: of Ray -> amount.
+    """
     known = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if name in resources]
     return ", ".join(known) or "no CPU"

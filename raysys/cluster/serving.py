@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from raysys.cluster.nodes import count_slots
+from raysys.cluster.nodes import count_slots, describe, node_resources
 from raysys.cluster.session import ray_address, ray_session
 from raysys.config.running import ClusterConfig
 from raysys.errors import ConfigError, PoolError
@@ -107,7 +107,7 @@ def serve_until_interrupted(
     """
     _refuse_taken(host, port)
     with ray_session(config):
-        _check_room(replicas, takes, grows=bool(ray_address(config)))
+        check_room(replicas, takes, grows=bool(ray_address(config)))
         made = application()
         from ray import serve
 
@@ -126,16 +126,22 @@ def serve_until_interrupted(
             serve.shutdown()
 
 
-def _check_room(replicas: int, takes: Mapping[str, float], *, grows: bool) -> None:
-    """Refuse replicas for which there is no room, or say that they wait for nodes where a cluster may grow."""
+def check_room(replicas: int, takes: Mapping[str, float], *, grows: bool) -> None:
+    """Refuse replicas for which there is no room, or say that they wait for nodes where a cluster may grow.
+
+    Args:
+        replicas: how many there are.
+        takes: what each takes: resource of Ray -> amount.
+        grows: whether nodes may join.
+
+    Raises:
+        PoolError: there is no room, and none will be.
+    """
     asked = {name: amount for name, amount in takes.items() if amount}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not asked or count_slots(nodes, asked) >= replicas:
+    if not asked or count_slots(node_resources(), asked) >= replicas:
         return
-    has = ray.cluster_resources()
-    each = ", ".join(f"{amount:g} {name}" for name, amount in asked.items())
-    there = ", ".join(f"{has.get(name, 0.0):g} {name}" for name in asked)
-    told = f"{replicas} replica(s) take {each} each, Ray has {there}"
+    has = describe(ray.cluster_resources())
+    told = f"asked for {replicas} x {describe(asked)}, the cluster has {has}"
     if not grows:
         raise PoolError(
             f"{told}: lower --replicas, --cpus or --gpus, or set --address to a cluster"

@@ -189,14 +189,7 @@ def make_plan(
     features = normalised(store, corpus, config)
     every = tuple(itertools.chain(folds, *divided.inner))
     targets = task.targets(corpus)
-    trained = (
-        [np.arange(len(corpus))]
-        if whole
-        else [
-            np.concatenate([fold.train, fold.val] if config.training.refit else [fold.train])
-            for fold in every
-        ]
-    )
+    trained = [np.arange(len(corpus))] if whole else [_trained_on(fold, config) for fold in every]
     copies, copied = changed_copies(corpus, config, cache, trained, features)
     tops = config.features.tops(config.model.modalities)
     if config.model.is_plugin:
@@ -238,6 +231,11 @@ def make_plan(
         identity,
     )
     return replace(plan, audit=(*audit, *plan.check_share(config)))
+
+
+def _trained_on(fold: Fold, config: Config) -> Int64[np.ndarray, " row"]:
+    """Rows from which a fold's model gets gradients."""
+    return np.concatenate([fold.train, fold.val]) if config.training.refit else fold.train
 
 
 @dataclass(frozen=True)

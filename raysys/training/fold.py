@@ -179,7 +179,7 @@ def _train(
         prior=fold_task.prior,
         folder=folder,
         on_epoch=on_epoch,
-        tops={str(m): data.tops[m] for m in config.model.modalities if m in data.tops},
+        tops=data.tops_of(config),
     )
 
 
@@ -342,7 +342,7 @@ def _bundle(
         learner.model,
         normalisers,
         learner.fitted,
-        {m: data.tops[m] for m in modalities if m in data.tops},
+        data.tops_of(config),
     )
 
 

@@ -61,7 +61,7 @@ def _one_epoch(config: Config, data: FoldData, prior: FoldPrior | None, device: 
         parts(fold.val),
         parts(fold.test),
     )
-    tops = {str(m): data.tops[m] for m in config.model.modalities if m in data.tops}
+    tops = data.tops_of(config)
     learner = make_learner(config, data.task, fold=fold.index, train=train, prior=prior, tops=tops)
     train_epoch(learner, train, config)
     validate(learner, data.task, val, config)

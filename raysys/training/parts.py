@@ -40,6 +40,10 @@ class FoldData:
     copies: tuple[Ragged, ...] = ()
     """Audio of changed copies of the utterances that are trained on, each as long as the corpus."""
 
+    def tops_of(self, config: Config) -> dict[str, TopRecipe]:
+        """Modality that a config's model reads -> the layers of its encoder that are trained, where there are such."""
+        return {str(m): self.tops[m] for m in config.model.modalities if m in self.tops}
+
 
 @dataclass(frozen=True)
 class Parts:

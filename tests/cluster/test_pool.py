@@ -15,6 +15,7 @@ import ray
 
 from raysys.cluster.ledger import Event
 from raysys.cluster.pool import FoldPool, _own_folder
+from raysys.cluster.serving import check_room
 from raysys.config.running import ClusterConfig
 from raysys.errors import PoolError
 from tests.cluster.command import wait_for
@@ -149,6 +150,18 @@ def test_a_pool_without_room_says_what_it_asked_for_and_what_there_is(tmp_path: 
     ):
         pool.submit([Errand("t", 0)])
         finish(pool, 1)
+
+
+def test_replicas_without_room_are_refused_where_nothing_grows_and_said_elsewhere(
+    capfd: pytest.CaptureFixture[str],
+):
+    takes = {"CPU": 1.0, "GPU": 0.0}
+    check_room(2, takes, grows=False)
+    for replicas, more in ((3, {}), (1, {"GPU": 1.0})):
+        with pytest.raises(PoolError, match="the cluster has 2 CPU: lower --replicas, --cpus or"):
+            check_room(replicas, takes | more, grows=False)
+    check_room(3, takes, grows=True)
+    assert "asked for 3 x 1 CPU, the cluster has 2 CPU: waiting for nodes" in capfd.readouterr().err
 
 
 def test_a_gpu_that_no_node_has_is_said_at_once_where_nothing_brings_one(

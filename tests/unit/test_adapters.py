@@ -22,7 +22,7 @@ from raysys.training.parts import FoldData
 from tests.pretrained import AUDIO_TYPES, TEXT_TYPES, make_audio_model, make_text_model
 from tests.unit.test_top_layers import config_of
 from tests.unit.test_training import FOLD, N, go_on, task
-from tests.unit.test_tuned import WORDS, above, tuned
+from tests.unit.test_tuned import WORDS, above, assert_halves_make_the_whole, tuned
 
 TYPES = (*AUDIO_TYPES, *TEXT_TYPES)
 
@@ -127,13 +127,7 @@ def config_with(small: Config, folder: Path) -> Config:
 def test_stopping_and_resuming_equals_going_on(
     small: Config, tmp_path: Path, text: FoldData, text_model: Path
 ):
-    config = config_with(small, text_model)
-    run_fold(task(config, tmp_path / "whole"), text, go_on)
-    stopped = run_fold(task(config, tmp_path / "halves"), text, lambda record: record.epoch < 2)
-    assert stopped.stopped
-    run_fold(task(config, tmp_path / "halves"), text, go_on)
-    for name in ("weights.safetensors", "test_embeddings.npy", "test_probabilities.npy"):
-        assert (tmp_path / "halves" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert_halves_make_the_whole(config_with(small, text_model), text, tmp_path)
 
 
 def test_a_bundle_holds_adapters_and_predicts_on_the_weights_they_were_trained_on(

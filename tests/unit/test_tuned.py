@@ -45,14 +45,18 @@ def tuned(small: Config, **changes: object) -> Config:
     return with_training(small, **{"max_epochs": 4, "encoder_learning_rate": 0.001, **changes})
 
 
-def test_stopping_and_resuming_equals_going_on(small: Config, tmp_path: Path, text: FoldData):
-    config = tuned(small)
-    run_fold(task(config, tmp_path / "whole"), text, go_on)
-    stopped = run_fold(task(config, tmp_path / "halves"), text, lambda record: record.epoch < 2)
+def assert_halves_make_the_whole(config: Config, data: FoldData, root: Path) -> None:
+    """A fold that is stopped after two epochs and resumed leaves the bytes of one that goes on."""
+    run_fold(task(config, root / "whole"), data, go_on)
+    stopped = run_fold(task(config, root / "halves"), data, lambda record: record.epoch < 2)
     assert stopped.stopped
-    run_fold(task(config, tmp_path / "halves"), text, go_on)
+    run_fold(task(config, root / "halves"), data, go_on)
     for name in ("weights.safetensors", "test_embeddings.npy", "test_probabilities.npy"):
-        assert (tmp_path / "halves" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (root / "halves" / name).read_bytes() == (root / "whole" / name).read_bytes()
+
+
+def test_stopping_and_resuming_equals_going_on(small: Config, tmp_path: Path, text: FoldData):
+    assert_halves_make_the_whole(tuned(small), text, tmp_path)
 
 
 def test_a_bundle_holds_the_trained_layers(small: Config, tmp_path: Path, text: FoldData):
