@@ -45,7 +45,7 @@ class Case:
     """A model and random batches of the kind that it is published with."""
 
     settings: Mapping[str, Any]
-    """Of the config."""
+    """Settings of the config that differ from the defaults."""
     frames: Mapping[str, tuple[int, int]]
     """Modality -> frames of an utterance at most (a third of them at least), and their width."""
     batch_size: int
@@ -60,7 +60,7 @@ class Sizes:
 
     cases: Mapping[str, Case]
     steps: int
-    """Of an epoch."""
+    """Batches of an epoch."""
     rnn: tuple[int, int, int, int] = (6, 64, 50, 256)
     """Streams, dialogues, turns and width of a DialogueRNN."""
     matrix: int = 8192

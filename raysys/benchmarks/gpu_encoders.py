@@ -45,7 +45,7 @@ class EncoderSizes:
     texts: int = 4000
     recordings: int = 400
     seconds: tuple[int, int] = (2, 8)
-    """Of a recording, at least and at most."""
+    """Length of a recording, at least and at most."""
 
 
 def measure_encoders(
