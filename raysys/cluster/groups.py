@@ -33,7 +33,9 @@ _FAILED_STARTS = 3
 @dataclass
 class _Group:
     node: str
+    workers: int
     ranks: range
+    """Of the tasks that its workers do at the same time, one or more each."""
     thread: threading.Thread | None = None
     failure: BaseException | None = None
     leaving: bool = False
@@ -97,6 +99,7 @@ class WorkerGroups:
         most: workers that are wanted at most.
         folder: on this machine, for Ray Train's own state; workers report nothing to it.
         settings: of `worker_loop`, but for the ranks.
+        together: tasks that a worker does at the same time.
         marker: path of a file that every node must see; empty for none.
     """
 
@@ -108,9 +111,11 @@ class WorkerGroups:
         most: int,
         folder: Path,
         settings: dict[str, Any],
+        together: int = 1,
         marker: str = "",
     ) -> None:
         self._queue = queue
+        self._together = together
         self._marker = marker
         self._seeing = {ray.get_runtime_context().get_node_id()}
         """Nodes that are known to see the marker."""
@@ -118,7 +123,7 @@ class WorkerGroups:
         self.wanted = min(config.workers or most, most)
         """Workers at most."""
         self._folder = folder
-        self._settings = settings
+        self._settings = settings | {"together": together}
         self._groups: list[_Group] = []
         self._next_rank = 0
         self._demand = _Demand(resources(config))
@@ -196,7 +201,7 @@ class WorkerGroups:
                 self._seeing.add(node)
             self._start_group(node, count)
         self.waits = self.has_room and not self._groups
-        there = sum(len(group.ranks) for group in self._groups if not group.leaving)
+        there = sum(group.workers for group in self._groups if not group.leaving)
         self._demand.state(min(self.wanted, self._config.max_workers) - there)
 
     def _greet(self) -> None:
@@ -220,8 +225,8 @@ class WorkerGroups:
         staying = [group for group in self._groups if not group.leaving]
         taken, coming = Counter[str](), Counter[str]()
         for group in staying:
-            taken[group.node] += len(group.ranks)
-            coming[group.node] += len(group.ranks) - len(group.greeted)
+            taken[group.node] += group.workers
+            coming[group.node] += group.workers - len(group.greeted) // self._together
         room = {name: one.free - coming[name] for name, one in nodes.items() if not one.leaving}
         count = self.wanted - taken.total()
         return divide(room, taken, count, self._config.placement)
@@ -230,8 +235,9 @@ class WorkerGroups:
         return max(1, min(self.wanted, _slots(nodes)))
 
     def _start_group(self, node: str, count: int) -> None:
-        group = _Group(node, range(self._next_rank, self._next_rank + count))
-        self._next_rank += count
+        end = self._next_rank + count * self._together
+        group = _Group(node, count, range(self._next_rank, end))
+        self._next_rank = end
         name = f"worker-group-{group.ranks.start}"
         group.thread = threading.Thread(target=self._fit, args=[group], name=name, daemon=True)
         self._groups.append(group)
@@ -245,7 +251,7 @@ class WorkerGroups:
                 train_loop_config={"settings": ray.cloudpickle.dumps(settings)},
                 backend_config=ApartConfig(),
                 scaling_config=ScalingConfig(
-                    num_workers=len(group.ranks),
+                    num_workers=group.workers,
                     use_gpu=self._config.gpus > 0,
                     resources_per_worker=resources(self._config),
                     placement_strategy="PACK",

@@ -52,8 +52,10 @@ class FoldPool:
     Args:
         work: what a worker does with a task.
         config: workers, resources of each, attempts, deadline.
-        most_tasks: no more workers than this are started.
+        most_tasks: no more workers than these need are started.
         shared: what all tasks share; put into the object store once.
+        together: tasks that a worker does at the same time, in threads.
+        marker: see `WorkerGroups`.
 
     A pool that outlives a command is given to the next one by `lend`: the names of trials and what they share are those
     of one loan.
@@ -66,18 +68,21 @@ class FoldPool:
         *,
         most_tasks: int,
         shared: Any = None,
+        together: int = 1,
         marker: str = "",
     ) -> None:
-        self._config = config
+        self._config = config = config.for_worker(together)
+        self._together = together
         self._aside, self._lock = _own_folder()
         self.queue = start_queue(config.max_attempts, self._aside)
         settings = {"queue": self.queue, "work": work}
         self._groups = WorkerGroups(
             self.queue,
             config,
-            most=most_tasks,
+            most=-(-most_tasks // together),
             folder=self._aside / "train",
             settings=settings,
+            together=together,
             marker=marker,
         )
         self._loans = 0
@@ -93,7 +98,7 @@ class FoldPool:
     @property
     def workers(self) -> int:
         """Folds that can be done at the same time, as the cluster is now."""
-        return self._groups.workers
+        return self._groups.workers * self._together
 
     def __enter__(self) -> "FoldPool":
         if not self._groups.has_room:

@@ -9,6 +9,8 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 import ray
@@ -62,11 +64,22 @@ def worker_loop(packed: dict[str, bytes]) -> None:
 
     Args:
         packed: `settings`, pickled so that Ray's own processes need not import what is in it: `queue` (actor
-            handle), `work` (a `Work`) and `first_rank` (of the group, among all workers that the pool ever had).
+            handle), `work` (a `Work`), `first_rank` (of the group, among all that the pool ever had) and `together`
+            (tasks that it does at the same time, in threads: to the queue, each is a worker with a rank of its own).
     """
     settings = ray.cloudpickle.loads(packed["settings"])
-    queue, work = settings["queue"], settings["work"]
-    rank = settings["first_rank"] + ray.train.get_context().get_world_rank()
+    count = settings["together"]
+    first = settings["first_rank"] + ray.train.get_context().get_world_rank() * count
+    do_tasks = partial(_do_tasks, settings["queue"], settings["work"])
+    if count == 1:
+        do_tasks(first)
+        return
+    with ThreadPoolExecutor(count) as threads:
+        list(threads.map(do_tasks, range(first, first + count)))
+
+
+def _do_tasks(queue: Any, work: Work, rank: int) -> None:
+    """One task after the other, until the queue closes."""
     token = uuid.uuid4().hex
     known, shared = "", None
     ray.get(queue.hello.remote(rank, token, os.getpid()))

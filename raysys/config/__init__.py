@@ -81,6 +81,7 @@ class Config:
         require(pairs, "loss.mu2", self.loss.mu2, rule)
         self._check_task()
         self._check_attention()
+        self._check_together()
 
     def _check_numbers(self) -> None:
         """No setting is infinite, or so large that nobody can have meant it."""
@@ -193,6 +194,22 @@ class Config:
         )
         attends = self.model.chosen.attends(modalities)
         require(attends, "tracking.attention", given, rule)
+
+    def _check_together(self) -> None:
+        """Folds that a process trains together are on one GPU, and have something to do together."""
+        folds, share = self.training.together, self.cluster.gpus
+        if folds == 1 or self.model.name not in model_names():
+            return
+        reason = self.model.chosen.why_apart(self.model.modalities)
+        if reason:
+            raise ConfigError(
+                f"training.together is {folds}, but {self.model.name} gains nothing by it: {reason}: set it to 1, "
+                "and --cluster.gpus_per_fold to a fraction or auto, which puts several folds on a GPU"
+            )
+        rule = (
+            f"{1 / folds:.3g} or less (or auto) with training.together {folds}: they are on one GPU"
+        )
+        require(share * folds <= 1 + 1e-9, "cluster.gpus_per_fold", share, rule)
 
     def _check_task(self) -> None:
         lookup(TASKS, self.task, kind="task")

@@ -29,6 +29,7 @@ _FIXED = {
     "training.device",
     "training.seeds",
     "training.start_from",
+    "training.together",
 }
 
 

@@ -1,7 +1,7 @@
 """Settings of where and how much: search, cluster, files, MLflow."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from raysys.errors import ConfigError, nearest
@@ -184,7 +184,8 @@ class ClusterConfig:
     address: str = ""
     """Ray address. Empty: RAY_ADDRESS (set inside a Ray job), else a local Ray that ends with the command."""
     workers: int = 0
-    """Folds trained at the same time; 0 is as many as the cluster has room for."""
+    """Worker processes, each with one fold at a time (training.together: more); 0 is as many as the cluster has room
+    for."""
     max_workers: int = 0
     """An autoscaler is asked for nodes for so many workers, where there are folds for them; 0 asks for none."""
     placement: Literal["spread", "pack"] = "spread"
@@ -215,6 +216,14 @@ class ClusterConfig:
     def gpus(self) -> float:
         """GPU of a worker as a number; with auto 0, until `raysys.running.gpu_share` has measured it."""
         return 0.0 if self.gpus_per_fold == "auto" else self.gpus_per_fold
+
+    def for_worker(self, folds: int) -> "ClusterConfig":
+        """What a worker that trains several folds at a time takes: a GPU's shares of all, the CPU cores of one.
+
+        Args:
+            folds: at a time.
+        """
+        return self if folds == 1 else replace(self, gpus_per_fold=min(1.0, self.gpus * folds))
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,10 @@ class TrainingConfig:
     resident_gb: float = 8.0
     """Frames of a modality and part up to so many GB (10^9 bytes) are copied into memory, the GPU's where there is one
     (all together no more than half of the memory that the fold has there); more are read from disk batch by batch."""
+    together: int = 1
+    """Folds (of any seeds and trials) that one process trains at the same time, with their loops of small products done
+    as one: for GPUs with few CPU cores. Each ends by itself, and its numbers are those of a fold alone but for their
+    last digits. For multiemo; other models say why not."""
     checkpoint_every: int = 1
     """Epochs between checkpoints; a fold that lost its worker resumes from the last one."""
     device: Device = "auto"
@@ -84,6 +88,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         require(1 <= self.seeds <= 100, "training.seeds", self.seeds, "1 to 100")
+        require(1 <= self.together <= 64, "training.together", self.together, "1 to 64")
         for name in ("max_epochs", "patience", "batch_size", "checkpoint_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), ">= 1")
         for name in ("learning_rate", "encoder_learning_rate"):

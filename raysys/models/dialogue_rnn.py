@@ -5,14 +5,22 @@
 A stream is one modality read in one direction; each has its own weights. Python loops over turns and nothing else:
 dialogues and streams go through side by side, and what does not depend on the loop (the inputs' part of every gate) is
 computed before it in one product. Emotion states have a loop of their own, after that of global and party states, so
-that all party states are such an input.
+that all party states are such an input. A launch of the loop costs the same however many streams it has, so folds that
+are trained together (`raysys.together`) read their dialogues in one loop over the streams of all.
 """
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from raysys.together import is_seated, jointly
 
 
 class StreamedGru(nn.Module):
@@ -65,6 +73,15 @@ class StreamedGru(nn.Module):
         return torch.lerp(new, state, torch.sigmoid(z + z_inner))
 
 
+class Noise(NamedTuple):
+    """What states are multiplied by in training, drawn before the loops: 0, or 1 / (1 - dropout)."""
+
+    first: Float[Tensor, "turn 2 stream dialogue state"]
+    """For global and party states."""
+    second: Float[Tensor, "turn stream dialogue state"]
+    """For emotion states."""
+
+
 class DialogueRnn(nn.Module):
     """Global, party and emotion states of every turn, one direction a stream.
 
@@ -96,37 +113,132 @@ class DialogueRnn(nn.Module):
         self,
         inputs: Float[Tensor, "stream dialogue turn dim"],
         speakers: Int64[Tensor, "stream dialogue turn"],
+        noise: Noise | None = None,
     ) -> Float[Tensor, "stream dialogue turn state"]:
         """Emotion states e of every turn; those of padding turns, at the end of a dialogue, mean nothing.
 
         Args:
             inputs: utterance vectors.
             speakers: who speaks, as numbers from 0; a stream that reads backwards has them backwards.
+            noise: drawn before by `draw`; None draws in the loops, the same.
         """
         streams, dialogues, turns, _ = inputs.shape
         # unbind, since a slice a turn would fill a gradient of all turns each
         for_global = self.global_cell.before(inputs).unbind()
         for_party = self.party_cell.before(inputs).unbind()
-        speaks = nn.functional.one_hot(speakers).to(inputs.dtype).unbind(dim=2)
+        speaks = functional.one_hot(speakers).to(inputs.dtype).unbind(dim=2)
         blank = inputs.new_zeros(streams, dialogues, self.state)
         parties = inputs.new_zeros(streams, dialogues, speaks[0].shape[-1], self.state)
+        drops = (
+            [self.dropout] * (2 * turns) if noise is None else _applied(noise.first.flatten(0, 1))
+        )
         overall, history = blank, _History(blank)
         spoken = []
         for turn in range(turns):
             who = speaks[turn][..., None]
             own = (parties * who).sum(dim=2)
             context = history.read()
-            overall = self.dropout(self.global_cell(for_global[turn], overall, own))
+            overall = drops[2 * turn](self.global_cell(for_global[turn], overall, own))
             history.add(overall, torch.bmm(overall, self.attention))
-            own = self.dropout(self.party_cell(for_party[turn], own, context))
+            own = drops[2 * turn + 1](self.party_cell(for_party[turn], own, context))
             parties = torch.lerp(parties, own[:, :, None].expand_as(parties), who)
             spoken.append(own)
         for_emotion = self.emotion_cell.before(torch.stack(spoken, dim=2)).unbind()
+        drops = [self.dropout] * turns if noise is None else _applied(noise.second)
         emotion, states = blank, []
         for turn in range(turns):
-            emotion = self.dropout(self.emotion_cell(for_emotion[turn], emotion))
+            emotion = drops[turn](self.emotion_cell(for_emotion[turn], emotion))
             states.append(emotion)
         return torch.stack(states, dim=2)
+
+    def draw(self, inputs: Float[Tensor, "stream dialogue turn dim"]) -> Noise | None:
+        """What the loops over some inputs would draw, in their order; None where nothing is dropped.
+
+        Args:
+            inputs: see `forward`.
+        """
+        if not self.training or not self.dropout.p:
+            return None
+        streams, dialogues, turns, _ = inputs.shape
+        ones = inputs.new_ones(streams, dialogues, self.state)
+        first = torch.stack([self.dropout(ones) for _ in range(2 * turns)])
+        return Noise(
+            first.unflatten(0, (turns, 2)), torch.stack([self.dropout(ones) for _ in range(turns)])
+        )
+
+
+def read_dialogues(
+    rnn: DialogueRnn,
+    inputs: Float[Tensor, "stream dialogue turn dim"],
+    speakers: Int64[Tensor, "stream dialogue turn"],
+) -> Float[Tensor, "stream dialogue turn state"]:
+    """What `rnn` says; folds that are trained together loop once, over the streams of all.
+
+    Args:
+        rnn: of this fold.
+        inputs: see `DialogueRnn.forward`.
+        speakers: likewise.
+    """
+    if not is_seated():
+        states: Tensor = rnn(inputs, speakers)
+        return states
+    asked = _Asked(rnn, inputs, speakers, rnn.draw(inputs))
+    return jointly(_read, asked, like=(inputs.shape[-1], rnn.state, asked.noise is None))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A network and the dialogues that it reads."""
+
+    rnn: DialogueRnn
+    inputs: Float[Tensor, "stream dialogue turn dim"]
+    speakers: Int64[Tensor, "stream dialogue turn"]
+    noise: Noise | None
+
+
+def _read(asked: Sequence[_Asked]) -> list[Tensor]:
+    """States of each, by one loop: weights stand side by side, fewer dialogues and turns are filled up."""
+    dialogues = max(one.inputs.shape[1] for one in asked)
+    turns = max(one.inputs.shape[2] for one in asked)
+    noise = None
+    drawn = [one.noise for one in asked if one.noise is not None]
+    if drawn:
+        noise = Noise(
+            torch.cat([_filled(one.first, {0: turns, 3: dialogues}) for one in drawn], dim=2),
+            torch.cat([_filled(one.second, {0: turns, 2: dialogues}) for one in drawn], dim=1),
+        )
+    size = {1: dialogues, 2: turns}
+    weights = [dict(one.rnn.named_parameters()) for one in asked]
+    together = functional_call(
+        asked[0].rnn,
+        {name: torch.cat([own[name] for own in weights]) for name in weights[0]},
+        (
+            torch.cat([_filled(one.inputs, size) for one in asked]),
+            torch.cat([_filled(one.speakers, size) for one in asked]),
+            noise,
+        ),
+    )
+    apart = together.split([len(one.inputs) for one in asked])
+    return [
+        states[:, : one.inputs.shape[1], : one.inputs.shape[2]]
+        for one, states in zip(asked, apart, strict=True)
+    ]
+
+
+def _filled(values: Tensor, size: Mapping[int, int]) -> Tensor:
+    """With zeros at the ends of some dimensions.
+
+    Args:
+        values: of any shape.
+        size: dimension -> length.
+    """
+    ends = [(0, size.get(k, length) - length) for k, length in enumerate(values.shape)]
+    return functional.pad(values, [end for both in reversed(ends) for end in both])
+
+
+def _applied(noise: Float[Tensor, "step stream dialogue state"]) -> list[Callable[..., Tensor]]:
+    """Step by step, what a new state is multiplied by."""
+    return [own.mul for own in noise.unbind()]
 
 
 class _History:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raysys.batches.batch import Layout, Padded
-from raysys.models.dialogue_rnn import DialogueRnn, reverse_turns, reversed_order
+from raysys.models.dialogue_rnn import DialogueRnn, read_dialogues, reverse_turns, reversed_order
 from raysys.models.layers import AttentionPool
 from raysys.models.output import ModelOutput, ModelSettings, check_sizes
 from raysys.settings import require
@@ -77,6 +77,14 @@ class MultiemoConfig(ModelSettings):
             require(not self.bidirectional, "model.multiemo.bidirectional", True, rule)
             rule = f"model.multiemo.dim ({self.dim}) where model.multiemo.project is false"
             require(self.state == self.dim, "model.multiemo.state", self.state, rule)
+
+    def why_apart(self, modalities: Sequence[str]) -> str:
+        """Without DialogueRNN there is no loop; see `ModelSettings`."""
+        if set(self.context) & set(modalities):
+            return ""
+        return (
+            "model.multiemo.context names no modality that it reads, so that it has no DialogueRNN"
+        )
 
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
@@ -181,13 +189,12 @@ class DialogueContext(nn.Module):
         count = len(self.names)
         speakers = layout.speakers.expand(count, -1, -1)
         if not self.both_ways:
-            states: Tensor = self.rnn(inputs, speakers)
-            return states
+            return read_dialogues(self.rnn, inputs, speakers)
         back = reverse_turns(inputs, lengths)
         order = reversed_order(lengths, layout.speakers.shape[1])
         speakers_back = torch.take_along_dim(layout.speakers, order, dim=1)
         who = torch.cat([speakers, speakers_back.expand(count, -1, -1)])
-        states = self.rnn(torch.cat([inputs, back]), who)
+        states = read_dialogues(self.rnn, torch.cat([inputs, back]), who)
         return torch.cat([states[:count], reverse_turns(states[count:], lengths)], dim=-1)
 
 

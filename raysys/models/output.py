@@ -54,6 +54,14 @@ class ModelSettings:
         """Whether places of one modality attend to those of another; its model then has `attentions`."""
         return False
 
+    def why_apart(self, modalities: Sequence[str]) -> str:
+        """Why nothing would be gained by training folds together (`raysys.together`); empty where something is.
+
+        Args:
+            modalities: that it reads.
+        """
+        return "each of its layers is a launch or two already, so that there is no loop to share"
+
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int
     ) -> nn.Module:

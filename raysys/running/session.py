@@ -25,7 +25,7 @@ from raysys.running.plan import Plan
 from raysys.settings import require
 from raysys.storage import resolve_folder
 from raysys.tasks.baseline import Baseline, pool_over_time
-from raysys.training.fold import run_fold
+from raysys.training.fold import run_fold, run_fold_together
 from raysys.trials.trial import TrialOutcome
 
 Scores = Sequence[Mapping[str, float]]
@@ -122,14 +122,16 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
             print(note, file=sys.stderr)
         lent: AbstractContextManager[FoldPool]
         stands = STANDING.get()
-        if stands is not None and stands[0] == config.cluster:
+        if stands is not None and stands[0] == config.cluster and config.training.together == 1:
             lent = stands[1].lend(shared=plan.data)
         else:
+            together = config.training.together
             lent = FoldPool(
-                run_fold,
+                run_fold if together == 1 else run_fold_together,
                 config.cluster,
                 most_tasks=most_tasks,
                 shared=plan.data,
+                together=together,
                 marker=marker,
             )
         with lent as pool:

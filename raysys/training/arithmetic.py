@@ -31,7 +31,7 @@ def settle(config: Config) -> str:
     torch.backends.cudnn.benchmark = False
     # By itself cuDNN would multiply in TF32, whose ten bits make a GPU's numbers others than a CPU's or an older GPU's.
     torch.backends.cudnn.allow_tf32 = False
-    share = config.cluster.gpus
+    share = config.cluster.gpus * config.training.together
     setting = "cluster.gpus_per_fold" if share else "training.device"
     device = gpu.device_for(config.training.device, setting=setting, given=share > 0)
     # In this mode both have deterministic backward passes on a GPU; a CPU's numbers stay those that they were.

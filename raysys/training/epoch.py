@@ -17,6 +17,7 @@ from raysys.losses.objective import Objective
 from raysys.models.fitted import Fitted
 from raysys.models.tuned import Tuned
 from raysys.tasks.task import Task
+from raysys.together import jointly
 from raysys.training.optimizer import Adam
 
 
@@ -59,12 +60,18 @@ def train_epoch(learner: Learner, train: Part, config: Config, *, rate: float = 
         )
         loss = learner.objective(model(masked.modalities, masked.layout), masked)
         optimizer.zero_grad()
-        loss.backward()
+        jointly(_backward, loss, like="backward")
         if settings.gradient_clip:
             nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
         optimizer.step()
         total += loss.detach() * len(batch.labels)
     return float(total) / len(train)
+
+
+def _backward(losses: Sequence[Tensor]) -> Sequence[None]:
+    """Gradients of each fold's weights, by one pass through what they have computed together."""
+    torch.autograd.backward(losses)
+    return [None] * len(losses)
 
 
 def _loss(learner: Learner, batches: Sequence[Batch]) -> float:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 
-from raysys import gpu
+from raysys import gpu, together
 from raysys.batches.batch import Part
 from raysys.batches.normalise import Normaliser
 from raysys.config import Config
@@ -106,6 +106,12 @@ def run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResu
     )
 
 
+def run_fold_together(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResult:
+    """As `run_fold`, together with the folds that other threads of this process train so."""
+    with together.seated():
+        return run_fold(fold_task, data, on_epoch)
+
+
 def _run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldResult:
     """See `run_fold`."""
     folder, config, redone = Folder(fold_task.folder), fold_task.config, ""
@@ -133,9 +139,10 @@ def _run_fold(fold_task: FoldTask, data: FoldData, on_epoch: OnEpoch) -> FoldRes
             more = {name: torch.tensor(value, device=device) for name, value in calibrated.items()}
             bundle = replace(bundle, fitted={**bundle.fitted, **more})
         save_bundle(folder, bundle)
-        test, cost = meter.predict(
-            bundle, part(fold.test), lambda count: part(fold.test[:count], on="cpu")
-        )
+        with together.alone():  # its time is measured
+            test, cost = meter.predict(
+                bundle, part(fold.test), lambda count: part(fold.test[:count], on="cpu")
+            )
         result = replace(result, cost=cost)
         write_predictions(folder, test, data.task.stored)
         if data.task.measures and said is not None:
