@@ -1,7 +1,8 @@
 """What training and encoding make of a GPU, without Ray: ratios of things that are measured side by side in one run.
 
     a step of each model at its published sizes      seconds; its arithmetic as a share of the card's matrix speed
-    five folds                                       one after another, in five processes, in five threads with streams
+    five folds                                       one after another; in five processes; in five threads with streams;
+                                                     together in one process, where the model can
     a step on one batch                              as it is, through torch.compile, as a CUDA graph
     DialogueRNN of five folds                        one after another, as streams of one
     Whisper and a text model of BERT's size          raysys, a hand-written loop
@@ -30,6 +31,7 @@ from raysys.models.dialogue_rnn import DialogueRnn
 from raysys.settings import replaced
 from raysys.storage import Folder
 from raysys.tasks.classification import Classification
+from raysys.together import seated
 from raysys.training.arithmetic import settled
 from raysys.training.epoch import Learner, train_epoch
 from raysys.training.fold import make_learner
@@ -117,9 +119,9 @@ def measure_on(device: str, sizes: Sizes, console: Console, folder: Folder) -> d
 
     Returns:
         `matrix_gflop_per_second`; by model `step` (seconds, share_of_matrix_speed), `folds` (seconds of five one after
-        another; how many times faster they are in `processes` and in `threads`) and `on_one_batch` (times faster by
-        `compile` and by `graph`); `stacked`: DialogueRNN of five folds as one, times faster; `extraction`: see
-        `measure_encoders`. In the place of a figure there may be the reason why there is none.
+        another; how many times faster they are in `processes`, in `threads` and `together`) and `on_one_batch` (times
+        faster by `compile` and by `graph`); `stacked`: DialogueRNN of five folds as one, times faster; `extraction`:
+        see `measure_encoders`. In the place of a figure there may be the reason why there is none.
     """
     found: dict[str, Any] = {}
     with settled(_config(next(iter(sizes.cases.values())), device)):
@@ -231,9 +233,12 @@ def _folds(case: Case, steps: int, device: str) -> dict[str, Any]:
         fold.epoch()
     seconds = seconds_of(lambda: [fold.epoch() for fold in folds], device)
     threads = _tried(lambda: seconds / _in_threads(folds, device), device)
+    model = folds[0].config.model
+    apart = model.chosen.why_apart(model.modalities)
+    together = apart or _tried(lambda: seconds / _together(folds, device), device)
     del folds
     processes = _tried(lambda: seconds / _in_processes(case, steps, device), device)
-    return {"seconds": seconds, "processes": processes, "threads": threads}
+    return {"seconds": seconds, "processes": processes, "threads": threads, "together": together}
 
 
 def _in_threads(folds: list[_Fold], device: str) -> float:
@@ -248,6 +253,18 @@ def _in_threads(folds: list[_Fold], device: str) -> float:
 
     with ThreadPoolExecutor(len(folds)) as threads:
         list(threads.map(epoch, folds))  # each thread's handles are made now
+        return seconds_of(lambda: list(threads.map(epoch, folds)), device)
+
+
+def _together(folds: list[_Fold], device: str) -> float:
+    """Seconds of an epoch of all of them, as `training.together` trains them."""
+
+    def epoch(fold: _Fold) -> None:
+        with seated():
+            fold.epoch()
+
+    with ThreadPoolExecutor(len(folds)) as threads:
+        list(threads.map(epoch, folds))
         return seconds_of(lambda: list(threads.map(epoch, folds)), device)
 
 

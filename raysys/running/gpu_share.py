@@ -58,6 +58,17 @@ def idle_gpus(config: Config) -> str:
     return f"note: folds train on CPUs, {there:g} GPU(s) of the cluster are idle: --{NAME} auto trains on them"
 
 
+def idle_together(config: Config) -> str:
+    """What to say where folds are trained together on CPUs, which gains nothing; empty otherwise."""
+    folds = config.training.together
+    if folds == 1 or config.cluster.gpus:
+        return ""
+    return (
+        f"note: training.together {folds} is for GPUs; on CPUs {folds} folds take turns on the cores of one, and 1 is "
+        "faster"
+    )
+
+
 def _uses_gradients(config: Config) -> bool:
     return config.training.device != "cpu" and not config.model.chosen.fits_at_once
 

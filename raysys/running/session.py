@@ -20,7 +20,7 @@ from raysys.cluster.sharing import marker_in
 from raysys.config import Config
 from raysys.config.running import ClusterConfig
 from raysys.encoders.encoder import own_frames
-from raysys.running.gpu_share import idle_gpus
+from raysys.running.gpu_share import idle_gpus, idle_together
 from raysys.running.plan import Plan
 from raysys.settings import require
 from raysys.storage import resolve_folder
@@ -118,7 +118,7 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
         running_aggregator(aggregation) as aggregator,
         marker_in(runs) as marker,
     ):
-        if note := idle_gpus(config):
+        for note in filter(None, (idle_gpus(config), idle_together(config))):
             print(note, file=sys.stderr)
         lent: AbstractContextManager[FoldPool]
         stands = STANDING.get()

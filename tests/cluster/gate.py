@@ -93,6 +93,14 @@ def gated_fold(gate: Gate, task: Any, data: Any, on_epoch: Any) -> Any:
     return run_fold(task, data, hold)
 
 
+def gated_fold_together(gate: Gate, task: Any, data: Any, on_epoch: Any) -> Any:
+    """`run_fold_together` behind a gate: while a fold waits there, those of its process wait too."""
+    from raysys.together import seated
+
+    with seated():
+        return gated_fold(gate, task, data, on_epoch)
+
+
 def main(folder: str, job: str, *arguments: str) -> int:
     from raysys.commandline import run_job
     from raysys.running import session

@@ -1,8 +1,6 @@
 """Folds that one process trains together: what is done at once, and that each has what it would have alone."""
 
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from raysys.together import alone, is_seated, jointly, seated
 from raysys.training.fold import run_fold, run_fold_together
 from raysys.training.records import EpochRecord, FoldResult, FoldTask
 from tests.gpu.test_device import arrays, config_of, go_on
+from tests.side_by_side import all_at_once
 
 parties: list[int] = []
 """Parts that `doubled` was given, call by call."""
@@ -40,29 +39,6 @@ def doubled(values: Sequence[float]) -> list[float]:
 
 def refused(values: Sequence[float]) -> list[float]:
     raise FoldFailedError(f"{len(values)} refused")
-
-
-def all_at_once(*works: Callable[[], Any]) -> list[Any]:
-    """What seated folds return; all are seated before the first one's turn."""
-
-    def fold(work: Callable[[], Any]) -> Any:
-        with seated():
-            return work()
-
-    with ThreadPoolExecutor(len(works)) as threads:
-        with seated():
-            futures = []
-            for count, work in enumerate(works, 1):
-                futures.append(threads.submit(fold, work))
-                wait_for(lambda count=count: len(together._TABLE.ready) == count)
-        return [future.result(timeout=60) for future in futures]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def test_without_company_a_work_is_done_at_once_for_one():
