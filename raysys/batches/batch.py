@@ -48,7 +48,20 @@ class Padded:
         made = cls.__new__(cls)
         made.mask = torch.arange(longest, device=frames.device) < lengths[:, None]
         made.frames = frames
+        made.total = len(frames)
         return made
+
+    @classmethod
+    def like(cls, other: "Padded", values: Float[Tensor, "batch time dim"]) -> "Padded":
+        """Other values in the places of frames that are there."""
+        made = cls(values, other.mask)
+        made.total = other.total
+        return made
+
+    @cached_property
+    def total(self) -> int:
+        """Real frames of all utterances; a GPU need not be waited for to know it of frames one after the other."""
+        return int(self.mask.sum())
 
     @cached_property
     def values(self) -> Float[Tensor, "batch time dim"]:
@@ -78,6 +91,8 @@ class Layout:
     """Who speaks, as a number from 0 within the dialogue."""
     order: Int64[Tensor, " batch"] | None = None
     """Place of each utterance among all places of turns; None: it is counted from the others."""
+    n_parties: int = -1
+    """Speakers of a dialogue at most; -1: they are counted."""
 
     def arrange(self, values: Float[Tensor, "batch dim"]) -> Float[Tensor, "dialogue turn dim"]:
         """Values of utterances in the places of their turns; zeros in padding."""
@@ -237,8 +252,12 @@ class Part:
         places = torch.where(mask, starts[:, None] + turn, 0)
         speakers = torch.where(mask, self._units[1][rows][places], 0)
         order = torch.nonzero(mask.flatten())[:, 0]
-        layout = (sent(one, str(self.labels.device)) for one in (places, mask, speakers, order))
-        return replace(self.batch(rows), layout=Layout(*layout))
+        n_parties = int(speakers.max()) + 1
+        places, mask, speakers, order = (
+            sent(one, str(self.labels.device)) for one in (places, mask, speakers, order)
+        )
+        layout = Layout(places, mask, speakers, order, n_parties)
+        return replace(self.batch(rows), layout=layout)
 
     def _turns_with(self, added: int) -> Turns | None:
         """Turns with so many more utterances, each a dialogue of its own."""

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from raysys.batches.batch import Layout, Padded
-from raysys.models.layers import AttentionBlock, AttentionPool, masked_mean
+from raysys.models.layers import AttentionBlock, AttentionPool, masked_mean, real_frames
 from raysys.models.output import ModelOutput, ModelSettings, check_sizes
 from raysys.settings import require
 
@@ -98,12 +98,13 @@ class BimodalAttention(nn.Module):
         masks = {m: padded.mask for m, padded in given.items()}
         states |= {m: querying(states, masks) for m, querying in self.cross.items()}
         if self.join is not None:
-            read = {m: self.readers[m](states[m], masks[m]) for m in states}
+            read = {m: self.readers[m](states[m], masks[m], given[m].total) for m in states}
             vectors = {m: vector for m, (vector, _) in read.items()}
             embedding = self.join(vectors)
         else:
             together, mask = torch.cat(list(states.values()), 1), torch.cat(list(masks.values()), 1)
-            embedding, seen = self.readers["sequence"](together, mask)
+            total = sum(padded.total for padded in given.values())
+            embedding, seen = self.readers["sequence"](together, mask, total)
             parts = seen.split([one.shape[1] for one in masks.values()], dim=1)
             vectors = {
                 m: masked_mean(part, masks[m]) for m, part in zip(states, parts, strict=True)
@@ -152,12 +153,12 @@ class _Reader(nn.Module):
         self.pool = AttentionPool(sizes.dim, sizes.dim)
 
     def forward(
-        self, states: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
+        self, states: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"], total: int
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch time dim"]]:
-        """The vector, and the states from which it was taken."""
+        """The vector, and the states from which it was taken, of so many real frames in `total`."""
         for layer in self.layers:
             states = layer(states, states, mask)
-        return self.pool(states[mask], mask), states
+        return self.pool(real_frames(states, mask, total), mask), states
 
 
 class _Join(nn.Module):

@@ -113,6 +113,8 @@ class DialogueRnn(nn.Module):
         self,
         inputs: Float[Tensor, "stream dialogue turn dim"],
         speakers: Int64[Tensor, "stream dialogue turn"],
+        *,
+        n_parties: int = -1,
         noise: Noise | None = None,
     ) -> Float[Tensor, "stream dialogue turn state"]:
         """Emotion states e of every turn; those of padding turns, at the end of a dialogue, mean nothing.
@@ -120,13 +122,16 @@ class DialogueRnn(nn.Module):
         Args:
             inputs: utterance vectors.
             speakers: who speaks, as numbers from 0; a stream that reads backwards has them backwards.
+            n_parties: speakers of a dialogue at most; -1 counts them, for which a GPU must be waited for.
             noise: drawn before by `draw`; None draws in the loops, the same.
         """
         streams, dialogues, turns, _ = inputs.shape
         # unbind, since a slice a turn would fill a gradient of all turns each
         for_global = self.global_cell.before(inputs).unbind()
         for_party = self.party_cell.before(inputs).unbind()
-        speaks = functional.one_hot(speakers).to(inputs.dtype).unbind(dim=2)
+        count = int(speakers.max()) + 1 if n_parties < 0 else n_parties
+        known = torch.arange(count, device=inputs.device)
+        speaks = (speakers[..., None] == known).to(inputs.dtype).unbind(dim=2)
         blank = inputs.new_zeros(streams, dialogues, self.state)
         parties = inputs.new_zeros(streams, dialogues, speaks[0].shape[-1], self.state)
         drops = (
@@ -171,6 +176,8 @@ def read_dialogues(
     rnn: DialogueRnn,
     inputs: Float[Tensor, "stream dialogue turn dim"],
     speakers: Int64[Tensor, "stream dialogue turn"],
+    *,
+    n_parties: int,
 ) -> Float[Tensor, "stream dialogue turn state"]:
     """What `rnn` says; folds that are trained together loop once, over the streams of all.
 
@@ -178,11 +185,12 @@ def read_dialogues(
         rnn: of this fold.
         inputs: see `DialogueRnn.forward`.
         speakers: likewise.
+        n_parties: likewise.
     """
     if not is_seated():
-        states: Tensor = rnn(inputs, speakers)
+        states: Tensor = rnn(inputs, speakers, n_parties=n_parties)
         return states
-    asked = _Asked(rnn, inputs, speakers, rnn.draw(inputs))
+    asked = _Asked(rnn, inputs, speakers, n_parties, rnn.draw(inputs))
     return jointly(_read, asked, like=(inputs.shape[-1], rnn.state, asked.noise is None))
 
 
@@ -193,6 +201,7 @@ class _Asked:
     rnn: DialogueRnn
     inputs: Float[Tensor, "stream dialogue turn dim"]
     speakers: Int64[Tensor, "stream dialogue turn"]
+    n_parties: int
     noise: Noise | None
 
 
@@ -200,6 +209,7 @@ def _read(asked: Sequence[_Asked]) -> list[Tensor]:
     """States of each, by one loop: weights stand side by side, fewer dialogues and turns are filled up."""
     dialogues = max(one.inputs.shape[1] for one in asked)
     turns = max(one.inputs.shape[2] for one in asked)
+    parties = [one.n_parties for one in asked]
     noise = None
     drawn = [one.noise for one in asked if one.noise is not None]
     if drawn:
@@ -215,8 +225,8 @@ def _read(asked: Sequence[_Asked]) -> list[Tensor]:
         (
             torch.cat([_filled(one.inputs, size) for one in asked]),
             torch.cat([_filled(one.speakers, size) for one in asked]),
-            noise,
         ),
+        {"n_parties": -1 if -1 in parties else max(parties), "noise": noise},
     )
     apart = together.split([len(one.inputs) for one in asked])
     return [

@@ -37,6 +37,19 @@ class AttentionPool(nn.Module):
         return states.new_zeros(len(mask), states.shape[1]).index_add(0, places[0], weighted)
 
 
+def real_frames(
+    values: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"], total: int
+) -> Float[Tensor, "frame dim"]:
+    """Frames whose mask is True, one after the other; a GPU need not be waited for to count them.
+
+    Args:
+        values: of a batch.
+        mask: True where there is a frame.
+        total: how many there are.
+    """
+    return values[torch.nonzero_static(mask, size=total).unbind(dim=1)]
+
+
 class AttentionBlock(nn.Module):
     """What a sequence finds in another, or in itself (Vaswani et al. 2017, arXiv:1706.03762, section 3).
 

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from raysys.batches.batch import Layout, Padded
-from raysys.models.layers import AttentionBlock, AttentionPool
+from raysys.models.layers import AttentionBlock, AttentionPool, real_frames
 from raysys.models.output import ModelOutput, ModelSettings, check_sizes
 
 
@@ -79,7 +79,7 @@ class Mcsan(nn.Module):
     def forward(self, modalities: Mapping[str, Padded], layout: Layout | None) -> ModelOutput:
         """Logits, embedding and modality vectors of a batch; each utterance by itself, whatever the layout."""
         given = {
-            m: Padded(self.dropout(project(modalities[m].values)), modalities[m].mask)
+            m: Padded.like(modalities[m], self.dropout(project(modalities[m].values)))
             for m, project in self.project.items()
         }
         vectors = {m: stream(given[m], given[self.other[m]]) for m, stream in self.streams.items()}
@@ -128,5 +128,5 @@ class _Stream(nn.Module):
         if self.gate is not None:
             share = torch.sigmoid(self.gate(torch.cat([inter, intra], dim=-1)))
             intra = share * inter + (1 - share) * intra
-        vector: Tensor = self.pool(intra[own.mask], own.mask)
+        vector: Tensor = self.pool(real_frames(intra, own.mask, own.total), own.mask)
         return vector

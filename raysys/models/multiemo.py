@@ -189,12 +189,14 @@ class DialogueContext(nn.Module):
         count = len(self.names)
         speakers = layout.speakers.expand(count, -1, -1)
         if not self.both_ways:
-            return read_dialogues(self.rnn, inputs, speakers)
+            return read_dialogues(self.rnn, inputs, speakers, n_parties=layout.n_parties)
         back = reverse_turns(inputs, lengths)
         order = reversed_order(lengths, layout.speakers.shape[1])
         speakers_back = torch.take_along_dim(layout.speakers, order, dim=1)
         who = torch.cat([speakers, speakers_back.expand(count, -1, -1)])
-        states = read_dialogues(self.rnn, torch.cat([inputs, back]), who)
+        states = read_dialogues(
+            self.rnn, torch.cat([inputs, back]), who, n_parties=layout.n_parties
+        )
         return torch.cat([states[:count], reverse_turns(states[count:], lengths)], dim=-1)
 
 

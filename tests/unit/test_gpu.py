@@ -8,19 +8,28 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from raysys import gpu
+from raysys.benchmarks.gpu import _TASK as BENCHMARK_TASK
+from raysys.benchmarks.gpu import Case, _config, make_part
 from raysys.cluster.gpus import folds_a_gpu
 from raysys.config import Config
 from raysys.config.running import ClusterConfig
 from raysys.errors import ConfigError, FoldFailedError, GpuError, GpuLostError
+from raysys.models.bimodal_attention import BimodalAttentionConfig
+from raysys.models.cltnet import CltnetConfig
+from raysys.models.mat import MatConfig
+from raysys.models.mcsan import McsanConfig
+from raysys.models.multiemo import MultiemoConfig
 from raysys.models.output import ModelOutput
 from raysys.models.probe import Probe, ProbeConfig
+from raysys.models.speechtext import SpeechtextConfig
 from raysys.running.gpu_share import share_of
 from raysys.running.plan import deciding
 from raysys.settings import replaced
 from raysys.training.arithmetic import settle
-from raysys.training.fold import run_fold
+from raysys.training.fold import make_learner, run_fold
 from raysys.training.memory import FoldMemory, measure_memory
 from tests.conftest import with_training
 from tests.unit.test_training import arrays, go_on, task
@@ -33,6 +42,19 @@ FAULTS: dict[str, Callable[[], Exception]] = {
     "own": lambda: RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
 }
 """Errors as PyTorch raises them."""
+SMALL: dict[str, dict[str, Any]] = {
+    "cltnet": {"model.cltnet": CltnetConfig(channels=6, text_dim=6, dim=6, layers=1, heads=2)},
+    "multiemo": {
+        "model.multiemo": MultiemoConfig(dim=6, state=6, layers=1, heads=2, feedforward=8)
+    },
+    "bimodal_attention": {
+        "model.bimodal_attention": BimodalAttentionConfig(dim=6, heads=2, feedforward=8)
+    },
+    "speechtext": {"model.speechtext": SpeechtextConfig(hidden=6)},
+    "mat": {"model.mat": MatConfig(hidden=6, heads=2, feedforward=8, layers=1)},
+    "mcsan": {"model.mcsan": McsanConfig(dim=6, heads=2, feedforward=8)},
+}
+"""Models of two modalities."""
 
 
 @dataclass(frozen=True)
@@ -148,3 +170,42 @@ def test_any_share_of_a_gpu_gives_the_same_result(small: Config):
 def test_memory_cannot_be_measured_without_a_gpu(small: Config):
     with pytest.raises(GpuError, match="asks for a GPU that cannot be used"):
         measure_memory(small, arrays(), None)
+
+
+class Waits(TorchDispatchMode):
+    """Notes what a GPU would have to be waited for: numbers that come to the CPU, and sizes that depend on values."""
+
+    ALWAYS: ClassVar = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._schema.name.removeprefix("aten::")
+        indices = args[1] if name.startswith(("index", "_index")) and len(args) > 1 else ()
+        by_mask = [
+            one for one in indices if isinstance(one, torch.Tensor) and one.dtype == torch.bool
+        ] if isinstance(indices, list | tuple) else []  # fmt: skip
+        if name in self.ALWAYS or by_mask:
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_training_step_does_not_wait_for_the_gpu(name: str):
+    """Forward, losses and backward of a batch, here on the CPU, where what would wait can be counted."""
+    case = Case(
+        {"model.name": name, **SMALL[name], "loss.mu1": 0.2, "loss.mu2": 0.1, "loss.omega": 0.0},
+        {"audio": (9, 6), "text": (5, 4)},
+        3,
+        turns=(2, 4) if name == "multiemo" else None,
+    )
+    config = _config(case, "cpu")
+    part = make_part(case, 2, "cpu")
+    learner = make_learner(config, BENCHMARK_TASK, fold=0, train=part, prior=None, tops={})
+    for batch in part.batches(3, dialogues=name == "multiemo"):
+        with Waits() as waits:
+            output = learner.model(batch.modalities, batch.layout)
+            learner.objective(output, batch).backward()
+        assert waits.found == []
