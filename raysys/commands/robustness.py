@@ -16,11 +16,12 @@ from rich.console import Console
 
 from raysys.cluster.extraction import extractor
 from raysys.cluster.session import ray_kept
+from raysys.config import Config
 from raysys.corpus.table import Corpus
 from raysys.encoders import prepare_features
 from raysys.encoders.augmentation import Noise
 from raysys.encoders.ragged import Ragged
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, RaysysError
 from raysys.predicting.members import Member, chosen_trial, load_ensemble, run_of, trained_folds
 from raysys.predictions import read_predictions
 from raysys.report.scores import Difference, PartScores
@@ -28,10 +29,12 @@ from raysys.report.statistics import paired_difference, part_scores
 from raysys.report.tables import as_rich, interval, spread
 from raysys.running.features import normalised, prepare_store
 from raysys.running.plan import prepare_corpus
-from raysys.sealed import write_sealed
+from raysys.sealed import read_sealed, write_sealed
 from raysys.storage import Folder
 from raysys.tasks.exhibits import Table
 from raysys.tasks.task import Metric, Task, shown
+from raysys.tracking.models import reading_client
+from raysys.tracking.runs import add_to_ended
 from raysys.training.bundle import Predictor
 
 FILE = "robustness.json"
@@ -91,9 +94,17 @@ def robustness_command(
         scores[level] = _scores(ensemble.members, task, corpus, features, tested, truths)
     shared = _share(folder)
     console.print(as_rich(_table(ensemble.name, task, scores, shared)))
-    _keep(folder, task, scores)
+    found = {level: part_scores(one, _names(task)) for level, one in scores.items()}
+    content = {
+        "noise": "white",
+        "test": {_title(level): asdict(one) for level, one in found.items()},
+    }
+    write_sealed(folder, FILE, content)
     console.print(f"kept         {folder.path(FILE)}", markup=False, soft_wrap=True)
-    return {level: part_scores(found, _names(task)) for level, found in scores.items()}
+    console.print(
+        f"MLflow       {_logged(folder, config, runs, found)}", markup=False, soft_wrap=True
+    )
+    return found
 
 
 def _check(levels: Sequence[float]) -> None:
@@ -187,8 +198,7 @@ def _table(
         parts = part_scores(found, _names(task))
         recorded = level == np.inf
         told = "" if recorded else interval(main, _loss(found, scores[np.inf], main, shared))
-        title = "as recorded" if recorded else f"{level:g} dB"
-        rows.append((title, *(spread(m, parts.mean, parts.std) for m in metrics), told))
+        rows.append((_title(level), *(spread(m, parts.mean, parts.std) for m in metrics), told))
     heads = ("noise", *(metric.title for metric in metrics), f"{main.title} lost")
     note = (
         "White noise in test parts alone; over folds, with a 95 % interval (Nadeau & Bengio 2003)."
@@ -196,13 +206,22 @@ def _table(
     return Table(f"{name}: test scores under noise", heads, rows, strong=(main.title,), note=note)
 
 
-def _keep(
-    folder: Folder, task: Task, scores: Mapping[float, Mapping[FoldKey, dict[str, float]]]
-) -> None:
-    plain = {
-        ("as recorded" if level == np.inf else f"{level:g} dB"): asdict(
-            part_scores(found, _names(task))
-        )
-        for level, found in scores.items()
+def _title(level: float) -> str:
+    return "as recorded" if level == np.inf else f"{level:g} dB"
+
+
+def _logged(folder: Folder, config: Config, runs: Folder, found: Mapping[float, PartScores]) -> str:
+    """Put scores and file into the run's MLflow; what to say of it. The file is kept also where MLflow is away."""
+    metrics = {
+        f"test_noise/{_title(level)}/{name}": value
+        for level, one in found.items()
+        for name, value in one.mean.items()
     }
-    write_sealed(folder, FILE, {"noise": "white", "test": plain})
+    try:
+        run_id = read_sealed(folder, "run.json")["run_id"]
+        client = reading_client(config.tracking, runs)
+        files = {FILE: folder.read_bytes(FILE).decode()}
+        add_to_ended(client, run_id, metrics=metrics, files=files)
+    except RaysysError as error:
+        return f"not there: {error}"
+    return f"test_noise/... and {FILE} of the run's page"

@@ -60,7 +60,10 @@ class ModelSettings:
         Args:
             modalities: that it reads.
         """
-        return "each of its layers is a launch or two already, so that there is no loop to share"
+        return (
+            "its layers are few launches each, and what PyTorch loops over or draws inside its kernels (an LSTM, "
+            "attention's dropout) is done for one model at a time"
+        )
 
     def build(
         self, modalities: Sequence[str], *, dims: Mapping[str, int], n_outputs: int

@@ -46,6 +46,33 @@ _PERMANENT = {
 }
 
 
+def add_to_ended(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    metrics: Mapping[str, float],
+    files: Mapping[str, str],
+) -> None:
+    """Give a run that has ended more metrics and text files; those of the same names are replaced.
+
+    Args:
+        client: of the MLflow that has the run.
+        run_id: of the run.
+        metrics: name -> value.
+        files: path among the run's artifacts -> content.
+
+    Raises:
+        TrackingError: MLflow does not answer, or has no such run.
+    """
+    now = round(time.time() * 1000)
+    try:
+        client.log_batch(run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
+        for path, content in files.items():
+            client.log_text(run_id, content, path)
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"MLflow has not taken it: {said(error)[:200]}") from error
+
+
 class Writer:
     """Does MLflow calls in order in a thread of its own; see the module.
 

@@ -1,9 +1,11 @@
 """Trained folds under noise: as recorded they score what the run scored; noise costs; nothing else changes."""
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from rich.console import Console
 
 import jobs.robustness
@@ -34,6 +36,21 @@ def test_scores_as_recorded_are_the_runs_own_and_noise_changes_them(
     printed = (tmp_path / "out.txt").read_text()
     assert "as recorded" in printed
     assert "UA lost" in printed
+    assert "MLflow       test_noise/..." in printed
+    client = MlflowClient(f"sqlite:///{trained.storage.runs}/mlflow.db")
+    run = client.get_run(result.mlflow.run_id)
+    assert run.data.metrics["test_noise/-10 dB/ua"] == found[-10.0].mean["ua"]
+    assert FILE in [one.path for one in client.list_artifacts(result.mlflow.run_id)]
+
+
+def test_scores_are_kept_also_where_mlflow_is_gone(
+    trained: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
+    runs, console = Folder(trained.storage.runs), Console(file=StringIO(), width=100)
+    robustness_command("small", levels=[5.0], root="", runs=runs, console=console)
+    assert "5 dB" in read_sealed(runs / "small", FILE)["test"]
+    assert "MLflow       not there: there is no MLflow at" in console.file.getvalue()
 
 
 def test_the_command_refuses_what_it_cannot_score(trained: Config):
