@@ -7,7 +7,7 @@ python -m jobs.predict runs/demo table.csv --out emotions.parquet
 import sys
 from collections.abc import Sequence
 
-from raysys.commandline import plain_parser, run_job
+from raysys.commandline import add_encoder_flag, plain_parser, run_job
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--workers", type=int, help="Ray workers, with --out; by default from 2000 rows"
     )
+    add_encoder_flag(parser)
     given = parser.parse_intermixed_args(argv)
     from raysys.commands.predict import predict_command
 

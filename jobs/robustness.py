@@ -7,7 +7,7 @@ python -m jobs.robustness demo --snr_db 20 10 0
 import sys
 from collections.abc import Sequence
 
-from raysys.commandline import plain_parser, run_job
+from raysys.commandline import add_encoder_flag, encoder_places, plain_parser, run_job
 
 
 def main(argv: Sequence[str]) -> int:
@@ -18,6 +18,7 @@ def main(argv: Sequence[str]) -> int:
         "--snr_db", nargs="+", type=float, default=[20.0, 10.0, 0.0], help="ratios in dB"
     )
     parser.add_argument("--root", default="", help="the corpus' folder, where it has moved")
+    add_encoder_flag(parser)
     given = parser.parse_args(argv)
     from rich.console import Console
 
@@ -26,7 +27,14 @@ def main(argv: Sequence[str]) -> int:
 
     runs = resolve_folder(given.runs)
     console = Console(highlight=False)
-    robustness_command(given.run, levels=given.snr_db, root=given.root, runs=runs, console=console)
+    robustness_command(
+        given.run,
+        levels=given.snr_db,
+        root=given.root,
+        runs=runs,
+        console=console,
+        encoders=encoder_places(given.encoder),
+    )
     return 0
 
 

@@ -7,7 +7,7 @@ python -m jobs.serve runs/demo --port 8010 --replicas 2
 import sys
 from collections.abc import Sequence
 
-from raysys.commandline import plain_parser, run_job
+from raysys.commandline import add_encoder_flag, plain_parser, run_job
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
         "--max_seconds", type=float, default=120.0, help="longest audio of a request"
     )
     parser.add_argument("--address", default="", help="Ray address; else RAY_ADDRESS or local")
+    add_encoder_flag(parser)
     given = vars(parser.parse_args(argv))
     host, port, address = (given.pop(name) for name in ("host", "port", "address"))
     from raysys.commands.serve import serve_command

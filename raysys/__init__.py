@@ -7,6 +7,7 @@ Whatever can go wrong is a `raysys.errors.RaysysError` whose message says the re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from raysys.commands.compare import Comparison
@@ -19,17 +20,20 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 
-def load(folder: "str | Path", *, device: str = "cpu") -> "Predictor | Model":
+def load(
+    folder: "str | Path", *, device: str = "cpu", encoders: "Mapping[str, str] | None" = None
+) -> "Predictor | Model":
     """A run that predicts on recordings and texts, or a trained fold that does on features which its encoders made.
 
     Args:
         folder: of the run, such as `runs/demo`, or of a fold, such as `runs/demo/fold_0`; a URI of object storage; or a
             model in MLflow (`models:/NAME@champion`, `runs:/ID`), whose server MLFLOW_TRACKING_URI names.
         device: torch device, of a fold.
+        encoders: modality -> folder of its encoder's model, where that is elsewhere now, as on another machine.
 
     Raises:
         StorageError: a fold holds no bundle, it is damaged, or of another version.
-        ConfigError: the run has no trained folds.
+        ConfigError: the run has no trained folds, or no such encoder.
     """
     from raysys.storage import named_folder
     from raysys.training.bundle import Predictor, load_bundle  # torch takes seconds
@@ -40,8 +44,9 @@ def load(folder: "str | Path", *, device: str = "cpu") -> "Predictor | Model":
         from raysys.predicting.members import load_ensemble
         from raysys.predicting.model import Model
 
-        return Model(load_ensemble(str(folder) if is_elsewhere else place.uri, place))
-    return Predictor(load_bundle(place, device=device))
+        run = str(folder) if is_elsewhere else place.uri
+        return Model(load_ensemble(run, place, encoders=encoders))
+    return Predictor(load_bundle(place, device=device, encoders=encoders))
 
 
 def load_space(folder: "str | Path") -> "EmotionSpace":

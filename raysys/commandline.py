@@ -126,6 +126,33 @@ def plain_parser(verb: str, about: str) -> PlainParser:
     return parser
 
 
+def add_encoder_flag(parser: PlainParser) -> None:
+    """The flag of jobs that encode with what a run was trained on."""
+    parser.add_argument(
+        "--encoder",
+        action="append",
+        default=[],
+        metavar="MODALITY=FOLDER",
+        help="where an encoder's model is now, as audio=models/whisper; may be repeated",
+    )
+
+
+def encoder_places(given: Sequence[str]) -> dict[str, str]:
+    """Modality -> folder (absolute, where there is one here), from MODALITY=FOLDER.
+
+    Raises:
+        ConfigError: one is not of that form.
+    """
+    found = {}
+    for one in given:
+        modality, _, place = one.partition("=")
+        if not (modality and place):
+            raise ConfigError(f"--encoder is {one}, but must be as audio=FOLDER")
+        here = Path(place).expanduser()
+        found[modality] = str(here.resolve()) if here.exists() else place
+    return found
+
+
 def _build(
     values: dict[str, Any], arguments: Sequence[str], preset: Path | None
 ) -> "tuple[Config, Options]":

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from raysys.batches.batch import Layout, Padded
+from raysys.batches.padded import Layout, Padded
 from raysys.corpus.table import Utterance
 from raysys.encoders.encoder import EncoderConfig, Source
 from raysys.encoders.extraction import encode_rows

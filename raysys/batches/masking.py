@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from raysys.batches.batch import Batch, Padded
+from raysys.batches.batch import Batch
+from raysys.batches.padded import Padded
 
 
 def mask_audio(batch: Batch, *, time: float, dims: float, spared: int) -> Batch:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from raysys.batches.batch import Batch, Padded, Part
+from raysys.batches.batch import Batch, Part
+from raysys.batches.padded import Padded
 from raysys.config import Config
 from raysys.errors import ConfigError
 from raysys.running.plan import make_plan

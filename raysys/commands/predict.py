@@ -12,6 +12,7 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress
 
+from raysys.commandline import encoder_places
 from raysys.corpus.table import Utterance
 from raysys.errors import ConfigError
 from raysys.predicting.inputs import in_windows, read_inputs
@@ -50,14 +51,15 @@ def predict_command(given: argparse.Namespace) -> int:
     console = Console()
     _check(given)
     runs = resolve_folder(given.runs)
-    ensemble = load_ensemble(given.run, runs, fold=given.fold)
+    encoders = encoder_places(given.encoder)
+    ensemble = load_ensemble(given.run, runs, fold=given.fold, encoders=encoders)
     check_reads(ensemble)
     rows = _rows(given, console)
     if note := dialogue_note(ensemble, rows):
         _say(console, f"note: {note}")
     with _bar(console, len(rows)) as told:
         if given.out:
-            source = Source(given.run, runs.uri, given.fold, given.threshold)
+            source = Source(given.run, runs.uri, given.fold, given.threshold, encoders=encoders)
             file = Path(given.out).expanduser().resolve()
             found = Found()
             for table in predict_into(

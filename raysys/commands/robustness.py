@@ -44,7 +44,13 @@ FoldKey = tuple[int, int]
 
 @ray_kept()
 def robustness_command(
-    place: str, *, levels: Sequence[float], root: str, runs: Folder, console: Console
+    place: str,
+    *,
+    levels: Sequence[float],
+    root: str,
+    runs: Folder,
+    console: Console,
+    encoders: Mapping[str, str] | None = None,
 ) -> dict[float, PartScores]:
     """Score a run's folds under noise, print it, and keep it in the run's folder.
 
@@ -54,6 +60,7 @@ def robustness_command(
         root: of the corpus, where it is elsewhere now; empty: as the run had it.
         runs: folder of all runs.
         console: for progress and report.
+        encoders: as of `load_ensemble`.
 
     Returns:
         Ratio -> test scores; infinity is the audio as recorded.
@@ -64,7 +71,7 @@ def robustness_command(
     """
     _check(levels)
     folder = run_of(place, runs)
-    ensemble = load_ensemble(place, runs)
+    ensemble = load_ensemble(place, runs, encoders=encoders)
     if not folder.exists("folds.json") or folder.exists("bundle.json"):
         raise ConfigError(f"{folder.path()} is no whole run: give one with all its folds")
     config, task = ensemble.config, ensemble.task

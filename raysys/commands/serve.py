@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from raysys.cluster.serving import make_application, serve_until_interrupted
+from raysys.commandline import encoder_places
 from raysys.config.running import ClusterConfig
 from raysys.predicting.members import load_ensemble
 from raysys.predicting.predict import check_reads
@@ -17,14 +18,15 @@ def application(args: dict[str, Any]) -> Any:
 
     Args:
         args: run (a model in MLflow, or a run); by choice runs, replicas, batch, cpus, gpus, max_megabytes,
-            max_seconds.
+            max_seconds, encoder (see `raysys.commandline.encoder_places`).
 
     Raises:
         RaysysError: no such run, or one that reads no recordings and texts.
     """
     limits = Limits(float(args.get("max_megabytes", 25)), float(args.get("max_seconds", 120)))
     runs = resolve_folder(str(args.get("runs", "runs")))
-    ensemble = load_ensemble(str(args["run"]), runs)
+    encoders = encoder_places(args.get("encoder", ()))
+    ensemble = load_ensemble(str(args["run"]), runs, encoders=encoders)
     check_reads(ensemble, alone=True)
     told = about(ensemble, limits)
     replicas, batch = int(args.get("replicas", 1)), int(args.get("batch", 16))
@@ -32,7 +34,7 @@ def application(args: dict[str, Any]) -> Any:
     require(1 <= batch <= 1000, "batch", batch, "1 to 1000")
 
     def answering() -> Any:
-        return partial(answered, Answering(str(args["run"]), runs.uri, limits))
+        return partial(answered, Answering(str(args["run"]), runs.uri, limits, encoders))
 
     return make_application(
         answering,
@@ -58,7 +60,8 @@ def serve_command(args: dict[str, Any], *, host: str, port: int, address: str) -
     """
     require(1 <= port <= 65535, "port", port, "1 to 65535")
     runs = resolve_folder(str(args.get("runs", "runs")))
-    ensemble = load_ensemble(str(args["run"]), runs)
+    encoders = encoder_places(args.get("encoder", ()))
+    ensemble = load_ensemble(str(args["run"]), runs, encoders=encoders)
     check_reads(ensemble, alone=True)  # what is wrong is said before Ray starts
     modalities = ensemble.config.model.modalities
     hears = "audio" in modalities

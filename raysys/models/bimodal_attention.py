@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from raysys.batches.batch import Layout, Padded
+from raysys.batches.padded import Layout, Padded
 from raysys.models.layers import AttentionBlock, AttentionPool, masked_mean, real_frames
 from raysys.models.output import ModelOutput, ModelSettings, check_sizes
 from raysys.settings import require

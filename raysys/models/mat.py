@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from raysys.batches.batch import Layout, Padded
+from raysys.batches.padded import Layout, Padded
 from raysys.models.layers import AttentionBlock
 from raysys.models.output import ModelOutput, ModelSettings, check_sizes
 

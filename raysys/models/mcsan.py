@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from raysys.batches.batch import Layout, Padded
+from raysys.batches.padded import Layout, Padded
 from raysys.models.layers import AttentionBlock, AttentionPool, real_frames
 from raysys.models.output import ModelOutput, ModelSettings, check_sizes
 

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raysys.batches.batch import Layout, Padded
+from raysys.batches.padded import Layout, Padded
 from raysys.models.dialogue_rnn import DialogueRnn, read_dialogues, reverse_turns, reversed_order
 from raysys.models.layers import AttentionPool
 from raysys.models.output import ModelOutput, ModelSettings, check_sizes

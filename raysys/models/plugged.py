@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from raysys.batches.batch import Layout, Padded
+from raysys.batches.padded import Layout, Padded
 from raysys.errors import ConfigError
 from raysys.models.output import ModelOutput, ModelSettings
 from raysys.plugins import blamed

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
-from raysys.batches.batch import Layout, Padded, Part
+from raysys.batches.batch import Part
 from raysys.batches.normalise import Normaliser
+from raysys.batches.padded import Layout, Padded
 from raysys.encoders.top_layers import TopLayers
 from raysys.models.output import ModelOutput
 

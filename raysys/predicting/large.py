@@ -7,7 +7,7 @@ A portion that is there is not predicted again by the same command. Memory holds
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Source:
     threshold: float
     columns: tuple[str, ...] = ()
     """The inputs' own, which the table keeps."""
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    """See `raysys.training.bundle.with_encoders`."""
 
 
 def predict_into(
@@ -113,7 +115,9 @@ def _weights(bundle: Any) -> str:
 
 
 def _work(source: Source) -> Callable[[Sequence[Utterance]], pyarrow.Table]:
-    ensemble = load_ensemble(source.run, Folder(source.runs), fold=source.fold)
+    ensemble = load_ensemble(
+        source.run, Folder(source.runs), fold=source.fold, encoders=source.encoders
+    )
     return partial(_tabled, ensemble, source)
 
 

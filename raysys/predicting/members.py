@@ -19,7 +19,7 @@ from raysys.report.results import read_result
 from raysys.sealed import read_sealed
 from raysys.storage import Folder, named_folder
 from raysys.tasks.task import Task
-from raysys.training.bundle import Bundle, load_bundle
+from raysys.training.bundle import Bundle, elsewhere, load_bundle
 
 IN_MLFLOW = ("runs:/", "models:/")
 """What places there begin with."""
@@ -58,8 +58,21 @@ class Ensemble:
     @cached_property
     def encoders(self) -> Mapping[str, Encoder]:
         """Modality that is read -> its encoder, loaded once."""
-        config = self.config
-        return {m: config.features.build(m) for m in config.model.modalities}
+        return {modality: self._built(modality) for modality in self.config.model.modalities}
+
+    def _built(self, modality: str) -> Encoder:
+        """An encoder, or where to say that its model has moved.
+
+        Raises:
+            FeatureError: it cannot be loaded.
+        """
+        features = self.config.features
+        try:
+            return features.build(modality)
+        except FeatureError as error:
+            if not hasattr(features.encoder(modality), "model"):
+                raise
+            raise elsewhere(error, modality) from error
 
     @cached_property
     def fingerprints(self) -> Mapping[str, Any]:
@@ -83,7 +96,13 @@ class Ensemble:
         return others, "in the training corpus: by folds that did not learn from it"
 
 
-def load_ensemble(place: str, runs: Folder, *, fold: int | None = None) -> Ensemble:
+def load_ensemble(
+    place: str,
+    runs: Folder,
+    *,
+    fold: int | None = None,
+    encoders: Mapping[str, str] | None = None,
+) -> Ensemble:
     """Members of a run, or one trained fold.
 
     Args:
@@ -91,14 +110,15 @@ def load_ensemble(place: str, runs: Folder, *, fold: int | None = None) -> Ensem
             models:/NAME@ALIAS, models:/NAME/VERSION.
         runs: folder of all runs.
         fold: to take alone; None: all.
+        encoders: where encoders are now, see `with_encoders`.
 
     Raises:
-        ConfigError: there is no such run or fold, or it has no trained folds.
+        ConfigError: there is no such run or fold, it has no trained folds, or see `with_encoders`.
         StorageError: a bundle is damaged.
     """
     folder = run_of(place, runs)
     if folder.exists("bundle.json"):
-        bundle = load_bundle(folder)
+        bundle = load_bundle(folder, encoders=encoders)
         return Ensemble(folder.path(), (Member(0, bundle.config.seed, bundle),))
     trial = chosen_trial(folder)
     places = trained_folds(trial)
@@ -111,7 +131,9 @@ def load_ensemble(place: str, runs: Folder, *, fold: int | None = None) -> Ensem
     if fold is not None and fold not in known:
         raise ConfigError(f"--fold is {fold}, but {folder.path()} has the folds {known}")
     members = tuple(
-        Member(k, seed, load_bundle(one)) for seed, k, one in places if fold in (None, k)
+        Member(k, seed, load_bundle(one, encoders=encoders))
+        for seed, k, one in places
+        if fold in (None, k)
     )
     top = folder if folder.exists("folds.json") else Folder(folder.uri.rsplit("/", 1)[0])
     is_handed_on = folder.exists("folds.json") and not folder.exists("run.json")
@@ -138,7 +160,8 @@ def check_encoders(bundle: Bundle, fingerprints: Mapping[str, Any]) -> None:
             place = getattr(bundle.config.features.encoder(modality), "model", group)
             raise FeatureError(
                 f"the {modality} encoder at {place} has other files than it had when the model was trained, so that "
-                "predictions would mean nothing: put those back there"
+                f"predictions would mean nothing: put those back there, or name their folder with --encoder {modality}="
+                "FOLDER"
             )
 
 

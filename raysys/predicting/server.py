@@ -83,14 +83,18 @@ class Answering:
         run: as of `load_ensemble`.
         runs: URI of the folder of all runs.
         limits: of a request.
+        encoders: as of `load_ensemble`.
 
     Raises:
         RaysysError: no such run, or one that reads no recordings and texts.
     """
 
-    def __init__(self, run: str, runs: str, limits: Limits) -> None:
+    def __init__(
+        self, run: str, runs: str, limits: Limits, encoders: Mapping[str, str] | None = None
+    ) -> None:
         torch.set_num_threads(1)
-        self._ensemble, self._limits = load_ensemble(run, Folder(runs)), limits
+        self._ensemble = load_ensemble(run, Folder(runs), encoders=encoders)
+        self._limits = limits
         check_reads(self._ensemble, alone=True)
 
     def __call__(self, asked: Sequence[Asked]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from raysys.models.stored import VERSION, read_stored
 from raysys.models.tuned import Tuned
 from raysys.predictions import Predictions
 from raysys.sealed import write_sealed
-from raysys.settings import from_dict, to_dict, under
+from raysys.settings import from_dict, replaced, to_dict, under
 from raysys.storage import Folder, bytes_digest, named_folder
 from raysys.tasks import TASKS
 from raysys.tasks.task import Task
@@ -200,14 +200,21 @@ def save_bundle(folder: Folder, bundle: Bundle) -> None:
     write_sealed(folder, "bundle.json", content)
 
 
-def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
+def load_bundle(
+    place: str | Path | Folder,
+    *,
+    device: str = "cpu",
+    encoders: Mapping[str, str] | None = None,
+) -> Bundle:
     """Read what `save_bundle` wrote.
 
     Args:
         place: folder of a trained fold (`runs/NAME/fold_K`, or an MLflow artifact folder), as a path or URI.
         device: torch device.
+        encoders: see `with_encoders`.
 
     Raises:
+        ConfigError: see `with_encoders`.
         StorageError: there is no bundle, it is damaged, or of another version.
     """
     folder = place if isinstance(place, Folder) else named_folder(place)
@@ -218,8 +225,12 @@ def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
         )
     content, raw = read_stored(folder)
     try:
-        tensors = safetensors.torch.load(raw)
         config = from_dict(Config, content["config"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise _damaged(folder, error) from error
+    config = with_encoders(config, encoders or {})
+    try:
+        tensors = safetensors.torch.load(raw)
         known = dict(content["task"])
         kind: Any = lookup(TASKS, known.pop("name"), kind="task")
         task = from_dict(kind, known)
@@ -228,8 +239,7 @@ def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
         model.load_state_dict(under("model/", tensors))
         normalisers = _normalisers(under("normaliser/", tensors))
     except (SafetensorError, RuntimeError, KeyError, TypeError, ConfigError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StorageError(f"the bundle in {folder.path()} is damaged: {reason}") from error
+        raise _damaged(folder, error) from error
     fitted = {name: value.to(device) for name, value in under("readout/", tensors).items()}
     return Bundle(
         config,
@@ -241,6 +251,45 @@ def load_bundle(place: str | Path | Folder, *, device: str = "cpu") -> Bundle:
         fitted,
         tops,
     )
+
+
+def _damaged(folder: Folder, error: Exception) -> StorageError:
+    reason = " ".join(str(error).split())[:200]
+    return StorageError(f"the bundle in {folder.path()} is damaged: {reason}")
+
+
+def with_encoders(config: Config, encoders: Mapping[str, str]) -> Config:
+    """The config of a run whose pretrained encoders are elsewhere now, as on another machine.
+
+    Args:
+        config: of the run.
+        encoders: modality -> folder or hub name of its encoder's model. Whoever predicts compares its files with those
+            that the run had.
+
+    Raises:
+        ConfigError: the run does not read a modality, or its encoder there is no model.
+    """
+    for modality, place in encoders.items():
+        group = config.features.encoder_of(modality)
+        if modality not in config.model.modalities:
+            told = " and ".join(config.model.modalities)
+            raise ConfigError(f"--encoder names {modality}, but the run reads {told}")
+        if not hasattr(getattr(config.features, group, None), "model"):
+            raise ConfigError(
+                f"--encoder names {modality}, whose encoder {group} has no files that could be elsewhere: leave it out"
+            )
+        config = replaced(config, {f"features.{group}.model": place})
+    return config
+
+
+def elsewhere(error: FeatureError, modality: str) -> FeatureError:
+    """The error of an encoder that cannot be loaded, with where to say that it has moved.
+
+    Args:
+        error: of loading it.
+        modality: that it encodes.
+    """
+    return FeatureError(f"{error}; where it is elsewhere now: --encoder {modality}=FOLDER")
 
 
 def build_model(
@@ -281,11 +330,15 @@ def _stored_top(
     """
     if lora is None:
         return TopRecipe(**plain)
-    found = config.features.encoder(modality).top()
+    try:
+        found = config.features.encoder(modality).top()
+    except FeatureError as error:
+        raise elsewhere(error, modality) from error
     if found is None or found.base != base:
         group = config.features.encoder_of(modality)
         raise StorageError(
-            f"its adapters were trained on other weights than features.{group}.model names: put those back there"
+            f"its adapters were trained on other weights than features.{group}.model names: put those back there, "
+            f"or name their folder with --encoder {modality}=FOLDER"
         )
     return replace(found, **plain)
 

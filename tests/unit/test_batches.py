@@ -7,7 +7,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from raysys.batches.batch import Padded, Part
+from raysys.batches.batch import Part
+from raysys.batches.padded import Padded
 from raysys.benchmarks.registry import BENCHMARKS
 from raysys.commandline import parse
 from raysys.storage import Folder

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raysys.batches.batch import Layout, Part, Turns
+from raysys.batches.batch import Part, Turns
+from raysys.batches.padded import Layout
 from raysys.errors import ConfigError
 from raysys.models.dialogue_rnn import DialogueRnn, StreamedGru, reverse_turns
 from raysys.models.multiemo import Multiemo, MultiemoConfig

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import raysys
-from raysys.batches.batch import Padded
+from raysys.batches.padded import Padded
 from raysys.commands.cross_validate import cross_validate
 from raysys.config import Config
 from raysys.encoders.ragged import Ragged

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from raysys.batches.batch import Padded
+from raysys.batches.padded import Padded
 from raysys.models import ModelConfig, model_names
 
 FORMATS = {"vad": 3, "plutchik8": 8, "be5": 5}

@@ -19,18 +19,21 @@ from rich.console import Console
 
 import raysys
 from jobs.predict import main
+from raysys.commandline import encoder_places
 from raysys.commands.tune import tune
 from raysys.config import Config
 from raysys.corpus.table import Utterance
+from raysys.encoders.transformers import TransformersConfig
 from raysys.errors import ConfigError, FeatureError
 from raysys.predicting import large
 from raysys.predicting.inputs import in_windows, read_inputs
-from raysys.predicting.members import check_encoders
+from raysys.predicting.members import Ensemble, Member, check_encoders
 from raysys.predicting.model import Model
 from raysys.predicting.transcribe import Transcriber, with_texts
-from raysys.training.bundle import load_bundle
+from raysys.training.bundle import load_bundle, with_encoders
 from tests.conftest import ROOT, SHARED
 from tests.here import do_folds_here, small_study
+from tests.pretrained import make_text_model
 
 
 def run_of(config: Config, name: str = "small") -> str:
@@ -303,6 +306,29 @@ def test_what_the_guide_shows_works(
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "jobs/README.md", "exec"), {})
     assert "a.wav" in capsys.readouterr().out
+
+
+def test_encoders_that_have_moved_are_named(tmp_path: Path, trained: Config):
+    place = make_text_model("bert", tmp_path / "now")
+    features = replace(
+        trained.features,
+        text="transformers",
+        transformers=TransformersConfig(model=str(tmp_path / "then")),
+    )
+    bundle = load_bundle(f"{run_of(trained)}/seed_0/fold_0")
+    config = replace(bundle.config, features=features)
+    ensemble = Ensemble("moved", (Member(0, 0, replace(bundle, config=config)),))
+    with pytest.raises(FeatureError, match="elsewhere now: --encoder text=FOLDER"):
+        _ = ensemble.encoders
+    found = with_encoders(config, encoder_places([f"text={place}"]))
+    ensemble = Ensemble("moved", (Member(0, 0, replace(bundle, config=found)),))
+    assert "files" in ensemble.fingerprints["text"]
+    with pytest.raises(ConfigError, match="whose encoder logmel has no files"):
+        with_encoders(config, {"audio": str(place)})
+    with pytest.raises(ConfigError, match="names video, but the run reads audio and text"):
+        with_encoders(config, {"video": str(place)})
+    with pytest.raises(ConfigError, match="must be as audio=FOLDER"):
+        encoder_places(["text"])
 
 
 def test_encoders_with_other_files_than_the_model_was_trained_above_are_refused():
