@@ -1,10 +1,10 @@
 """Parquet and Arrow tables, as pandas and Hugging Face's datasets write them.
 
     file -> names of its columns -> cells by column, a row at a time; classes by name where the file names them
-    a column of recordings (bytes, or {bytes, path}) -> places such as train.parquet#audio:12 -> bytes, when read
+    a column of recordings or pictures (bytes, or {bytes, path}) -> places such as train.parquet#audio:12 -> bytes
 
-Recordings stay in the file: a table of many gigabytes costs what its other columns cost. `datasets` keeps the names of
-classes in the schema, under the key `huggingface`.
+Recordings and pictures stay in the file: a table of many gigabytes costs what its other columns cost. `datasets` keeps
+the names of classes in the schema, under the key `huggingface`.
 """
 
 import json
@@ -26,17 +26,19 @@ ARROW = ".arrow"
 _PLACE = re.compile(r"(.+\.(?:parquet|pq|arrow))#(.+):(\d+)", re.DOTALL | re.IGNORECASE)
 _SOUND = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd")
 """First bytes of sound files."""
+_PICTURE = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+"""First bytes of pictures; WebP begins with RIFF."""
 _KEPT_BYTES = 512 * 2**20
 """Limit of the cache of decoded row groups: recordings are read in the order of their lengths, not of their rows."""
 
 
 def place(file: Path, column: str, row: int) -> str:
-    """Name of a recording inside a table."""
+    """Name of a recording, or picture, inside a table."""
     return f"{file}#{column}:{row}"
 
 
 def embedded(path: Path) -> tuple[Path, str, int] | None:
-    """Table, column and row of a recording inside a table; None for what is a file of its own."""
+    """Table, column and row of a recording, or picture, inside a table; None for what is a file of its own."""
     match = _PLACE.fullmatch(str(path))
     if match is None or path.is_file():
         return None
@@ -44,7 +46,7 @@ def embedded(path: Path) -> tuple[Path, str, int] | None:
 
 
 def read_embedded(path: Path) -> bytes:
-    """A recording's bytes.
+    """The bytes of a recording, or picture.
 
     Args:
         path: as `place` writes it.
@@ -101,7 +103,7 @@ def _without_bytes(kinds: Mapping[str, str]) -> list[str]:
 
 
 def _recordings(path: Path, schema: pyarrow.Schema, name: str) -> str:
-    """Whether a column holds recordings: struct ({bytes, path}), bytes, or empty text."""
+    """Whether a column holds recordings or pictures: struct ({bytes, path}), bytes, or empty text."""
     if schema.names.count(name) > 1:
         return ""
     kind, types = schema.field(name).type, pyarrow.types
@@ -111,7 +113,11 @@ def _recordings(path: Path, schema: pyarrow.Schema, name: str) -> str:
     if types.is_binary(kind) or types.is_large_binary(kind):
         first = _TABLES.first(path, name)
         is_mp3 = len(first) > 1 and first[0] == 0xFF and first[1] & 0xE6 == 0xE2  # layer III
-        return "bytes" if first.startswith(_SOUND) or first[4:8] == b"ftyp" or is_mp3 else ""
+        return (
+            "bytes"
+            if first.startswith(_SOUND + _PICTURE) or first[4:8] == b"ftyp" or is_mp3
+            else ""
+        )
     return ""
 
 

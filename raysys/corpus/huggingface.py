@@ -2,11 +2,12 @@
 
     folder -> one of these, in this order -> tables with their split -> rows
         saved by save_to_disk: dataset_dict.json or state.json, Arrow files
-        audiofolder: metadata.csv, .jsonl or .parquet with a column file_name, in any folder
+        audiofolder, imagefolder: metadata.csv, .jsonl or .parquet with a column file_name, in any folder
         Parquet, CSV or JSON Lines: by README.md's `configs`, or SPLIT-00000-of-00001.parquet, train.csv, test/...
-        audiofolder without metadata: a folder an emotion
+        the same without metadata: a folder an emotion
 
-What the tables call their columns, `corpus.columns` says. Recordings in Parquet or Arrow are decoded where they are.
+What the tables call their columns, `corpus.columns` says. Recordings and pictures in Parquet or Arrow are decoded where
+they are.
 """
 
 import json
@@ -23,6 +24,7 @@ from raysys.corpus.arrow import ARROW, PARQUET, embedded
 from raysys.corpus.columns import read_manifest
 from raysys.corpus.files import SourceConfig, corpus_root
 from raysys.corpus.finding import Finding
+from raysys.corpus.pictures import PICTURES
 from raysys.corpus.table import RawCorpus, Utterance
 from raysys.corpus.tables import column_names
 from raysys.errors import CorpusError, nearest
@@ -76,11 +78,11 @@ def read(config: SourceConfig, settings: HuggingfaceConfig | None, cache: Folder
         recordings = _recordings(top)
         rows = [_in_folder(path, root, top) for path in recordings if path.parent != top]
         origin = [str(path) for path in recordings if path.parent != top]
-        findings += _labels_of_folders(rows, len(recordings) - len(rows))
+        findings += _labels_of_folders(rows, [one for one in recordings if one.parent == top])
     if not rows:
         raise CorpusError(
             f"{top} has no layout of Hugging Face's datasets: no saved dataset, metadata.csv, Parquet, CSV or JSON "
-            "Lines, and no folders of recordings: set --corpus.root to the dataset's folder"
+            "Lines, and no folders of recordings or pictures: set --corpus.root to the dataset's folder"
         )
     rows = _named(_with_splits(rows))
     emotions = tuple(sorted({row.label for row in rows} - {""}))
@@ -101,13 +103,11 @@ def _other_recordings(
     """Recordings next to metadata files that no row names."""
     if not any(path.name in _METADATA for path, _ in tables):
         return []
-    named = {os.path.normpath(row.audio) for row in rows}
+    named = {os.path.normpath(row.audio or row.image) for row in rows}
     others = [one for one in _recordings(top) if str(one.relative_to(root)) not in named]
     if not others:
         return []
-    message = (
-        f"{len(others)} recordings are in no metadata file and are not used, first {others[0]}"
-    )
+    message = f"{len(others)} {_kind(others[0])}s are in no metadata file and are not used, first {others[0]}"
     return [Finding("warning", "not_in_metadata", message)]
 
 
@@ -123,11 +123,11 @@ def _several_folders(tables: Sequence[tuple[Path, str]], top: Path) -> list[Find
     return [Finding("warning", "several_folders", message)]
 
 
-def _labels_of_folders(rows: Sequence[Utterance], stray: int) -> list[Finding]:
+def _labels_of_folders(rows: Sequence[Utterance], stray: Sequence[Path]) -> list[Finding]:
     labels = ", ".join(sorted({row.label for row in rows}))
     found = [Finding("note", "labels_of_folders", f"labels are the names of folders: {labels}")]
     if stray:
-        message = f"{stray} recordings are in no folder of their own and are not used"
+        message = f"{len(stray)} {_kind(stray[0])}s are in no folder of their own and are not used"
         found.append(Finding("warning", "stray_recordings", message))
     return found
 
@@ -297,7 +297,14 @@ def _files(top: Path) -> list[Path]:
 
 
 def _recordings(top: Path) -> list[Path]:
-    return [path for path in _files(top) if path.suffix.lower() in _SOUNDS]
+    """Recordings; pictures, where there are none."""
+    files = _files(top)
+    heard = [path for path in files if path.suffix.lower() in _SOUNDS]
+    return heard or [path for path in files if path.suffix.lower() in PICTURES]
+
+
+def _kind(path: Path) -> str:
+    return "picture" if path.suffix.lower() in PICTURES else "recording"
 
 
 def _part(split: str) -> str:
@@ -317,9 +324,11 @@ def _read_table(path: Path, root: Path, config: SourceConfig) -> RawCorpus:
     """Rows of one table, whose files are named from the root."""
     names = column_names(path)
     columns = dict(config.columns)
-    if "audio" not in columns and "audio" not in names:
+    if not {"audio", "image"} & {*columns, *names}:
         named = [one for one in _FILE_NAMES if one in names]
         columns.update({"audio": named[0]} if named else {})
+    if "image" not in {*columns, *names} and "image_file_name" in names:
+        columns["image"] = "image_file_name"
     raw = read_manifest(
         path,
         root=root,
@@ -330,24 +339,40 @@ def _read_table(path: Path, root: Path, config: SourceConfig) -> RawCorpus:
     )
     rows = []
     for row, where in zip(raw.utterances, raw.origin, strict=True):
-        if row.audio and embedded(Path(row.audio)) is None:
-            inside = os.path.relpath(path.parent / row.audio, root)
-            known = inside if (root / inside).is_file() else row.audio
-            if path.suffix.lower() in (*PARQUET, ARROW) and not (root / known).is_file():
-                raise CorpusError(
-                    f"{where}: the recording has no bytes, and its file '{row.audio}' is not under {root}: write the "
-                    "table with its recordings in it, as datasets' to_parquet and save_to_disk do"
-                )
-            row = replace(row, audio=known)
-        rows.append(row)
+        if _kind(Path(row.audio)) == "picture":  # an imagefolder's file_name
+            row = replace(row, audio="", image=row.audio)
+        audio = _from_root(row.audio, path, root, f"{where}: the recording")
+        image = _from_root(row.image, path, root, f"{where}: the picture")
+        rows.append(replace(row, audio=audio, image=image))
     return replace(raw, utterances=tuple(rows))
 
 
+def _from_root(name: str, table: Path, root: Path, what: str) -> str:
+    """A file that a table names, or a place inside the table, from the root.
+
+    Raises:
+        CorpusError: a table that should hold files names one that is not there.
+    """
+    if not name or embedded(Path(name)) is not None:
+        return name
+    inside = os.path.relpath(table.parent / name, root)
+    known = inside if (root / inside).is_file() else name
+    if table.suffix.lower() in (*PARQUET, ARROW) and not (root / known).is_file():
+        raise CorpusError(
+            f"{what} has no bytes, and its file '{name}' is not under {root}: write the table with its files in it, as "
+            "datasets' to_parquet and save_to_disk do"
+        )
+    return known
+
+
 def _in_folder(path: Path, root: Path, top: Path) -> Utterance:
-    """A recording whose folder is named like its emotion."""
+    """A recording, or picture, whose folder is named like its emotion."""
     split = _split(path.parent.relative_to(top).parts)
     inside = path.relative_to(root).as_posix()
-    return Utterance("", label=path.parent.name, audio=inside, split=split)
+    row = Utterance("", label=path.parent.name, split=split)
+    if _kind(path) == "picture":
+        return replace(row, image=inside)
+    return replace(row, audio=inside)
 
 
 def _named(rows: list[Utterance]) -> list[Utterance]:
@@ -360,7 +385,8 @@ def _named(rows: list[Utterance]) -> list[Utterance]:
             number = counts.get(row.split, 0)
             counts[row.split] = number + 1
             name = f"{row.split or 'row'}-{number}"
-            if row.audio and embedded(Path(row.audio)) is None:
-                name = PurePosixPath(row.audio).with_suffix("").as_posix()
+            file = row.audio or row.image
+            if file and embedded(Path(file)) is None:
+                name = PurePosixPath(file).with_suffix("").as_posix()
         named.append(replace(row, utterance_id=name, dialogue_id=row.dialogue_id or name))
     return named
