@@ -10,6 +10,7 @@ from raysys import gpu
 from raysys.cluster.gpus import count_gpus, most_folds, on_a_gpu
 from raysys.cluster.session import ray_session
 from raysys.config import Config
+from raysys.errors import ConfigError
 from raysys.settings import replaced
 from raysys.similarity.prior import FoldPrior
 from raysys.training.memory import FoldMemory, measure_memory
@@ -30,7 +31,7 @@ def with_gpu_share(config: Config, data: FoldData, prior: Sequence[FoldPrior] | 
 
     Raises:
         PoolError: Ray cannot be reached, or no GPU has been free for `cluster.hello_seconds`.
-        RaysysError: PyTorch cannot use the GPU, or the fold cannot be trained.
+        RaysysError: PyTorch cannot use the GPU, the fold cannot be trained, or not so many together.
     """
     if config.cluster.gpus_per_fold != "auto":
         return config
@@ -39,15 +40,23 @@ def with_gpu_share(config: Config, data: FoldData, prior: Sequence[FoldPrior] | 
     return found
 
 
-def share_of(memory: FoldMemory, most: int) -> float:
+def share_of(memory: FoldMemory, most: int, together: int = 1) -> float:
     """Share of a GPU for a fold: an n-th, of which n fit.
 
     Args:
         memory: what a fold takes.
-        most: folds a GPU for which there are CPUs.
+        most: workers a GPU for which there are CPUs.
+        together: folds of a worker.
+
+    Raises:
+        ConfigError: those of one worker do not fit.
     """
     fit = gpu.shares_that_fit(memory.fold_gb * _MARGIN, memory.gpu_gb)
-    return 1 / max(1, min(fit, most))
+    if fit < together:
+        raise ConfigError(
+            f"training.together is {together}, but no more than {fit} such folds fit on {memory.gpu}: set it to {fit}"
+        )
+    return 1 / max(1, min(fit, most * together))
 
 
 def idle_gpus(config: Config) -> str:
@@ -80,7 +89,7 @@ def _measured_share(config: Config, data: FoldData, prior: Sequence[FoldPrior] |
             _say(f"{NAME} 0: the cluster has no GPU")
             return 0.0
         memory = on_a_gpu(measure_memory, config, data, prior, config=cluster)
-        share = share_of(memory, most_folds(cluster))
+        share = share_of(memory, most_folds(cluster), config.training.together)
     _say(
         f"{NAME} {share:.3g}: a fold took {memory.fold_gb:.1f} of {memory.gpu_gb:.0f} GB of {memory.gpu}, "
         f"{round(1 / share)} at a time on each"

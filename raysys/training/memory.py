@@ -39,7 +39,12 @@ def measure_memory(config: Config, data: FoldData, prior: Sequence[FoldPrior] | 
         GpuError: there is no GPU that can be used.
         FoldFailedError: the fold cannot be trained.
     """
-    alone = {"cluster.gpus_per_fold": 1.0, "training.device": "cuda", "training.start_from": ""}
+    alone = {
+        "cluster.gpus_per_fold": 1.0,
+        "training.device": "cuda",
+        "training.start_from": "",
+        "training.together": 1,
+    }
     config = replaced(config, alone)
     device = settle(config)
     total, name = gpu.memory_gb(), torch.cuda.get_device_name()

@@ -157,6 +157,20 @@ def test_a_fold_gets_the_nth_of_a_gpu_on_which_n_have_memory_and_cpus():
         fits = 80 * gpu.memory_share(share, 80.0)
         assert fits >= fold_gb or share == 1
     assert share_of(FoldMemory(1.0, 80.0, "a GPU"), most=3) == pytest.approx(1 / 3)
+    assert share_of(FoldMemory(1.0, 80.0, "a GPU"), most=3, together=5) == pytest.approx(1 / 15)
+    with pytest.raises(ConfigError, match=r"no more than 2 such folds fit on a GPU: set it to 2"):
+        share_of(FoldMemory(30.0, 80.0, "a GPU"), most=3, together=5)
+
+
+def test_memory_is_that_of_a_fold_alone_whatever_is_trained_together(small: Config):
+    sizes = MultiemoConfig(dim=6, state=6, layers=1, heads=2, feedforward=8)
+    more = {"model.name": "multiemo", "model.multiemo": sizes, "training.together": 5}
+    config = replaced(small, {**more, "cluster.gpus_per_fold": "auto"})
+    if gpu.why_not():
+        with pytest.raises(GpuError, match="cannot be used"):
+            measure_memory(config, arrays(), None)
+    else:
+        assert measure_memory(config, arrays(), None).fold_gb > 0
 
 
 def test_any_share_of_a_gpu_gives_the_same_result(small: Config):
