@@ -112,12 +112,19 @@ def resources(config: ClusterConfig) -> dict[str, float]:
     return asked | ({"GPU": config.gpus} if config.gpus else {})
 
 
-def lacks(config: ClusterConfig, workers: int) -> str:
-    """What was asked for, what there is, and the remedy."""
+def lacks(config: ClusterConfig, workers: int, together: int = 1) -> str:
+    """What was asked for, what there is, and the remedy.
+
+    Args:
+        config: of a worker.
+        workers: that are wanted.
+        together: folds that each trains at the same time.
+    """
     asked, has = describe(resources(config)), describe(ray.cluster_resources())
     flags = ["cluster.workers"] if workers > 1 else []
     flags += ["cluster.cpus_per_fold"] if config.cpus_per_fold > 1 or not config.gpus else []
     flags += ["cluster.gpus_per_fold"] if config.gpus else []
+    flags += ["training.together"] if config.gpus and together > 1 else []
     lower = " or ".join(f"--{flag}" for flag in flags)
     return f"asked for {workers} x {asked}, the cluster has {has}: lower {lower}, or add nodes"
 

@@ -72,7 +72,8 @@ class FoldPool:
         marker: str = "",
     ) -> None:
         self._config = config = config.for_worker(together)
-        self._together = together
+        self.together = together
+        """Tasks that a worker does at the same time."""
         self._aside, self._lock = _own_folder()
         self.queue = start_queue(config.max_attempts, self._aside)
         settings = {"queue": self.queue, "work": work}
@@ -98,12 +99,12 @@ class FoldPool:
     @property
     def workers(self) -> int:
         """Folds that can be done at the same time, as the cluster is now."""
-        return self._groups.workers * self._together
+        return self._groups.workers * self.together
 
     def __enter__(self) -> "FoldPool":
         if not self._groups.has_room:
             limit = self._patience()
-            reason = lacks(self._config, self._groups.wanted)
+            reason = lacks(self._config, self._groups.wanted, self.together)
             print(
                 f"no node has room for a worker, {limit:.0f} s to wait: {reason}", file=sys.stderr
             )
@@ -229,7 +230,7 @@ class FoldPool:
                 "command with --resume"
             )
         if now - groups.seen > self._patience():
-            reason = lacks(self._config, groups.wanted)
+            reason = lacks(self._config, groups.wanted, self.together)
             raise PoolError(f"no worker for {now - groups.seen:.0f} s: {reason}")
 
     def _patience(self) -> float:

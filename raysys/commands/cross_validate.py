@@ -80,6 +80,7 @@ def _run(command: Command) -> TrialResult:
             startup=startup,
             wall=clock.span_seconds,
             workers=max(1, round(clock.workers)),
+            apart=config.training.together == 1,
         ),
         mlflow=RunIds(log.experiment_id, log.run_id),
         folder=folder,

@@ -203,13 +203,12 @@ class Config:
         reason = self.model.chosen.why_apart(self.model.modalities)
         if reason:
             raise ConfigError(
-                f"training.together is {folds}, but {self.model.name} gains nothing by it: {reason}: set it to 1, "
-                "and --cluster.gpus_per_fold to a fraction or auto, which puts several folds on a GPU"
+                f"training.together is {folds}, but {self.model.name} gains nothing by it: {reason}: set it to 1"
             )
-        rule = (
-            f"{1 / folds:.3g} or less (or auto) with training.together {folds}: they are on one GPU"
-        )
-        require(share * folds <= 1 + 1e-9, "cluster.gpus_per_fold", share, rule)
+        told = math.floor(1000 / folds) / 1000
+        rule = f"{told:g} or less, or auto, with training.together {folds}: they are on one GPU"
+        rounded = max(1 / folds, round(1 / folds, 3))  # whoever says 0.167 means a sixth
+        require(share <= rounded, "cluster.gpus_per_fold", share, rule)
 
     def _check_task(self) -> None:
         lookup(TASKS, self.task, kind="task")

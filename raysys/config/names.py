@@ -82,7 +82,7 @@ def check_name(name: str, known: dict[str, type | None], *, where: str) -> None:
     if name not in free or name in _FIXED:
         raise ConfigError(
             f"{where}: '{name}' is the same for all that share corpus, features and folds: name settings of "
-            f"{', '.join(_GROUPS)} (but not {' or '.join(sorted(_FIXED))}), or compare separate runs by jobs.compare"
+            f"{', '.join(_GROUPS)} (but not {', '.join(sorted(_FIXED))}), or compare separate runs by jobs.compare"
         )
 
 

@@ -191,10 +191,11 @@ class ClusterConfig:
     placement: Literal["spread", "pack"] = "spread"
     """Workers go to the emptiest node, or to the fullest that has room."""
     cpus_per_fold: float = 1.0
-    """CPU cores of a worker; torch uses as many threads, on which the eighth digit of numbers depends. It does not
-    depend on how many workers there are, what else runs on the machine, or the run's name."""
+    """CPU cores of a worker, also of one with several folds (training.together); torch uses as many threads, on which
+    the eighth digit of numbers depends. It does not depend on how many workers there are, what else runs on the
+    machine, or the run's name."""
     gpus_per_fold: float | Literal["auto"] = 0.0
-    """GPU of a worker: 0 none, 1 one, a fraction a share of one and of its memory. auto measures what a fold takes and
+    """GPU of a fold: 0 none, 1 one, a fraction a share of one and of its memory. auto measures what a fold takes and
     puts as many on each GPU as fit; 0 where there is none. A fold uses one GPU."""
     max_attempts: int = 3
     """Workers that may die on a fold before it is given up."""
@@ -214,7 +215,7 @@ class ClusterConfig:
 
     @property
     def gpus(self) -> float:
-        """GPU of a worker as a number; with auto 0, until `raysys.running.gpu_share` has measured it."""
+        """GPU of a fold as a number; with auto 0, until `raysys.running.gpu_share` has measured it."""
         return 0.0 if self.gpus_per_fold == "auto" else self.gpus_per_fold
 
     def for_worker(self, folds: int) -> "ClusterConfig":

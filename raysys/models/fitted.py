@@ -52,6 +52,10 @@ class FittedSettings(ModelSettings):
     statistics: Statistics = "mean_std"
     """Over time: mean; with mean_std also the deviation; with mean_std_quantiles also the 10 % and 90 % quantiles."""
 
+    def why_apart(self, modalities: Sequence[str]) -> str:
+        """There is no training; see `ModelSettings`."""
+        return "it has no gradients, and is fitted at once"
+
     def check(self, name: str) -> None:
         """The rules that hold for all of them.
 

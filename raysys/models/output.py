@@ -62,7 +62,8 @@ class ModelSettings:
         """
         return (
             "its layers are few launches each, and what PyTorch loops over or draws inside its kernels (an LSTM, "
-            "attention's dropout) is done for one model at a time"
+            "attention's dropout) is done for one model at a time (--cluster.gpus_per_fold auto, or a fraction, puts "
+            "folds in several processes on a GPU)"
         )
 
     def build(

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 
 
 def account_seconds(
-    durations: Sequence[float], *, total: float, startup: float, wall: float, workers: int
+    durations: Sequence[float],
+    *,
+    total: float,
+    startup: float,
+    wall: float,
+    workers: int,
+    apart: bool = True,
 ) -> dict[str, float]:
     """Compare the folds' wall time with a good schedule of their training seconds, the longest first.
 
@@ -15,13 +21,14 @@ def account_seconds(
         startup: seconds from connecting to Ray to the first fold's start.
         wall: seconds from the first fold's start to the last one's end.
         workers: folds that could run at the same time.
+        apart: no fold's seconds hold those of others, as they do of folds that one process trains together.
 
     Returns:
         total, startup, training (sum over the folds), overhead (wall less that schedule), efficiency (that
-        schedule / wall, at most 1; NaN where no fold was left to train), workers.
+        schedule / wall, at most 1; NaN where no fold was left to train, or not `apart`), workers.
     """
     ideal = schedule_seconds(durations, workers)
-    trained = wall > 0 and sum(durations) > 0
+    trained = apart and wall > 0 and sum(durations) > 0
     return {
         "total": total,
         "startup": startup,

@@ -132,7 +132,7 @@ def _trial_lines(result: TrialResult) -> Iterator[Line]:
         return
     yield (
         f"time         {seconds['total']:.0f} s: start-up {seconds['startup']:.1f} s, folds "
-        f"{seconds['training']:.1f} s with {seconds['workers']:.0f} at a time, overhead "
+        f"{seconds['training']:.1f} s in all, {seconds['workers']:.0f} at a time, overhead "
         f"{seconds['overhead']:.1f} s"
     )
     if result.cost:

@@ -79,7 +79,8 @@ class TrialsView(Listener):
             self._live.start()
         self._refresh(force=True)
         trials = f"{self._total} trials of " if self._total > 1 else ""
-        self._say(f"starting {self._workers} worker(s) for {trials}{self._folds}")
+        at_once = min(self._workers, self._total * self._trainings)
+        self._say(f"starting workers for {trials}{self._folds}, {at_once} at a time")
         return self
 
     def __exit__(

@@ -29,6 +29,7 @@ DECIDING_ROOMS = (
     "settings.py",
     "similarity",
     "tasks",
+    "together.py",
     "training",
     "trials",
 )

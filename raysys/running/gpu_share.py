@@ -56,7 +56,7 @@ def share_of(memory: FoldMemory, most: int, together: int = 1) -> float:
         raise ConfigError(
             f"training.together is {together}, but no more than {fit} such folds fit on {memory.gpu}: set it to {fit}"
         )
-    return 1 / max(1, min(fit, most * together))
+    return 1 / max(1, min(fit // together, most) * together)
 
 
 def idle_gpus(config: Config) -> str:
@@ -70,7 +70,7 @@ def idle_gpus(config: Config) -> str:
 def idle_together(config: Config) -> str:
     """What to say where folds are trained together on CPUs, which gains nothing; empty otherwise."""
     folds = config.training.together
-    if folds == 1 or config.cluster.gpus:
+    if folds == 1 or config.cluster.gpus or config.training.device == "cuda":
         return ""
     return (
         f"note: training.together {folds} is for GPUs; on CPUs {folds} folds take turns on the cores of one, and 1 is "

@@ -81,7 +81,8 @@ def choose_folder(
     if resume:
         raise StorageError(
             f"nothing to resume: no run '{name}' in {runs.path()} has these settings, data and "
-            f"code{_what_differs(latest, settings or {}, parts or {})}: run without --resume"
+            f"code{_what_differs(latest, settings or {}, parts or {})}: give what was given there, or run without "
+            "--resume"
         )
     begun = RunRecord(identity, "", "", "RUNNING", dict(parts or {}), git_commit())
     number = max(taken, default=0) + 1

@@ -17,6 +17,7 @@ from raysys.cluster.aggregator import RunningAggregator, running_aggregator
 from raysys.cluster.pool import STANDING, FoldPool
 from raysys.cluster.session import ray_session
 from raysys.cluster.sharing import marker_in
+from raysys.cluster.worker import Work
 from raysys.config import Config
 from raysys.config.running import ClusterConfig
 from raysys.encoders.encoder import own_frames
@@ -99,6 +100,11 @@ class Session:
         return self.plan.task.with_measured(found, measured)
 
 
+def _work(together: int) -> Work:
+    """What workers do that train so many folds at a time."""
+    return run_fold if together == 1 else run_fold_together
+
+
 @contextmanager
 def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
     """Connect to Ray and start the pool.
@@ -111,6 +117,7 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
         PoolError: Ray cannot be reached.
     """
     config, connecting = plan.config, time.monotonic()
+    together = config.training.together
     aggregation = plan.task.aggregation(config.similarity, config.seed, plan.speakers)
     runs = resolve_folder(config.storage.runs)
     with (
@@ -118,16 +125,18 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
         running_aggregator(aggregation) as aggregator,
         marker_in(runs) as marker,
     ):
-        for note in filter(None, (idle_gpus(config), idle_together(config))):
+        if note := idle_gpus(config) or idle_together(config):
             print(note, file=sys.stderr)
         lent: AbstractContextManager[FoldPool]
         stands = STANDING.get()
-        if stands is not None and stands[0] == config.cluster and config.training.together == 1:
+        if stands is not None and stands[0] == config.cluster:
+            there = stands[1].together
+            rule = f"{there} within standing_pool, or another pool: standing_pool(..., together=N)"
+            require(together == there, "training.together", together, rule)
             lent = stands[1].lend(shared=plan.data)
         else:
-            together = config.training.together
             lent = FoldPool(
-                run_fold if together == 1 else run_fold_together,
+                _work(together),
                 config.cluster,
                 most_tasks=most_tasks,
                 shared=plan.data,
@@ -139,13 +148,14 @@ def open_session(plan: Plan, *, most_tasks: int) -> Iterator[Session]:
 
 
 @contextmanager
-def standing_pool(config: ClusterConfig) -> Iterator[None]:
+def standing_pool(config: ClusterConfig, *, together: int = 1) -> Iterator[None]:
     """One pool for all commands inside whose `cluster` settings are these: they start at once.
 
-    For several commands in a row, as in raysys/README.md; Ray stays connected.
+    For several commands in a row, as in raysys/PYTHON.md; Ray stays connected.
 
     Args:
         config: of the cluster and its workers.
+        together: `training.together` of the commands inside.
 
     Raises:
         ConfigError: `cluster.gpus_per_fold` is auto, which is measured for each command's own folds.
@@ -154,7 +164,7 @@ def standing_pool(config: ClusterConfig) -> Iterator[None]:
     require(config.gpus_per_fold != "auto", "cluster.gpus_per_fold", "auto", "a number")
     with (
         ray_session(config),
-        FoldPool(run_fold, config, most_tasks=sys.maxsize) as pool,
+        FoldPool(_work(together), config, most_tasks=sys.maxsize, together=together) as pool,
     ):
         token = STANDING.set((config, pool))
         try:

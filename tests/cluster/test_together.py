@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from raysys.config import Config
+from raysys.errors import ConfigError
 from raysys.models.multiemo import MultiemoConfig
 from raysys.running import session
+from raysys.running.session import standing_pool
 from raysys.settings import replaced
 from tests.cluster.conftest import Ran, run
 from tests.cluster.gate import Gate, gated_fold_together, kill_at
@@ -62,3 +64,24 @@ def test_ten_trainings_three_at_a_time_end_as_alone_though_their_worker_dies(
     for ours, theirs in zip(together.result.folds, alone.result.folds, strict=True):
         assert (ours.epochs, ours.best_epoch) == (theirs.epochs, theirs.best_epoch)
         assert ours.val == pytest.approx(theirs.val, abs=DIGITS)
+
+
+@pytest.mark.proof("cluster", "running")
+def test_a_pool_that_stands_trains_as_many_together_as_it_was_opened_for(small: Config):
+    config = replaced(dialogues(small), {"training.together": 5, "training.seeds": 1})
+    with standing_pool(config.cluster, together=5):
+        first = run(config)
+        second = run(replaced(config, {"name": "second"}))
+        with pytest.raises(
+            ConfigError, match=r"training.together is 1, but must be 5 within stand"
+        ):
+            run(replaced(config, {"training.together": 1}))
+    assert "5 at a time" in first.printed
+    assert "efficiency" not in first.printed
+    for ours, theirs in zip(first.result.folds, second.result.folds, strict=True):
+        assert ours.val == pytest.approx(theirs.val, abs=DIGITS)
+    with (
+        standing_pool(config.cluster),
+        pytest.raises(ConfigError, match=r"training.together is 5, but must be 1 within stand"),
+    ):
+        run(config)

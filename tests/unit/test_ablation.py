@@ -66,7 +66,7 @@ BAD = {
     "the same twice": ({"a": {}, "b": {"loss.mu1": 0.0}}, "b: is the same configuration as 'a'"),
     "matrix": (
         {"a": {"loss.similarity": "s.json"}},
-        "(but not loss.similarity or loss.space or training.device or training.seeds or training.start_from)",
+        "(but not loss.similarity, loss.space, training.device, training.seeds, training.start_from, ",
     ),
     "unknown model": ({"a": {"model.name": "multimeo"}}, "did you mean 'multiemo'"),
 }

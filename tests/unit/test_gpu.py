@@ -158,6 +158,7 @@ def test_a_fold_gets_the_nth_of_a_gpu_on_which_n_have_memory_and_cpus():
         assert fits >= fold_gb or share == 1
     assert share_of(FoldMemory(1.0, 80.0, "a GPU"), most=3) == pytest.approx(1 / 3)
     assert share_of(FoldMemory(1.0, 80.0, "a GPU"), most=3, together=5) == pytest.approx(1 / 15)
+    assert share_of(FoldMemory(9.0, 80.0, "a GPU"), most=9, together=3) == pytest.approx(1 / 6)
     with pytest.raises(ConfigError, match=r"no more than 2 such folds fit on a GPU: set it to 2"):
         share_of(FoldMemory(30.0, 80.0, "a GPU"), most=3, together=5)
 

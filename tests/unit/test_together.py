@@ -271,8 +271,13 @@ def test_what_cannot_be_trained_together_says_why():
         config_of("cltnet", **{"training.together": 5})
     with pytest.raises(ConfigError, match="context names no modality that it reads"):
         replaced(multiemo(), {"training.together": 2, "model.multiemo.context": ("video",)})
-    with pytest.raises(ConfigError, match=r"0\.2 or less \(or auto\) with training\.together 5"):
+    with pytest.raises(ConfigError, match=r"0\.2 or less, or auto, with training\.together 5"):
         multiemo(**{"training.together": 5, "cluster.gpus_per_fold": 1.0})
+    for folds in range(2, 65):  # what the message names is taken
+        for share in (1000 // folds / 1000, round(1 / folds, 3)):
+            multiemo(**{"training.together": folds, "cluster.gpus_per_fold": share})
+    with pytest.raises(ConfigError, match="svm gains nothing by it: it has no gradients"):
+        config_of("svm", **{"training.together": 2, "loss.mu1": 0.0, "loss.mu2": 0.0})
     with pytest.raises(ConfigError, match=r"training\.together"):
         multiemo(**{"training.together": 0})
     kept = multiemo(**{"training.together": 5, "cluster.gpus_per_fold": 0.2})
