@@ -54,7 +54,7 @@ def read_sealed(folder: Folder, name: str) -> dict[str, Any]:
     for one in (name, copy):
         try:
             found = folder.read_json(one)
-        except StorageError:
+        except StorageError:  # said below, where the other one is no better
             continue
         if not isinstance(found, dict):
             continue

@@ -73,8 +73,8 @@ class Layout:
     """Who speaks, as a number from 0 within the dialogue."""
     order: Int64[Tensor, " batch"] | None = None
     """Place of each utterance among all places of turns; None: it is counted from the others."""
-    n_parties: int = -1
-    """Speakers of a dialogue at most; -1: they are counted."""
+    n_parties: int | None = None
+    """Speakers of a dialogue at most; None: they are counted."""
 
     def arrange(self, values: Float[Tensor, "batch dim"]) -> Float[Tensor, "dialogue turn dim"]:
         """Values of utterances in the places of their turns; zeros in padding."""

@@ -22,7 +22,14 @@ from raysys.encoders import prepare_features
 from raysys.encoders.augmentation import Noise
 from raysys.encoders.ragged import Ragged
 from raysys.errors import ConfigError, RaysysError
-from raysys.predicting.members import Member, chosen_trial, load_ensemble, run_of, trained_folds
+from raysys.predicting.members import (
+    Member,
+    check_encoders,
+    chosen_trial,
+    load_ensemble,
+    run_of,
+    trained_folds,
+)
 from raysys.predictions import read_predictions
 from raysys.report.scores import Difference, PartScores
 from raysys.report.statistics import paired_difference, part_scores
@@ -67,6 +74,7 @@ def robustness_command(
 
     Raises:
         ConfigError: no such run, a model that does not hear, or another corpus than the run's.
+        FeatureError: an encoder has other files than it had when the run was trained.
         RaysysError: the corpus cannot be read.
     """
     _check(levels)
@@ -79,6 +87,7 @@ def robustness_command(
         raise ConfigError(
             f"{ensemble.name} does not read audio, so noise in audio changes nothing for it"
         )
+    check_encoders(ensemble.members[0].bundle, ensemble.fingerprints)
     if root:
         config = replace(config, corpus=replace(config.corpus, root=root))
     corpus, cache = prepare_corpus(config)
@@ -88,25 +97,14 @@ def robustness_command(
     clean = normalised(store, corpus, config)
     scores = {np.inf: _scores(ensemble.members, task, corpus, clean, tested, truths)}
     for level in sorted(levels, reverse=True):
-        noisy = prepare_features(
-            corpus,
-            config.features,
-            ("audio",),
-            cache=cache,
-            through=partial(extractor, config.features, config.cluster, len(corpus)),
-            change=Noise(level),
-        )
-        heard = normalised(replace(store, modalities=noisy.modalities), corpus, config)
+        noisy = _noisy(corpus, config, cache, level)
+        heard = normalised(replace(store, modalities=noisy), corpus, config)
         features = {**clean, "audio": heard["audio"]}
         scores[level] = _scores(ensemble.members, task, corpus, features, tested, truths)
-    shared = _share(folder)
-    console.print(as_rich(_table(ensemble.name, task, scores, shared)))
+    console.print(as_rich(_table(ensemble.name, task, scores, _share(folder))))
     found = {level: part_scores(one, _names(task)) for level, one in scores.items()}
-    content = {
-        "noise": "white",
-        "test": {_title(level): asdict(one) for level, one in found.items()},
-    }
-    write_sealed(folder, FILE, content)
+    told = {_title(level): asdict(one) for level, one in found.items()}
+    write_sealed(folder, FILE, {"noise": "white", "test": told})
     console.print(f"kept         {folder.path(FILE)}", markup=False, soft_wrap=True)
     console.print(
         f"MLflow       {_logged(folder, config, runs, found)}", markup=False, soft_wrap=True
@@ -119,6 +117,18 @@ def _check(levels: Sequence[float]) -> None:
         raise ConfigError(
             f"--snr_db is {list(levels)}, but must be different ratios of -20 to 80 dB, such as --snr_db 20 10 0"
         )
+
+
+def _noisy(corpus: Corpus, config: Config, cache: Folder, level: float) -> Mapping[str, Ragged]:
+    """Features of the audio with white noise at a ratio."""
+    return prepare_features(
+        corpus,
+        config.features,
+        ("audio",),
+        cache=cache,
+        through=partial(extractor, config.features, config.cluster, len(corpus)),
+        change=Noise(level),
+    ).modalities
 
 
 def _names(task: Task) -> list[str]:

@@ -114,7 +114,7 @@ class DialogueRnn(nn.Module):
         inputs: Float[Tensor, "stream dialogue turn dim"],
         speakers: Int64[Tensor, "stream dialogue turn"],
         *,
-        n_parties: int = -1,
+        n_parties: int | None = None,
         noise: Noise | None = None,
     ) -> Float[Tensor, "stream dialogue turn state"]:
         """Emotion states e of every turn; those of padding turns, at the end of a dialogue, mean nothing.
@@ -122,14 +122,14 @@ class DialogueRnn(nn.Module):
         Args:
             inputs: utterance vectors.
             speakers: who speaks, as numbers from 0; a stream that reads backwards has them backwards.
-            n_parties: speakers of a dialogue at most; -1 counts them, for which a GPU must be waited for.
+            n_parties: speakers of a dialogue at most; None counts them, for which a GPU must be waited for.
             noise: drawn before by `draw`; None draws in the loops, the same.
         """
         streams, dialogues, turns, _ = inputs.shape
         # unbind, since a slice a turn would fill a gradient of all turns each
         for_global = self.global_cell.before(inputs).unbind()
         for_party = self.party_cell.before(inputs).unbind()
-        count = int(speakers.max()) + 1 if n_parties < 0 else n_parties
+        count = int(speakers.max()) + 1 if n_parties is None else n_parties
         known = torch.arange(count, device=inputs.device)
         speaks = (speakers[..., None] == known).to(inputs.dtype).unbind(dim=2)
         blank = inputs.new_zeros(streams, dialogues, self.state)
@@ -177,7 +177,7 @@ def read_dialogues(
     inputs: Float[Tensor, "stream dialogue turn dim"],
     speakers: Int64[Tensor, "stream dialogue turn"],
     *,
-    n_parties: int,
+    n_parties: int | None,
 ) -> Float[Tensor, "stream dialogue turn state"]:
     """What `rnn` says; folds that are trained together loop once, over the streams of all.
 
@@ -201,7 +201,7 @@ class _Asked:
     rnn: DialogueRnn
     inputs: Float[Tensor, "stream dialogue turn dim"]
     speakers: Int64[Tensor, "stream dialogue turn"]
-    n_parties: int
+    n_parties: int | None
     noise: Noise | None
 
 
@@ -209,7 +209,7 @@ def _read(asked: Sequence[_Asked]) -> list[Tensor]:
     """States of each, by one loop: weights stand side by side, fewer dialogues and turns are filled up."""
     dialogues = max(one.inputs.shape[1] for one in asked)
     turns = max(one.inputs.shape[2] for one in asked)
-    parties = [one.n_parties for one in asked]
+    known = [one.n_parties for one in asked if one.n_parties is not None]
     noise = None
     drawn = [one.noise for one in asked if one.noise is not None]
     if drawn:
@@ -226,7 +226,7 @@ def _read(asked: Sequence[_Asked]) -> list[Tensor]:
             torch.cat([_filled(one.inputs, size) for one in asked]),
             torch.cat([_filled(one.speakers, size) for one in asked]),
         ),
-        {"n_parties": -1 if -1 in parties else max(parties), "noise": noise},
+        {"n_parties": max(known) if len(known) == len(asked) else None, "noise": noise},
     )
     apart = together.split([len(one.inputs) for one in asked])
     return [

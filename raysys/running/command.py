@@ -62,7 +62,7 @@ def _damaged_report(folder: Folder) -> str:
     except DamagedError as damage:
         return str(damage)
     except StorageError:
-        pass
+        pass  # there is no report that could be damaged
     return ""
 
 

@@ -200,13 +200,13 @@ def test_an_audio_encoder_gives_the_states_of_the_cpu(kind: str, tmp_path: Path)
         sound = 0.1 * random.standard_normal(round(16000 * seconds))
         soundfile.write(tmp_path / f"{k}.wav", sound, 16000)
     rows = [Utterance(f"u{k}", audio=f"{k}.wav") for k in range(3)]
-    alike(AudioTransformersConfig(model=model, layers=(1, 2)), "audio", rows, tmp_path)
+    assert_alike(AudioTransformersConfig(model=model, layers=(1, 2)), "audio", rows, tmp_path)
 
 
 def test_a_text_encoder_gives_the_states_of_the_cpu(tmp_path: Path):
     model = str(make_text_model("bert", tmp_path))
     rows = [Utterance(f"u{k}", text="so it is ! " * (k + 1)) for k in range(3)]
-    alike(TransformersConfig(model=model), "text", rows, tmp_path)
+    assert_alike(TransformersConfig(model=model), "text", rows, tmp_path)
 
 
 @pytest.mark.parametrize("lora", [0, 2])
@@ -238,10 +238,10 @@ def test_an_image_encoder_gives_the_vectors_of_the_cpu(tmp_path: Path):
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")
     rows = [Utterance(f"u{k}", image=f"{k}.png") for k in range(3)]
     model = str(make_image_model("vit", tmp_path / "vit"))
-    alike(ImageTransformersConfig(model=model), "image", rows, tmp_path)
+    assert_alike(ImageTransformersConfig(model=model), "image", rows, tmp_path)
 
 
-def alike(settings: EncoderConfig, modality: str, rows: list[Utterance], root: Path) -> None:
+def assert_alike(settings: EncoderConfig, modality: str, rows: list[Utterance], root: Path) -> None:
     """Equal frames on both devices."""
     both = [
         encode_rows(replace(settings, device=device).build(modality), rows, root)  # type: ignore[call-arg]

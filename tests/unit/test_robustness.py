@@ -1,5 +1,6 @@
 """Trained folds under noise: as recorded they score what the run scored; noise costs; nothing else changes."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 import jobs.robustness
+from raysys.commands import robustness
 from raysys.commands.robustness import FILE, robustness_command
 from raysys.config import Config
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, FeatureError
+from raysys.predicting.members import Ensemble, load_ensemble
 from raysys.report.results import TrialResult, read_result
 from raysys.sealed import read_sealed
 from raysys.storage import Folder
@@ -60,3 +63,23 @@ def test_the_command_refuses_what_it_cannot_score(trained: Config):
         robustness_command("small", levels=[500.0], root="", runs=runs, console=console)
     with pytest.raises(ConfigError, match="is no run"):
         jobs.robustness.main(["nothing", "--runs", trained.storage.runs])
+
+
+def test_an_encoder_with_other_files_is_refused(
+    trained: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    then, now = ({"audio": {"files": {"w": one}}, "text": {}} for one in ("then", "now"))
+    own = load_ensemble
+
+    def moved(*given: object, **named: object) -> Ensemble:
+        found = own(*given, **named)
+        members = tuple(
+            replace(one, bundle=replace(one.bundle, encoders=then)) for one in found.members
+        )
+        return replace(found, members=members)
+
+    monkeypatch.setattr(robustness, "load_ensemble", moved)
+    monkeypatch.setattr(Ensemble, "fingerprints", now)
+    runs, console = Folder(trained.storage.runs), Console(quiet=True)
+    with pytest.raises(FeatureError, match="audio encoder at .* has other files"):
+        robustness_command("small", levels=[5.0], root="", runs=runs, console=console)

@@ -142,7 +142,7 @@ def read(seed: int, dropout: float, *, training: bool = True) -> dict[str, Tenso
     """States of a network, and its gradients."""
     rnn, inputs, speakers = one_network(seed, dropout)
     rnn.train(training)
-    states = read_dialogues(rnn, inputs, speakers, n_parties=-1)
+    states = read_dialogues(rnn, inputs, speakers, n_parties=None)
     (states * torch.linspace(-1, 1, states.numel()).reshape(states.shape)).sum().backward()
     gradients = {name: one.grad for name, one in rnn.named_parameters() if one.grad is not None}
     return {"states": states.detach(), **gradients}
@@ -171,7 +171,7 @@ def test_dialogues_of_several_folds_are_read_as_by_each_alone(
 def states_of(seed: int, dropout: float, *, training: bool) -> Tensor:
     rnn, inputs, speakers = one_network(seed, dropout)
     with torch.no_grad():
-        return read_dialogues(rnn.train(training), inputs, speakers, n_parties=-1)
+        return read_dialogues(rnn.train(training), inputs, speakers, n_parties=None)
 
 
 def multiemo(**more: Any) -> Config:
